@@ -1,0 +1,1 @@
+//! The client apparatus: enrol, knock, log in, carry traffic

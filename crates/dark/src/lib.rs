@@ -1,0 +1,1 @@
+//! The UDP endpoint that answers nobody without a tag

@@ -1,0 +1,1 @@
+//! Enforcement: who may send a first packet, and the back ends that hold it

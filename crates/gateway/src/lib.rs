@@ -1,0 +1,1 @@
+//! The connection server: directory, admission, login, sessions, tunnel

@@ -1,0 +1,1 @@
+//! Test support: hosts in network namespaces, capture, roles as processes

@@ -1,0 +1,1 @@
+//! Device fingerprint and the sealed local credential

@@ -1,0 +1,1 @@
+//! Knock, admission, login and link messages: pure state machines and codecs
