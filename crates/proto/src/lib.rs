@@ -1,1 +1,34 @@
-//! Knock, admission, login and link messages: pure state machines and codecs
+//! Knock, admission, login and link messages: pure state machines and codecs.
+//!
+//! Nothing here opens a socket, reads a clock, touches a file or waits: bytes, time and randomness come in as arguments,
+//! messages and events go out as values. `docs/protocol.md` numbers the steps; modules and functions bear their names.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`id`] [`key`] [`entropy`] [`hex`] | ids, names and times; keys and their derivation; randomness passed in |
+//! | [`ticket`] | what an admission consists of: tickets and tags (D0, D1) |
+//! | [`login`] | OPAQUE, wrapped (L1-L4, E1) |
+//! | [`expiring`] [`guess`] | a map with deadlines; how often a password may be guessed |
+//! | [`frame`] [`session`] [`enrol`] [`invitation`] [`link`] | what is said inside authenticated channels (T, R1, E1, C1) |
+
+// Modules of ours that hold what others are made of.
+mod bytes_serde;
+pub mod entropy;
+pub mod hex;
+pub mod id;
+pub mod key;
+pub mod ticket;
+
+// Login.
+pub mod login;
+
+// Messages inside authenticated channels.
+pub mod enrol;
+pub mod frame;
+pub mod invitation;
+pub mod link;
+pub mod session;
+
+// Machines, and what they are made of.
+pub mod expiring;
+pub mod guess;
