@@ -1,0 +1,87 @@
+//! One running role per data directory.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::StoreError;
+
+/// Held by a running role, and by an administration command that works on the files directly, for as long as it lives.
+///
+/// The kernel lets go of it when the process ends, in whatever way. Take it before opening the [`Store`](crate::Store):
+/// who holds it is the only one whose decisions about live sessions count.
+#[derive(Debug)]
+pub struct RoleLock {
+    _file: File,
+}
+
+/// Why the lock was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("{path} is held by process {}: the role is running", .pid.map_or("?".to_owned(), |pid| pid.to_string()))]
+    Held {
+        /// Process id of the holder, where it could be read.
+        pid: Option<u32>,
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The lock file could not be made.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl RoleLock {
+    /// Takes the lock file at `path` (by convention `ROLE.lock` in the data directory) without waiting.
+    pub fn acquire(path: &Path) -> Result<Self, LockError> {
+        let failed = |error: std::io::Error| LockError::Store(StoreError::from_io(&error, path));
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::Held { pid: read_pid(&mut file), path: path.to_owned() });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // The number is a courtesy to the reader of the error; a full disk must not keep the lock from being taken.
+        let _ = write_pid(&mut file);
+        Ok(Self { _file: file })
+    }
+}
+
+fn write_pid(file: &mut File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holder_at_a_time() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("gateway.lock");
+        let held = RoleLock::acquire(&path).unwrap();
+        let refused = RoleLock::acquire(&path).unwrap_err();
+        assert_eq!(refused, LockError::Held { pid: Some(std::process::id()), path: path.clone() });
+        assert!(refused.to_string().contains("the role is running"));
+        drop(held);
+        RoleLock::acquire(&path).unwrap();
+    }
+}
