@@ -1,1 +1,22 @@
-//! Enforcement: who may send a first packet, and the back ends that hold it
+//! Enforcement: who may send a first packet, and the back ends that hold it.
+//!
+//! The gateway decides, a door executes. A decision is a [`Command`]; a back end is anything that implements [`Door`] and
+//! passes the [`suite`]. Every back end admits by exact match: the tags of an admission are known beforehand, so that the
+//! path of a stranger's packet holds a look-up and no cryptography (PROTOCOL 3.4, D1).
+//!
+//! | module | holds |
+//! |---|---|
+//! | `command` | what a door can be told |
+//! | `back_end` | what every back end can do, and how it fails |
+//! | `socket` | the back end without privileges: a table asked by the receive path of our own UDP socket |
+//! | [`suite`] | the tests that every back end must pass |
+
+mod back_end;
+mod command;
+mod socket;
+#[doc(hidden)]
+pub mod suite;
+
+pub use back_end::{Door, DoorError};
+pub use command::{Admission, Command};
+pub use socket::{FIRST_FLIGHT, FirstPacket, Hold, Limits, SocketDoor};

@@ -1,0 +1,312 @@
+//! What every back end must do, whatever it is made of. A back end passes if [`run`] returns.
+//!
+//! A back end takes part by a [`Rig`]: itself, a clock, and a way to knock at it. For the socket back end the clock is
+//! simulated and a knock is a call; for one in the kernel time is real and a knock is a packet.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use vestibule_proto::id::TicketId;
+use vestibule_proto::ticket::{NatPolicy, Tag};
+
+use crate::{Admission, Command, Door, DoorError, FIRST_FLIGHT};
+
+/// A door that can be knocked at.
+pub trait Rig {
+    /// The door, closed at first.
+    fn door(&self) -> &dyn Door;
+    /// Its clock.
+    fn now(&self) -> Instant;
+    /// Lets this much time pass.
+    fn pass_time(&mut self, time: Duration);
+    /// Sends a first packet with this destination connection id; whether it got through.
+    fn first_packet(&mut self, source: SocketAddr, dcid: &[u8]) -> bool;
+    /// Sends a later packet of a connection, one that bears no tag; whether it got through.
+    fn later_packet(&mut self, source: SocketAddr) -> bool;
+    /// Lets a connection take over the source that spent this tag.
+    fn connect(&mut self, source: SocketAddr, dcid: &[u8]) -> bool;
+}
+
+/// Runs every case, each on a rig of its own made by `rig` for doors that hold this many admissions.
+///
+/// # Panics
+/// With the name of the case, if the back end fails it.
+pub fn run(rig: impl Fn(usize) -> Box<dyn Rig>) {
+    for (name, case) in CASES {
+        let mut rig = rig(LIMIT);
+        let name = format!("{name} ({})", rig.door().name());
+        case(&mut Case { rig: rig.as_mut(), name });
+    }
+}
+
+/// How many admissions the doors under test hold.
+const LIMIT: usize = 8;
+const WINDOW: Duration = Duration::from_secs(10);
+const SECOND: Duration = Duration::from_secs(1);
+const HOME: &str = "198.51.100.7:40000";
+const NEIGHBOUR: &str = "198.51.100.7:40001";
+const SAME_NET: &str = "198.51.100.200:40000";
+const AWAY: &str = "203.0.113.9:40000";
+
+/// Name and body of a case.
+type Named = (&'static str, fn(&mut Case<'_>));
+
+const CASES: &[Named] = &[
+    ("a closed door lets nothing through", closed),
+    ("a tag opens once, for its first source", spent_once),
+    ("further first packets pass from there for three seconds", first_flight),
+    ("each of the four tags opens by itself", four_tags),
+    ("only exactly a tag opens", exact),
+    ("the window ends", window),
+    ("a withdrawn admission opens nothing", withdrawn),
+    ("who is in stays in when the window ends", stays_in),
+    ("a cut source is out at once", cut),
+    ("strict wants the announced address", strict),
+    ("net wants the announced network", net),
+    ("follow wants the tag alone", follow),
+    ("a wrong address does not spend a tag", wrong_address_spends_nothing),
+    ("IPv6 and mapped addresses", families),
+    ("a full door refuses and keeps what it has", full),
+    ("an admission that ended makes room", room_again),
+    ("what cannot be admitted changes nothing", refused),
+];
+
+struct Case<'a> {
+    rig: &'a mut dyn Rig,
+    name: String,
+}
+
+impl Case<'_> {
+    fn admission(&self, number: u8, policy: NatPolicy) -> Admission {
+        Admission {
+            ticket: ticket(number),
+            tags: [0, 1, 2, 3].map(|n| tag(number, n)),
+            announced: address(HOME).ip(),
+            policy,
+            deadline: self.rig.now() + WINDOW,
+        }
+    }
+
+    fn apply(&self, command: &Command) -> Result<(), DoorError> {
+        self.rig.door().apply(command, self.rig.now())
+    }
+
+    fn admit(&self, number: u8, policy: NatPolicy) {
+        let admission = self.admission(number, policy);
+        assert_eq!(self.apply(&Command::Admit(admission)), Ok(()), "{}: admit {number}", self.name);
+    }
+
+    fn passes(&mut self, from: &str, dcid: Tag) {
+        assert!(self.first_packet(from, dcid.as_bytes()), "{}: {dcid:?} from {from} should pass", self.name);
+    }
+
+    fn stays_out(&mut self, from: &str, dcid: Tag) {
+        assert!(!self.first_packet(from, dcid.as_bytes()), "{}: {dcid:?} from {from} should stay out", self.name);
+    }
+
+    fn first_packet(&mut self, from: &str, dcid: &[u8]) -> bool {
+        self.rig.first_packet(address(from), dcid)
+    }
+
+    fn is_in(&mut self, from: &str, expected: bool) {
+        let passed = self.rig.later_packet(address(from));
+        assert_eq!(passed, expected, "{}: a later packet from {from}", self.name);
+    }
+
+    fn comes_in(&mut self, from: &str, dcid: Tag) {
+        self.passes(from, dcid);
+        let connected = self.rig.connect(address(from), dcid.as_bytes());
+        assert!(connected, "{}: a connection from {from}", self.name);
+    }
+}
+
+fn closed(case: &mut Case<'_>) {
+    case.stays_out(HOME, tag(1, 0));
+    case.is_in(HOME, false);
+    assert_eq!(case.rig.door().admitted(), 0, "{}", case.name);
+}
+
+fn spent_once(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Follow);
+    case.is_in(HOME, false);
+    case.passes(HOME, tag(1, 0));
+    case.is_in(HOME, true);
+    for stranger in [NEIGHBOUR, SAME_NET, AWAY] {
+        case.stays_out(stranger, tag(1, 0));
+        case.is_in(stranger, false);
+    }
+}
+
+fn first_flight(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Follow);
+    case.passes(HOME, tag(1, 0));
+    case.rig.pass_time(FIRST_FLIGHT - SECOND);
+    case.passes(HOME, tag(1, 0));
+    case.stays_out(AWAY, tag(1, 0));
+    case.rig.pass_time(SECOND);
+    case.stays_out(HOME, tag(1, 0));
+    // Nobody took the source over.
+    case.is_in(HOME, false);
+}
+
+fn four_tags(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Follow);
+    for n in [2, 0, 3, 1] {
+        case.passes(&format!("203.0.113.9:{}", 40000 + u16::from(n)), tag(1, n));
+    }
+}
+
+fn exact(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Follow);
+    let own = *tag(1, 0).as_bytes();
+    for bit in 0..own.len() * 8 {
+        let mut other = own;
+        other[bit / 8] ^= 1 << (bit % 8);
+        case.stays_out(HOME, Tag::new(other));
+    }
+    for shorter in 0..own.len() {
+        assert!(!case.first_packet(HOME, &own[..shorter]), "{}: {shorter} bytes", case.name);
+    }
+    case.stays_out(HOME, tag(2, 0));
+    case.passes(HOME, tag(1, 0));
+}
+
+fn window(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Follow);
+    case.rig.pass_time(WINDOW - SECOND);
+    case.passes(HOME, tag(1, 0));
+    case.rig.pass_time(SECOND);
+    case.stays_out(AWAY, tag(1, 1));
+    // The flight that began inside the window ends outside it.
+    case.passes(HOME, tag(1, 0));
+}
+
+fn withdrawn(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Follow);
+    case.admit(2, NatPolicy::Follow);
+    for _ in 0..2 {
+        assert_eq!(case.apply(&Command::Withdraw(ticket(1))), Ok(()), "{}: twice is no error", case.name);
+    }
+    case.stays_out(HOME, tag(1, 0));
+    case.passes(HOME, tag(2, 0));
+}
+
+fn stays_in(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Follow);
+    case.comes_in(HOME, tag(1, 0));
+    assert_eq!(case.apply(&Command::Withdraw(ticket(1))), Ok(()), "{}", case.name);
+    case.passes(HOME, tag(1, 0));
+    case.rig.pass_time(WINDOW);
+    case.is_in(HOME, true);
+    case.is_in(NEIGHBOUR, false);
+    case.stays_out(HOME, tag(1, 1));
+}
+
+fn cut(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Follow);
+    case.comes_in(HOME, tag(1, 0));
+    case.comes_in(AWAY, tag(1, 1));
+    for _ in 0..2 {
+        assert_eq!(case.apply(&Command::Cut(address(HOME))), Ok(()), "{}: twice is no error", case.name);
+    }
+    case.is_in(HOME, false);
+    case.stays_out(HOME, tag(1, 0));
+    case.is_in(AWAY, true);
+    case.comes_in(HOME, tag(1, 2));
+    case.is_in(HOME, true);
+}
+
+fn strict(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Strict);
+    case.stays_out(SAME_NET, tag(1, 0));
+    case.stays_out(AWAY, tag(1, 0));
+    // The port is not part of an announcement: NATs choose it per destination.
+    case.passes(NEIGHBOUR, tag(1, 0));
+    case.passes(HOME, tag(1, 1));
+}
+
+fn net(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Net);
+    case.stays_out(AWAY, tag(1, 0));
+    case.passes(SAME_NET, tag(1, 0));
+    case.passes(HOME, tag(1, 1));
+}
+
+fn follow(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Follow);
+    case.passes(AWAY, tag(1, 0));
+    case.passes("[2001:db8::1]:40000", tag(1, 1));
+}
+
+fn wrong_address_spends_nothing(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Strict);
+    case.stays_out(AWAY, tag(1, 0));
+    case.is_in(AWAY, false);
+    case.passes(HOME, tag(1, 0));
+}
+
+fn families(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Strict);
+    case.passes("[::ffff:198.51.100.7]:40000", tag(1, 0));
+    case.is_in(HOME, true);
+    let announced: IpAddr = address("[2001:db8:1:aa00::1]:1").ip();
+    let admission = Admission { announced, ..case.admission(2, NatPolicy::Net) };
+    assert_eq!(case.apply(&Command::Admit(admission)), Ok(()), "{}", case.name);
+    case.stays_out("[2001:db8:1:bb00::1]:9", tag(2, 0));
+    case.stays_out(HOME, tag(2, 0));
+    case.passes("[2001:db8:1:aaff::1]:9", tag(2, 0));
+}
+
+fn full(case: &mut Case<'_>) {
+    for number in 0..LIMIT {
+        case.admit(number as u8, NatPolicy::Follow);
+    }
+    let more = Command::Admit(case.admission(100, NatPolicy::Follow));
+    assert_eq!(case.apply(&more), Err(DoorError::Full { limit: LIMIT }), "{}", case.name);
+    assert_eq!(case.rig.door().admitted(), LIMIT, "{}", case.name);
+    case.stays_out(HOME, tag(100, 0));
+    case.passes(HOME, tag(0, 0));
+}
+
+fn room_again(case: &mut Case<'_>) {
+    for number in 0..LIMIT {
+        case.admit(number as u8, NatPolicy::Follow);
+    }
+    assert_eq!(case.apply(&Command::Withdraw(ticket(3))), Ok(()), "{}", case.name);
+    case.admit(100, NatPolicy::Follow);
+    case.rig.pass_time(WINDOW);
+    case.admit(101, NatPolicy::Follow);
+    assert_eq!(case.rig.door().admitted(), 1, "{}: the others ended", case.name);
+    case.passes(HOME, tag(101, 0));
+}
+
+fn refused(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Follow);
+    let good = case.admission(2, NatPolicy::Follow);
+    let late = Admission { deadline: case.rig.now(), ..good.clone() };
+    assert_eq!(case.apply(&Command::Admit(late)), Err(DoorError::TooLate), "{}", case.name);
+    let foreign = Admission { tags: [tag(2, 0), tag(2, 1), tag(3, 2), tag(2, 3)], ..good.clone() };
+    assert_eq!(case.apply(&Command::Admit(foreign)), Err(DoorError::NotItsTags), "{}", case.name);
+    let twice = Admission { tags: [tag(2, 0), tag(2, 1), tag(2, 2), tag(2, 0)], ..good };
+    assert_eq!(case.apply(&Command::Admit(twice)), Err(DoorError::NotItsTags), "{}", case.name);
+    let again = Command::Admit(case.admission(1, NatPolicy::Follow));
+    assert_eq!(case.apply(&again), Err(DoorError::Duplicate), "{}", case.name);
+    assert_eq!(case.rig.door().admitted(), 1, "{}", case.name);
+    case.stays_out(HOME, tag(2, 0));
+    case.passes(HOME, tag(1, 0));
+}
+
+fn ticket(number: u8) -> TicketId {
+    TicketId::new([number, 0x5a, 0, 0, 0, 0, 0, number])
+}
+
+fn tag(number: u8, n: u8) -> Tag {
+    // No two of them differ in one bit only.
+    let mut tag = [n; Tag::SIZE];
+    tag[..TicketId::SIZE].copy_from_slice(ticket(number).as_bytes());
+    Tag::new(tag)
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("the addresses of the suite are addresses")
+}
