@@ -1,0 +1,304 @@
+//! T: the copy loop between one local connection and one QUIC stream, the same at the gateway and at the client.
+//!
+//! What TCP can say passes through, both ways: bytes, half-close (FIN), and reset. Backpressure is the peers' own: nothing
+//! is read that can't be written. While nothing flows a spliced connection holds no buffer: bytes are read into a buffer
+//! that belongs to the worker thread, and from QUIC they come as they were received, without a copy.
+
+use bytes::{Bytes, BytesMut};
+use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest};
+use tokio::net::TcpStream;
+use vestibule_proto::session::code;
+
+/// How much room there is, at least, for one read from a local connection, in bytes.
+const READ_LEN: usize = 32 * 1024;
+
+/// What a worker thread reads into, in bytes: longer reads are cut off its front without a copy.
+const BLOCK_LEN: usize = 64 * 1024;
+
+/// Reads shorter than this are copied, so that a small piece that waits for its acknowledgement holds no whole block.
+const COPY_BELOW: usize = 8 * 1024;
+
+/// How many chunks of received data are written by one system call.
+const BURST: usize = 64;
+
+/// What became of a spliced connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpliceEnd {
+    /// Bytes that went from the local connection into the stream.
+    pub sent: u64,
+    /// Bytes that went from the stream into the local connection.
+    pub received: u64,
+    /// How it ended.
+    pub outcome: SpliceOutcome,
+}
+
+/// How a spliced connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpliceOutcome {
+    /// Both directions were closed in order.
+    Finished,
+    /// The local connection was reset or failed; the peer was told by [`code::TCP_RESET`].
+    LocalReset,
+    /// The peer reset the stream or no longer takes data; a local TCP connection was reset.
+    PeerReset,
+    /// The QUIC connection is gone; a local TCP connection was reset.
+    ConnectionLost,
+}
+
+/// Copies both ways between a TCP connection and a stream until both directions are closed, or either side breaks.
+///
+/// Half-close passes in each direction by itself. A TCP reset becomes `RESET_STREAM` and `STOP_SENDING` with
+/// [`code::TCP_RESET`]; either of these from the peer, whatever the code, becomes a TCP reset (`SO_LINGER` 0). When the
+/// future is dropped before its end, both sides are reset: nobody takes a cut connection for a finished one.
+pub async fn splice(tcp: TcpStream, send: SendStream, recv: RecvStream) -> SpliceEnd {
+    let mut spliced = Spliced { tcp, streams: Streams { send, recv, finished: false } };
+    let (mut sent, mut received) = (0, 0);
+    let outcome = spliced.run(&mut sent, &mut received).await;
+    spliced.streams.finished = outcome == SpliceOutcome::Finished;
+    SpliceEnd { sent, received, outcome }
+}
+
+/// [`splice`] for anything that isn't a socket: standard input and output, in-process pipes.
+///
+/// The end of `reader` finishes the stream; the end of the stream shuts `writer` down. What can't be reset is only shut:
+/// the outcome tells the caller.
+pub async fn splice_io<R, W>(mut reader: R, mut writer: W, send: SendStream, recv: RecvStream) -> SpliceEnd
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut streams = Streams { send, recv, finished: false };
+    let (mut sent, mut received) = (0, 0);
+    let outward = outward(&mut reader, &mut streams.send, &mut sent);
+    let inward = inward(&mut writer, &mut streams.recv, &mut received);
+    let outcome = outcome(tokio::try_join!(outward, inward).map(|((), ())| ()));
+    streams.finished = outcome == SpliceOutcome::Finished;
+    SpliceEnd { sent, received, outcome }
+}
+
+/// Why a direction broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    Local,
+    Peer,
+    Connection,
+}
+
+fn outcome(result: Result<(), Broken>) -> SpliceOutcome {
+    match result {
+        Ok(()) => SpliceOutcome::Finished,
+        Err(Broken::Local) => SpliceOutcome::LocalReset,
+        Err(Broken::Peer) => SpliceOutcome::PeerReset,
+        Err(Broken::Connection) => SpliceOutcome::ConnectionLost,
+    }
+}
+
+/// The two halves of a stream, reset when dropped before both have finished.
+struct Streams {
+    send: SendStream,
+    recv: RecvStream,
+    finished: bool,
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Either half may be closed already: then there is nothing left to tell.
+            let _ = self.send.reset(VarInt::from_u32(code::TCP_RESET));
+            let _ = self.recv.stop(VarInt::from_u32(code::TCP_RESET));
+        }
+    }
+}
+
+/// A TCP connection and its stream; the TCP side is reset as well when dropped before the end.
+struct Spliced {
+    tcp: TcpStream,
+    streams: Streams,
+}
+
+impl Drop for Spliced {
+    fn drop(&mut self) {
+        if !self.streams.finished {
+            // Fails only on a socket that is gone already.
+            let _ = self.tcp.set_zero_linger();
+        }
+    }
+}
+
+impl Spliced {
+    async fn run(&mut self, sent: &mut u64, received: &mut u64) -> SpliceOutcome {
+        let (mut reader, mut writer) = self.tcp.split();
+        let streams = &mut self.streams;
+        let (all_sent, all_received) = (AtomicBool::new(false), AtomicBool::new(false));
+        let mut outward = pin!(async {
+            outward(&mut reader, &mut streams.send, sent).await?;
+            if all_received.load(Relaxed) {
+                return Ok(());
+            }
+            all_sent.store(true, Relaxed);
+            // Nobody reads the socket any more: a reset shows only as a condition of the socket itself. An error of
+            // the wait means that the runtime is going down, and the connection with it.
+            let _ = reader.ready(Interest::ERROR).await;
+            Err(Broken::Local)
+        });
+        outcome(tokio::select! {
+            biased;
+            end = &mut outward => end,
+            end = inward(&mut writer, &mut streams.recv, received) => match end {
+                Ok(()) if !all_sent.load(Relaxed) => {
+                    all_received.store(true, Relaxed);
+                    outward.await
+                }
+                end => end,
+            },
+        })
+    }
+}
+
+/// Local connection → stream, until the local side has no more.
+async fn outward<R: AsyncRead + Unpin>(reader: &mut R, send: &mut SendStream, count: &mut u64) -> Result<(), Broken> {
+    let mut stopped = pin!(send.stopped());
+    loop {
+        let data = poll_fn(|cx| match poll_local(reader, cx) {
+            Poll::Ready(read) => Poll::Ready(read.map_err(|_| Broken::Local)),
+            Poll::Pending => stopped.as_mut().poll(cx).map(|end| Err(end.map_or(Broken::Connection, |_| Broken::Peer))),
+        });
+        let Some(data) = data.await? else {
+            // Fails only when the peer has stopped the stream meanwhile: it needs no end.
+            let _ = send.finish();
+            return Ok(());
+        };
+        let length = data.len() as u64;
+        send.write_chunk(data).await.map_err(write_broken)?;
+        *count += length;
+    }
+}
+
+/// Whatever the local side has, `None` at its end. Takes no memory while there is nothing.
+fn poll_local<R: AsyncRead + Unpin>(reader: &mut R, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+    thread_local! {
+        static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.capacity() < READ_LEN {
+            *scratch = BytesMut::with_capacity(BLOCK_LEN);
+        }
+        let length = ready!(pin!(reader.read_buf(scratch)).poll(cx))?;
+        Poll::Ready(Ok(match length {
+            0 => None,
+            1..COPY_BELOW => {
+                let data = Bytes::copy_from_slice(scratch);
+                scratch.clear();
+                Some(data)
+            }
+            _ => Some(scratch.split().freeze()),
+        }))
+    })
+}
+
+/// Stream → local connection, until the peer has no more.
+async fn inward<W: AsyncWrite + Unpin>(writer: &mut W, recv: &mut RecvStream, count: &mut u64) -> Result<(), Broken> {
+    let mut rest = Vec::new();
+    while poll_fn(|cx| poll_burst(writer, recv, &mut rest, count, cx)).await? {}
+    poll_fn(|cx| Pin::new(&mut *writer).poll_shutdown(cx)).await.map_err(|_| Broken::Local)
+}
+
+/// Writes what is left of the last burst, then one more. False at the end of the stream.
+fn poll_burst<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    recv: &mut RecvStream,
+    rest: &mut Vec<Bytes>,
+    count: &mut u64,
+    cx: &mut Context<'_>,
+) -> Poll<Result<bool, Broken>> {
+    if !rest.is_empty() {
+        let Poll::Ready(written) = poll_write(writer, rest, count, cx) else {
+            return poll_given_up(recv, cx).map(Err);
+        };
+        rest.drain(..written?);
+        if !rest.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        // An idle connection keeps nothing.
+        *rest = Vec::new();
+    }
+    let mut burst = [const { Bytes::new() }; BURST];
+    let read = match pin!(recv.read_chunks(&mut burst)).poll(cx) {
+        Poll::Ready(read) => read.map_err(read_broken)?,
+        Poll::Pending => {
+            // Standard output keeps what is written until it is told that this is all for now.
+            ready!(Pin::new(&mut *writer).poll_flush(cx)).map_err(|_| Broken::Local)?;
+            return Poll::Pending;
+        }
+    };
+    let Some(chunks) = read.and_then(|read| burst.get_mut(..read)) else {
+        return Poll::Ready(Ok(false));
+    };
+    let written = match poll_write(writer, chunks, count, cx) {
+        Poll::Ready(written) => written?,
+        Poll::Pending => 0,
+    };
+    rest.extend(chunks[written..].iter_mut().map(std::mem::take));
+    Poll::Ready(Ok(true))
+}
+
+/// Whether the peer gives the stream up, asked while the local side takes no data.
+fn poll_given_up(recv: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Broken> {
+    match pin!(recv.received_reset()).poll(cx) {
+        Poll::Ready(Ok(Some(_))) => Poll::Ready(Broken::Peer),
+        Poll::Ready(Err(_)) => Poll::Ready(Broken::Connection),
+        // All of the stream is here: only the local side can still break.
+        Poll::Ready(Ok(None)) | Poll::Pending => Poll::Pending,
+    }
+}
+
+/// One vectored write. Returns how many chunks are done with; a chunk that went in part keeps what is left of it.
+fn poll_write<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    chunks: &mut [Bytes],
+    count: &mut u64,
+    cx: &mut Context<'_>,
+) -> Poll<Result<usize, Broken>> {
+    let mut slices = [IoSlice::new(&[]); BURST];
+    for (slice, chunk) in slices.iter_mut().zip(chunks.iter()) {
+        *slice = IoSlice::new(chunk);
+    }
+    let slices = &slices[..chunks.len().min(BURST)];
+    let mut length = ready!(Pin::new(writer).poll_write_vectored(cx, slices)).map_err(|_| Broken::Local)?;
+    if length == 0 {
+        return Poll::Ready(Err(Broken::Local));
+    }
+    *count += length as u64;
+    for (done, chunk) in chunks.iter_mut().enumerate() {
+        if length < chunk.len() {
+            let _ = chunk.split_to(length);
+            return Poll::Ready(Ok(done));
+        }
+        length -= chunk.len();
+    }
+    Poll::Ready(Ok(chunks.len()))
+}
+
+fn read_broken(error: ReadError) -> Broken {
+    match error {
+        ReadError::Reset(_) => Broken::Peer,
+        ReadError::ConnectionLost(_) => Broken::Connection,
+        ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected => Broken::Local,
+    }
+}
+
+fn write_broken(error: WriteError) -> Broken {
+    match error {
+        WriteError::Stopped(_) => Broken::Peer,
+        WriteError::ConnectionLost(_) => Broken::Connection,
+        WriteError::ClosedStream | WriteError::ZeroRttRejected => Broken::Local,
+    }
+}
