@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`id`] [`key`] [`entropy`] [`hex`] | ids, names and times; keys and their derivation; randomness passed in |
+//! | [`header`] [`outer`] [`inner`] | the knock's two handshakes: K1, K2c, K6 and I1, I2 |
 //! | [`ticket`] | what an admission consists of: tickets and tags (D0, D1) |
 //! | [`login`] | OPAQUE, wrapped (L1-L4, E1) |
 //! | [`expiring`] [`guess`] | a map with deadlines; how often a password may be guessed |
@@ -18,6 +19,15 @@ pub mod hex;
 pub mod id;
 pub mod key;
 pub mod ticket;
+
+// The knock.
+mod error;
+pub mod header;
+pub mod inner;
+mod noise;
+pub mod outer;
+mod resolver;
+mod wire;
 
 // Login.
 pub mod login;

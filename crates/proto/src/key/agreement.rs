@@ -45,6 +45,11 @@ impl PrivateKey {
         self.public
     }
 
+    /// The bytes of its public half.
+    pub(crate) fn public_bytes(&self) -> &[u8; 32] {
+        &self.public.0
+    }
+
     /// Its secret half, for whoever stores it.
     #[must_use]
     pub fn secret(&self) -> &Secret<32> {
