@@ -1,0 +1,33 @@
+//! What the lab runs inside a host, as a process of its own because a namespace is a process's: the eavesdropper, the
+//! stranger, and small upstreams. Made for the lab's library, which gives it its words.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks by printing")]
+
+mod capture;
+mod hold;
+mod send;
+mod serve;
+
+use std::{env, io, process::ExitCode};
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["hold", outside] => hold::hold(outside),
+        ["capture"] => capture::capture(),
+        ["send", from, listen] => send::send(from, listen),
+        ["connect", to] => send::connect(to),
+        ["serve", kind, address] => serve::serve(kind, address),
+        _ => Err(io::Error::other(
+            "lab-peer hold OUTSIDE | capture | send PORT MS | connect ADDRESS | serve KIND ADDRESS",
+        )),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
