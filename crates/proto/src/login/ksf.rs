@@ -1,7 +1,11 @@
 //! How a password is stretched.
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, RECOMMENDED_SALT_LEN, Version};
+use opaque_ke::errors::InternalError;
+use opaque_ke::generic_array::{ArrayLength, GenericArray};
+use opaque_ke::ksf::Ksf;
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
 
 /// Parameters of Argon2id as OPAQUE's key stretching function. Stored with the record that was made with them: a login
 /// must use the same.
@@ -65,11 +69,32 @@ impl KsfParams {
         self.lanes
     }
 
-    /// The function that these parameters name.
-    pub(super) fn argon2(&self) -> Argon2<'static> {
-        let params = Params::new(self.memory_kib, self.passes, self.lanes, None)
-            .expect("the bounds of this type lie within those of Argon2");
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+    fn argon2(&self) -> Result<Argon2<'static>, argon2::Error> {
+        let params = Params::new(self.memory_kib, self.passes, self.lanes, None)?;
+        Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+    }
+
+    /// Argon2id of `input`, with a salt of zeros as RFC 9807 has it, into `output`. Its memory is erased.
+    fn stretch(&self, input: &[u8], output: &mut [u8]) -> Result<(), argon2::Error> {
+        let argon2 = self.argon2()?;
+        let mut memory = Zeroizing::new(vec![Block::default(); argon2.params().block_count()]);
+        argon2.hash_password_into_with_memory(input, &[0; RECOMMENDED_SALT_LEN], output, memory.as_mut_slice())
+    }
+}
+
+impl Default for KsfParams {
+    /// [`KsfParams::STANDARD`]: opaque-ke would fall back to it where no parameters are given, which we never do.
+    fn default() -> Self {
+        Self::STANDARD
+    }
+}
+
+impl Ksf for KsfParams {
+    fn hash<L: ArrayLength<u8>>(&self, mut input: GenericArray<u8, L>) -> Result<GenericArray<u8, L>, InternalError> {
+        let mut output = GenericArray::default();
+        let stretched = self.stretch(&input, &mut output);
+        input.zeroize();
+        stretched.map(|()| output).map_err(|_| InternalError::KsfError)
     }
 }
 
@@ -94,11 +119,20 @@ mod tests {
     #[test]
     fn bounds_are_those_of_argon2_or_tighter() {
         for (memory_kib, passes, lanes) in [(8, 1, 1), (128, 16, 16), (KsfParams::MOST_MEMORY_KIB, 1, 1)] {
-            let _ = KsfParams::new(memory_kib, passes, lanes).unwrap().argon2();
+            assert!(KsfParams::new(memory_kib, passes, lanes).unwrap().argon2().is_ok());
         }
         for (memory_kib, passes, lanes) in [(7, 1, 1), (8, 0, 1), (8, 1, 0), (8, 1, 2), (8, 17, 1), (1 << 21, 1, 1)] {
             assert!(KsfParams::new(memory_kib, passes, lanes).is_err(), "{memory_kib} {passes} {lanes}");
         }
+    }
+
+    #[test]
+    fn stretches_like_the_library() {
+        let (mut ours, mut theirs) = ([0; 64], [0; 64]);
+        let params = KsfParams::new(64, 2, 2).unwrap();
+        params.stretch(b"input", &mut ours).unwrap();
+        params.argon2().unwrap().hash_password_into(b"input", &[0; 16], &mut theirs).unwrap();
+        assert_eq!(ours, theirs);
     }
 
     #[test]
