@@ -1,4 +1,51 @@
-//! The UDP endpoint that answers nobody without a tag
+//! The UDP endpoint that answers nobody without a tag, and the one that dials it.
+//!
+//! One socket carries QUIC and, at the controller, knocks (PROTOCOL 3.7). To a datagram that is neither an authentic knock,
+//! nor a first packet that bears an unspent tag, nor part of a live connection, nothing is answered: no version negotiation,
+//! no stateless reset, no retry, no close. Nothing is kept of it but a counter.
+//!
+//! A datagram passes, in this order:
+//!
+//! 1. the kernel's filter (`filter`), where the kernel takes one: what has no shape of ours goes no further;
+//! 2. the socket (`wire`), in batches, under its guard (`guarded`, `gate`): first its shape (`shape`), then one look-up at
+//!    the [door](vestibule_door) or one cheap check of a knock;
+//! 3. quinn, set up never to answer on its own account (`quiet`); or the queue of knocks (`knocks`);
+//! 4. the role: [`Dark::accept`], [`KnockQueue::recv`].
+//!
+//! On the way out, what quinn sends to an address where nobody is in is dropped and counted: a second lock, for the day the
+//! first has a flaw.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `endpoint` `contact` `gate` `knocks` `counters` | the role's endpoint: [`Dark`], [`FirstContact`], [`KnockQueue`] |
+//! | `dial` | the dialling side |
+//! | [`tls`] `transport` | who the two ends are to each other; how their connection behaves |
+//! | [`framed`] [`splice`] | what goes over streams: messages, and TCP connections |
+//! | [`fuzzing`] | entry for the fuzzer |
 
+mod contact;
+mod counters;
+mod dial;
+mod endpoint;
+mod filter;
 pub mod framed;
+#[doc(hidden)]
+pub mod fuzzing;
+mod gate;
+mod guarded;
+mod knocks;
+mod quiet;
+mod shape;
 pub mod splice;
+pub mod tls;
+mod transport;
+mod wire;
+
+pub use contact::{ContactError, FirstContact};
+pub use counters::CountersSnapshot;
+pub use dial::{DIAL_LIMIT, DialError, dial};
+pub use endpoint::{Dark, Options};
+pub use gate::{KnockFilter, Role};
+pub use knocks::{KnockQueue, QUEUE_LIMIT, ReceivedKnock};
+pub use tls::{NoExporter, exporter};
+pub use transport::{IDLE_TIMEOUT, KEEP_ALIVE, STREAMS_LIMIT, TransportKind, transport};

@@ -1,0 +1,122 @@
+//! A client's first contact: its first packet has spent a tag, and nothing was answered yet.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
+use quinn::crypto::{Keys, ServerConfig as QuicCrypto, Session, UnsupportedVersion};
+use quinn::{Connecting, ConnectionError, ConnectionId, Incoming, TransportConfig};
+use quinn_proto::transport_parameters::TransportParameters;
+use vestibule_door::{Hold, SocketDoor};
+use vestibule_proto::id::TicketId;
+
+use crate::counters::CountersSnapshot;
+use crate::gate::Gate;
+use crate::guarded::Guarded;
+use crate::quiet;
+use crate::transport::fit_to_path;
+
+/// A first contact, to be accepted or ignored. Dropping it ignores it.
+#[derive(Debug)]
+pub struct FirstContact {
+    /// Where it comes from. Nobody else can send anything to this connection.
+    pub source: SocketAddr,
+    /// The ticket whose tag it bore.
+    pub ticket: TicketId,
+    /// Never `None` before the contact was accepted or dropped. A dropped [`Incoming`] answers.
+    incoming: Option<Incoming>,
+    held: Arc<Held>,
+    socket: Arc<Guarded<Gate>>,
+}
+
+/// Why a first contact became no connection. The first answer has not been sent, or it was an error.
+#[derive(Debug, thiserror::Error)]
+pub enum ContactError {
+    /// The TLS configuration lacks what QUIC needs.
+    #[error(transparent)]
+    Tls(#[from] NoInitialCipherSuite),
+    /// The first packets are no beginning of a connection that we accept.
+    #[error("the first packets begin no connection: {0}")]
+    Refused(#[from] ConnectionError),
+}
+
+impl FirstContact {
+    pub(crate) fn new(incoming: Incoming, hold: Hold, socket: Arc<Guarded<Gate>>) -> Self {
+        let (source, ticket) = (incoming.remote_address(), hold.ticket());
+        let held = Arc::new(Held { door: socket.guard.door.clone(), hold });
+        Self { source, ticket, incoming: Some(incoming), held, socket }
+    }
+
+    /// Answers it: the handshake goes on, as this TLS configuration and these transport parameters say.
+    ///
+    /// The source stays live until the connection has ended and been forgotten: closed by either side, its last packets
+    /// sent (three probe time-outs of QUIC, well below a second on most paths), and all handles of it dropped.
+    ///
+    /// # Errors
+    /// See [`ContactError`].
+    pub fn accept(
+        mut self,
+        tls: impl Into<Arc<rustls::ServerConfig>>,
+        mut transport: TransportConfig,
+    ) -> Result<Connecting, ContactError> {
+        fit_to_path(&mut transport, self.source.ip());
+        let crypto = HeldCrypto { tls: Arc::new(QuicServerConfig::try_from(tls.into())?), _held: self.held.clone() };
+        let config = quiet::server_config(Arc::new(crypto), transport);
+        match self.incoming.take() {
+            Some(incoming) => Ok(incoming.accept_with(Arc::new(config))?),
+            None => Err(ConnectionError::LocallyClosed.into()),
+        }
+    }
+
+    /// Drops it without a word; its source is a stranger's again. The tag stays spent.
+    pub fn ignore(self) {}
+}
+
+impl Drop for FirstContact {
+    fn drop(&mut self) {
+        if let Some(incoming) = self.incoming.take() {
+            incoming.ignore();
+            self.socket.counters.add(&CountersSnapshot { contacts_ignored: 1, ..Default::default() });
+        }
+    }
+}
+
+/// A live source, held at the door until the last owner of this is gone.
+struct Held {
+    door: Arc<SocketDoor>,
+    hold: Hold,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.door.release(&self.hold);
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.hold.fmt(f)
+    }
+}
+
+/// TLS for one connection, which takes its hold along: quinn keeps a server connection's configuration exactly as long as
+/// the connection itself.
+struct HeldCrypto {
+    tls: Arc<QuicServerConfig>,
+    _held: Arc<Held>,
+}
+
+impl QuicCrypto for HeldCrypto {
+    fn initial_keys(&self, version: u32, dst_cid: &ConnectionId) -> Result<Keys, UnsupportedVersion> {
+        self.tls.initial_keys(version, dst_cid)
+    }
+
+    fn retry_tag(&self, version: u32, orig_dst_cid: &ConnectionId, packet: &[u8]) -> [u8; 16] {
+        self.tls.retry_tag(version, orig_dst_cid, packet)
+    }
+
+    fn start_session(self: Arc<Self>, version: u32, params: &TransportParameters) -> Box<dyn Session> {
+        self.tls.clone().start_session(version, params)
+    }
+}
