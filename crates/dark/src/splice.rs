@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest};
 use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
 use vestibule_proto::session::code;
 
 /// How much room there is, at least, for one read from a local connection, in bytes.
@@ -57,31 +58,84 @@ pub enum SpliceOutcome {
 ///
 /// Half-close passes in each direction by itself. A TCP reset becomes `RESET_STREAM` and `STOP_SENDING` with
 /// [`code::TCP_RESET`]; either of these from the peer, whatever the code, becomes a TCP reset (`SO_LINGER` 0). When the
-/// future is dropped before its end, both sides are reset: nobody takes a cut connection for a finished one.
-pub async fn splice(tcp: TcpStream, send: SendStream, recv: RecvStream) -> SpliceEnd {
-    let mut spliced = Spliced { tcp, streams: Streams { send, recv, finished: false } };
-    let (mut sent, mut received) = (0, 0);
-    let outcome = spliced.run(&mut sent, &mut received).await;
-    spliced.streams.finished = outcome == SpliceOutcome::Finished;
-    SpliceEnd { sent, received, outcome }
+/// future is dropped before its end, polled or not, both sides are reset: nobody takes a cut connection for a finished one.
+///
+/// While the TCP peer takes no data, a connection lost or a stream reset is seen as long as the other direction is open. A
+/// caller who knows of the end of the connection by other means drops the future.
+pub fn splice(tcp: TcpStream, send: SendStream, recv: RecvStream) -> impl Future<Output = SpliceEnd> + Send {
+    let guarded = Spliced { tcp, streams: Streams { send, recv, finished: false } };
+    async move {
+        let mut spliced = guarded;
+        let (mut sent, mut received) = (0, 0);
+        let (reader, mut writer) = spliced.tcp.split();
+        let outcome = run(reader, &mut writer, &mut spliced.streams, &mut sent, &mut received).await;
+        spliced.streams.finished = outcome == SpliceOutcome::Finished;
+        SpliceEnd { sent, received, outcome }
+    }
 }
 
 /// [`splice`] for anything that isn't a socket: standard input and output, in-process pipes.
 ///
 /// The end of `reader` finishes the stream; the end of the stream shuts `writer` down. What can't be reset is only shut:
 /// the outcome tells the caller.
-pub async fn splice_io<R, W>(mut reader: R, mut writer: W, send: SendStream, recv: RecvStream) -> SpliceEnd
+pub fn splice_io<R, W>(
+    reader: R,
+    mut writer: W,
+    send: SendStream,
+    recv: RecvStream,
+) -> impl Future<Output = SpliceEnd> + Send
 where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+    R: AsyncRead + Send + Sync + Unpin,
+    W: AsyncWrite + Send + Unpin,
 {
-    let mut streams = Streams { send, recv, finished: false };
-    let (mut sent, mut received) = (0, 0);
-    let outward = outward(&mut reader, &mut streams.send, &mut sent);
-    let inward = inward(&mut writer, &mut streams.recv, &mut received);
-    let outcome = outcome(tokio::try_join!(outward, inward).map(|((), ())| ()));
-    streams.finished = outcome == SpliceOutcome::Finished;
-    SpliceEnd { sent, received, outcome }
+    let guarded = Streams { send, recv, finished: false };
+    async move {
+        let mut streams = guarded;
+        let (mut sent, mut received) = (0, 0);
+        let outcome = run(Plain(reader), &mut writer, &mut streams, &mut sent, &mut received).await;
+        streams.finished = outcome == SpliceOutcome::Finished;
+        SpliceEnd { sent, received, outcome }
+    }
+}
+
+/// Where local data come from, and how it shows that the local side is no more.
+trait Local: Sync {
+    /// What is read.
+    type Reader: AsyncRead + Unpin;
+
+    /// The reader.
+    fn reader(&mut self) -> &mut Self::Reader;
+
+    /// Completes when the local side is in error, also while nobody reads it.
+    fn failed(&self) -> impl Future<Output = ()> + Send;
+}
+
+impl<'a> Local for ReadHalf<'a> {
+    type Reader = ReadHalf<'a>;
+
+    fn reader(&mut self) -> &mut Self::Reader {
+        self
+    }
+
+    async fn failed(&self) {
+        // An error of the wait itself means that the runtime is going down, and the connection with it.
+        let _ = self.ready(Interest::ERROR).await;
+    }
+}
+
+/// A local side that has no errors but those of reading.
+struct Plain<R>(R);
+
+impl<R: AsyncRead + Sync + Unpin> Local for Plain<R> {
+    type Reader = R;
+
+    fn reader(&mut self) -> &mut R {
+        &mut self.0
+    }
+
+    fn failed(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 /// Why a direction broke.
@@ -90,15 +144,6 @@ enum Broken {
     Local,
     Peer,
     Connection,
-}
-
-fn outcome(result: Result<(), Broken>) -> SpliceOutcome {
-    match result {
-        Ok(()) => SpliceOutcome::Finished,
-        Err(Broken::Local) => SpliceOutcome::LocalReset,
-        Err(Broken::Peer) => SpliceOutcome::PeerReset,
-        Err(Broken::Connection) => SpliceOutcome::ConnectionLost,
-    }
 }
 
 /// The two halves of a stream, reset when dropped before both have finished.
@@ -133,40 +178,48 @@ impl Drop for Spliced {
     }
 }
 
-impl Spliced {
-    async fn run(&mut self, sent: &mut u64, received: &mut u64) -> SpliceOutcome {
-        let (mut reader, mut writer) = self.tcp.split();
-        let streams = &mut self.streams;
-        let (all_sent, all_received) = (AtomicBool::new(false), AtomicBool::new(false));
-        let mut outward = pin!(async {
-            outward(&mut reader, &mut streams.send, sent).await?;
-            if all_received.load(Relaxed) {
-                return Ok(());
+async fn run<L: Local, W: AsyncWrite + Unpin>(
+    local: L,
+    writer: &mut W,
+    streams: &mut Streams,
+    sent: &mut u64,
+    received: &mut u64,
+) -> SpliceOutcome {
+    let all_received = AtomicBool::new(false);
+    let all_sent = AtomicBool::new(false);
+    let mut outward = pin!(async {
+        let local = outward(local, &mut streams.send, sent).await?;
+        all_sent.store(true, Relaxed);
+        if !all_received.load(Relaxed) {
+            local.failed().await;
+            return Err(Broken::Local);
+        }
+        Ok(())
+    });
+    let end = tokio::select! {
+        biased;
+        end = &mut outward => end,
+        end = inward(writer, &mut streams.recv, received) => match end {
+            Ok(()) if !all_sent.load(Relaxed) => {
+                all_received.store(true, Relaxed);
+                outward.await
             }
-            all_sent.store(true, Relaxed);
-            // Nobody reads the socket any more: a reset shows only as a condition of the socket itself. An error of
-            // the wait means that the runtime is going down, and the connection with it.
-            let _ = reader.ready(Interest::ERROR).await;
-            Err(Broken::Local)
-        });
-        outcome(tokio::select! {
-            biased;
-            end = &mut outward => end,
-            end = inward(&mut writer, &mut streams.recv, received) => match end {
-                Ok(()) if !all_sent.load(Relaxed) => {
-                    all_received.store(true, Relaxed);
-                    outward.await
-                }
-                end => end,
-            },
-        })
+            end => end,
+        },
+    };
+    match end {
+        Ok(()) => SpliceOutcome::Finished,
+        Err(Broken::Local) => SpliceOutcome::LocalReset,
+        Err(Broken::Peer) => SpliceOutcome::PeerReset,
+        Err(Broken::Connection) => SpliceOutcome::ConnectionLost,
     }
 }
 
 /// Local connection → stream, until the local side has no more.
-async fn outward<R: AsyncRead + Unpin>(reader: &mut R, send: &mut SendStream, count: &mut u64) -> Result<(), Broken> {
+async fn outward<L: Local>(mut local: L, send: &mut SendStream, count: &mut u64) -> Result<L, Broken> {
     let mut stopped = pin!(send.stopped());
     loop {
+        let reader = local.reader();
         let data = poll_fn(|cx| match poll_local(reader, cx) {
             Poll::Ready(read) => Poll::Ready(read.map_err(|_| Broken::Local)),
             Poll::Pending => stopped.as_mut().poll(cx).map(|end| Err(end.map_or(Broken::Connection, |_| Broken::Peer))),
@@ -174,10 +227,14 @@ async fn outward<R: AsyncRead + Unpin>(reader: &mut R, send: &mut SendStream, co
         let Some(data) = data.await? else {
             // Fails only when the peer has stopped the stream meanwhile: it needs no end.
             let _ = send.finish();
-            return Ok(());
+            return Ok(local);
         };
         let length = data.len() as u64;
-        send.write_chunk(data).await.map_err(write_broken)?;
+        tokio::select! {
+            biased;
+            written = send.write_chunk(data) => written.map_err(write_broken)?,
+            () = local.failed() => return Err(Broken::Local),
+        }
         *count += length;
     }
 }
@@ -220,10 +277,8 @@ fn poll_burst<W: AsyncWrite + Unpin>(
     cx: &mut Context<'_>,
 ) -> Poll<Result<bool, Broken>> {
     if !rest.is_empty() {
-        let Poll::Ready(written) = poll_write(writer, rest, count, cx) else {
-            return poll_given_up(recv, cx).map(Err);
-        };
-        rest.drain(..written?);
+        let written = ready!(poll_write(writer, rest, count, cx))?;
+        rest.drain(..written);
         if !rest.is_empty() {
             return Poll::Ready(Ok(true));
         }
@@ -248,16 +303,6 @@ fn poll_burst<W: AsyncWrite + Unpin>(
     };
     rest.extend(chunks[written..].iter_mut().map(std::mem::take));
     Poll::Ready(Ok(true))
-}
-
-/// Whether the peer gives the stream up, asked while the local side takes no data.
-fn poll_given_up(recv: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Broken> {
-    match pin!(recv.received_reset()).poll(cx) {
-        Poll::Ready(Ok(Some(_))) => Poll::Ready(Broken::Peer),
-        Poll::Ready(Err(_)) => Poll::Ready(Broken::Connection),
-        // All of the stream is here: only the local side can still break.
-        Poll::Ready(Ok(None)) | Poll::Pending => Poll::Pending,
-    }
 }
 
 /// One vectored write. Returns how many chunks are done with; a chunk that went in part keeps what is left of it.
