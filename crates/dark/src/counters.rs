@@ -11,6 +11,14 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
         }
 
+        impl CountersSnapshot {
+            /// Every counter with its name, for tables and logs.
+            #[must_use]
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name)),*]
+            }
+        }
+
         /// The counters themselves. Each is exact; together they may be a batch apart.
         #[derive(Debug, Default)]
         pub(crate) struct Counters {

@@ -11,7 +11,7 @@ use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectionError, ConnectionId};
 use support::{AT_LAST, Gateway, HERE, Relay, client_key, dial_with, key, server_key, server_tls, until};
 use vestibule_dark::tls::{self, ALPN_LINK, ALPN_SESSION, ClientPins, peer_spki};
-use vestibule_dark::{DialError, Role, TransportKind, dial, exporter, transport};
+use vestibule_dark::{CountersSnapshot, DialError, Role, TransportKind, dial, exporter, transport};
 use vestibule_door::{Command, Door};
 use vestibule_proto::ticket::Tag;
 
@@ -338,15 +338,18 @@ async fn a_second_connection_needs_a_tag_of_its_own() {
     tokio::pin!(asked);
     for dcid in unknown {
         let config = like_ours(&dcid, |_| {});
-        let connecting = both.endpoint.connect_with(config, gateway.address, "vestibule.invalid").unwrap();
+        let mut connecting = both.endpoint.connect_with(config, gateway.address, "vestibule.invalid").unwrap();
         let before = gateway.counters();
-        let turned_away = |now: &vestibule_dark::CountersSnapshot| {
+        let turned_away = |now: &CountersSnapshot| {
             now.contacts_ignored + now.quic_refused > before.contacts_ignored + before.quic_refused
         };
         tokio::select! {
             contact = &mut asked => panic!("{contact:?} came in by {dcid:?}"),
             () = gateway.until("it is turned away", turned_away) => {}
         }
+        // Without a word: a refusal would be here by now.
+        let told = tokio::time::timeout(Duration::from_millis(100), &mut connecting).await;
+        assert!(told.is_err(), "{told:?}");
         drop(connecting);
     }
     assert_eq!(gateway.counters().contacts, 1);
