@@ -1,0 +1,97 @@
+//! What `packaging/` brings is accepted by the service manager it is for, and fits the program.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use vestibule_lab::{Failure, Host, Result, program};
+
+const SYSTEM_UNITS: [&str; 2] = ["vestibule-controller.service", "vestibule-gateway.service"];
+const USER_UNIT: &str = "vestibule-up.service";
+/// `systemd-analyze security` in tenths: 0 is closed, 100 is open. A service without any restriction has 96.
+const EXPOSURE: &str = "--threshold=15";
+const INSTALLED: &str = "/usr/bin/vestibule";
+
+fn packaging() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging")
+}
+
+/// A copy of a unit that names the program where it is built.
+fn with_built_program(unit: &Path, dir: &Path) -> Result<PathBuf> {
+    let text = fs::read_to_string(unit)?.replace(INSTALLED, &program()?.display().to_string());
+    let copy = dir.join(unit.file_name().expect("a unit has a name"));
+    fs::write(&copy, text)?;
+    Ok(copy)
+}
+
+#[test]
+fn system_units_are_valid_and_closed() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for name in SYSTEM_UNITS {
+        let unit = with_built_program(&packaging().join("systemd").join(name), dir.path())?;
+        let verified = Host::here().command("systemd-analyze").args(["verify", "--man=no"]).arg(&unit).run()?.ok()?;
+        assert_eq!(verified.err(), "", "{name}");
+        let security = ["security", "--offline=true", "--no-pager", EXPOSURE];
+        Host::here().command("systemd-analyze").args(security).arg(&unit).run()?.ok()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_user_unit_is_valid() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let unit = with_built_program(&packaging().join("systemd/user").join(USER_UNIT), dir.path())?;
+    let verify = Host::here().command("systemd-analyze").args(["--user", "verify", "--man=no"]).arg(&unit);
+    let verified = verify.env("XDG_RUNTIME_DIR", dir.path()).run()?.ok()?;
+    assert!(!verified.err().contains(USER_UNIT), "{}", verified.err());
+    Ok(())
+}
+
+#[test]
+fn units_give_commands_that_the_program_knows() -> Result<()> {
+    let mut started = Vec::new();
+    let units = SYSTEM_UNITS.map(|name| packaging().join("systemd").join(name));
+    for unit in units.into_iter().chain([packaging().join("systemd/user").join(USER_UNIT)]) {
+        let text = fs::read_to_string(&unit)?;
+        let start =
+            text.lines().find_map(|line| line.strip_prefix("ExecStart=")).ok_or_else(|| Failure::new("no start"))?;
+        let words = start.strip_prefix(INSTALLED).ok_or_else(|| Failure::new(format!("not the program: {start}")))?;
+        Host::here().command(program()?).args(words.split_whitespace()).arg("--help").run()?.ok()?;
+        started.push(words.trim().to_owned());
+    }
+    assert_eq!(started[0], "controller run --dir /var/lib/vestibule/controller");
+    assert_eq!(started[1], "gateway run --dir /var/lib/vestibule/gateway");
+    Ok(())
+}
+
+#[test]
+fn each_role_has_a_user_and_a_directory_of_its_own() -> Result<()> {
+    let root = tempfile::tempdir()?;
+    fs::create_dir(root.path().join("etc"))?;
+    let option = format!("--root={}", root.path().display());
+    let at_root = |program: &str, words: &[&str], file: &str| {
+        let file = fs::canonicalize(packaging().join(file))?;
+        Host::here().command(program).arg(&option).args(words).arg(file).run()?.ok()
+    };
+    at_root("systemd-sysusers", &[], "sysusers.d/vestibule.conf")?;
+    let passwd = fs::read_to_string(root.path().join("etc/passwd"))?;
+    let id = |user: &str| {
+        let line = passwd.lines().find(|line| line.split(':').next() == Some(user));
+        line.and_then(|line| line.split(':').nth(2)).and_then(|id| id.parse::<u32>().ok())
+    };
+    let (controller, gateway) = (id("vestibule-controller"), id("vestibule-gateway"));
+    assert!(controller.is_some() && gateway.is_some() && controller != gateway, "{passwd}");
+
+    if Host::here().command("id").arg("-u").run()?.ok()?.out() != "0" {
+        eprintln!("skipped: only root can give directories away");
+        return Ok(());
+    }
+    at_root("systemd-tmpfiles", &["--create"], "tmpfiles.d/vestibule.conf")?;
+    for (role, owner) in [("controller", controller), ("gateway", gateway)] {
+        let directory = fs::metadata(root.path().join("var/lib/vestibule").join(role))?;
+        assert_eq!((Some(directory.uid()), directory.permissions().mode() & 0o7777), (owner, 0o700), "{role}");
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! `cargo xtask test`: every check and every test of the tree, with one command.
+
+use std::process::Command;
+
+use crate::{
+    deny,
+    report::{Report, Tally},
+    run::{Result, cargo, run, run_reading, target},
+    tools,
+};
+
+/// Tests whose names begin with this measure time or fill the machine, and run alone.
+const ALONE: &str = "alone_";
+
+/// What to run.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only tests whose names contain this, and no other checks.
+    filter: Option<String>,
+    /// Leave out the scenarios of tests/: no namespaces, no peers.
+    #[arg(long)]
+    fast: bool,
+    /// Install nothing; say what is missing.
+    #[arg(long)]
+    no_install: bool,
+}
+
+/// Runs the steps, all of them even when one fails, and prints what became of each. The last line counts the tests.
+///
+/// # Errors
+/// Never: what can't be run is a failed step.
+pub(crate) fn test(args: &Args) -> Result<bool> {
+    let mut report = Report::default();
+    report.step("tools", || tools::provide(!args.no_install).map(|_| true));
+    if args.filter.is_none() {
+        report.step("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
+        report.step("clippy", || {
+            run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))
+        });
+        report.step("dependencies", deny::deny);
+    }
+    if args.fast {
+        report.skip("scenarios", "left out (--fast)");
+    }
+    // One build for programs and tests, so that features are the same and nothing is compiled twice.
+    report.step("build", || run(&mut cargo(&[&["build"], packages(args), &["--all-targets"]].concat())));
+    if tools::has_subcommand("nextest") {
+        report.tests("tests", |tally| with_nextest(args, tally));
+        if args.filter.is_none() {
+            report.tests("examples in docs", |tally| {
+                let mut words = [&["test"], packages(args), &["--doc"]].concat();
+                words.push("--quiet");
+                run_reading(&mut cargo(&words), |line| tally.take(line))
+            });
+        }
+    } else {
+        report.tests("tests", |tally| with_cargo_test(args, tally, false));
+        report.tests("tests that run alone", |tally| with_cargo_test(args, tally, true));
+    }
+    if args.filter.is_none() {
+        report.step("docs", || {
+            let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
+            run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
+        });
+    }
+    print!("{}", report.summary());
+    Ok(report.is_green())
+}
+
+fn packages(args: &Args) -> &'static [&'static str] {
+    if args.fast { &["--workspace", "--exclude", "vestibule-scenarios"] } else { &["--workspace"] }
+}
+
+/// cargo-nextest, where it is installed: a process for each test, and a limit for each. Building it in a cold CI
+/// would take longer than all tests, so it isn't installed here.
+fn with_nextest(args: &Args, tally: &mut Tally) -> Result<bool> {
+    let mut words = [&["nextest", "run"], packages(args), &["--no-fail-fast", "--status-level=slow"]].concat();
+    if args.filter.is_some() {
+        words.push("--no-tests=fail");
+    }
+    words.extend(args.filter.as_deref());
+    run_reading(&mut with_programs(cargo(&words)), |line| tally.take(line))
+}
+
+/// `cargo test` in two turns: those that run alone, one by one, after the others.
+fn with_cargo_test(args: &Args, tally: &mut Tally, alone: bool) -> Result<bool> {
+    let mut words = [&["test"], packages(args), &["--no-fail-fast", "--quiet"]].concat();
+    if alone {
+        words.push("--tests");
+    }
+    words.push("--");
+    match (alone, args.filter.as_deref()) {
+        (false, filter) => words.extend(["--skip", ALONE].into_iter().chain(filter)),
+        (true, None) => words.extend(["--test-threads=1", ALONE]),
+        // libtest joins two filters by "or"; the one asked for selects well enough.
+        (true, Some(filter)) if filter.contains(ALONE) => words.extend(["--test-threads=1", filter]),
+        (true, Some(_)) => return Ok(true),
+    }
+    run_reading(&mut with_programs(cargo(&words)), |line| tally.take(line))
+}
+
+/// Tells the lab that the programs have just been built.
+fn with_programs(mut command: Command) -> Command {
+    command.env("VESTIBULE_LAB_PROGRAMS", target().join("debug"));
+    if tools::is_ci() {
+        command.env("RUST_BACKTRACE", "1");
+    }
+    command
+}
