@@ -9,7 +9,9 @@
 //! | [`header`] [`outer`] [`inner`] | the knock's two handshakes: K1, K2c, K6 and I1, I2 |
 //! | [`ticket`] | what an admission consists of: tickets and tags (D0, D1) |
 //! | [`login`] | OPAQUE, wrapped (L1-L4, E1) |
-//! | [`expiring`] [`guess`] | a map with deadlines; how often a password may be guessed |
+//! | [`knocker`] [`recognition`] [`admission`] | the knock's machines: client, controller, gateway |
+//! | [`expiring`] [`steady`] [`guess`] | what it is made of: deadlines; a clock that does not run back; how often a password may be guessed |
+//! | [`fuzzing`] | one entry per decoder, and fixed keys for test vectors |
 //! | [`frame`] [`session`] [`enrol`] [`invitation`] [`link`] | what is said inside authenticated channels (T, R1, E1, C1) |
 
 // Modules of ours that hold what others are made of.
@@ -40,5 +42,12 @@ pub mod link;
 pub mod session;
 
 // Machines, and what they are made of.
+pub mod admission;
 pub mod expiring;
 pub mod guess;
+pub mod knocker;
+pub mod recognition;
+pub mod steady;
+
+// For tests.
+pub mod fuzzing;

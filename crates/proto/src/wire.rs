@@ -143,11 +143,15 @@ impl<'a> Reader<'a> {
         Ok((!is_absent).then(|| SocketAddr::new(ip.to_canonical(), port)))
     }
 
-    /// The addresses in `count` slots, without the empty ones.
+    /// The addresses in `count` slots; behind an empty slot all must be empty.
     pub(crate) fn addresses(&mut self, count: usize, slot: usize) -> Result<Vec<SocketAddr>, Malformed> {
         let mut addresses = Vec::with_capacity(count);
-        for _ in 0..count {
-            addresses.extend(self.address(slot)?);
+        for index in 0..count {
+            match self.address(slot)? {
+                Some(address) if addresses.len() == index => addresses.push(address),
+                Some(_) => return Err(Malformed),
+                None => {}
+            }
         }
         Ok(addresses)
     }
@@ -189,6 +193,14 @@ mod tests {
         assert_eq!(Reader::new(&slot).address(20), Err(Malformed));
         slot[18..].fill(0);
         assert!(Reader::new(&slot).address(20).unwrap().is_some());
+    }
+
+    #[test]
+    fn an_address_behind_an_empty_slot_is_malformed() {
+        let mut slots = [0; 54];
+        assert_eq!(Reader::new(&slots).addresses(3, 18), Ok(Vec::new()));
+        slots[53] = 1;
+        assert_eq!(Reader::new(&slots).addresses(3, 18), Err(Malformed));
     }
 
     #[test]

@@ -61,7 +61,9 @@ pub enum Purpose {
 }
 
 impl InnerKnock {
-    pub(super) fn to_bytes(&self) -> Zeroizing<[u8; CONTENT_LEN]> {
+    /// What I1 seals, laid out as above.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 128]> {
         Writer::<CONTENT_LEN>::new()
             .u16(self.versions.lowest)
             .u16(self.versions.highest)
@@ -77,7 +79,11 @@ impl InnerKnock {
             .clone()
     }
 
-    pub(super) fn from_bytes(bytes: &[u8; CONTENT_LEN]) -> Result<Self, Unreadable> {
+    /// Reads what I1 seals.
+    ///
+    /// # Errors
+    /// [`Unreadable::Content`] for anything that [`to_bytes`](Self::to_bytes) would not have written.
+    pub fn from_bytes(bytes: &[u8; 128]) -> Result<Self, Unreadable> {
         let mut reader = Reader::new(bytes);
         let versions = Versions { lowest: reader.u16()?, highest: reader.u16()? };
         let purpose = Purpose::from_byte(reader.u8()?)?;

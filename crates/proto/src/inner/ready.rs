@@ -57,7 +57,9 @@ pub struct Ready {
 }
 
 impl Ready {
-    pub(super) fn to_bytes(&self) -> Zeroizing<[u8; CONTENT_LEN]> {
+    /// What I2 seals, laid out as above.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 160]> {
         Writer::<CONTENT_LEN>::new()
             .bytes(self.knock_id.as_bytes())
             .bytes(self.ticket.as_bytes())
@@ -74,7 +76,11 @@ impl Ready {
             .clone()
     }
 
-    pub(super) fn from_bytes(bytes: &[u8; CONTENT_LEN]) -> Result<Self, Unreadable> {
+    /// Reads what I2 seals.
+    ///
+    /// # Errors
+    /// [`Unreadable::Content`] for anything that [`to_bytes`](Self::to_bytes) would not have written.
+    pub fn from_bytes(bytes: &[u8; 160]) -> Result<Self, Unreadable> {
         let mut reader = Reader::new(bytes);
         let ready = Self {
             knock_id: KnockId::new(reader.array()?),

@@ -94,7 +94,8 @@ pub fn seal_refusal(psk_r: &Psk, i1: &[u8; I1_LEN], refusal: &Refusal, entropy: 
 pub fn open_refusal(psk_r: &Psk, i1: &[u8; I1_LEN], refusal: &[u8; I2_LEN]) -> Result<Refusal, Unreadable> {
     let (nonce, sealed) = refusal.split_at(NONCE_LEN);
     let opened = cipher(psk_r).decrypt(nonce.into(), Payload { msg: sealed, aad: &i1[M_R] });
-    Refusal::from_bytes(&opened.map_err(|_| Unreadable::Seal)?)
+    let content = Zeroizing::new(opened.map_err(|_| Unreadable::Seal)?);
+    Refusal::from_bytes(content.as_slice().try_into().map_err(|_| Unreadable::Content)?)
 }
 
 fn cipher(psk_r: &Psk) -> XChaCha20Poly1305 {
@@ -103,7 +104,9 @@ fn cipher(psk_r: &Psk) -> XChaCha20Poly1305 {
 }
 
 impl Refusal {
-    fn to_bytes(&self) -> Zeroizing<[u8; CONTENT_LEN]> {
+    /// What a refusal seals, laid out as above.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 168]> {
         let detail = &self.detail[..self.detail.floor_char_boundary(DETAIL_LEN)];
         let mut padded = [0; DETAIL_LEN];
         padded[..detail.len()].copy_from_slice(detail.as_bytes());
@@ -119,7 +122,11 @@ impl Refusal {
             .clone()
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<Self, Unreadable> {
+    /// Reads what a refusal seals.
+    ///
+    /// # Errors
+    /// [`Unreadable::Content`] for anything that [`to_bytes`](Self::to_bytes) would not have written.
+    pub fn from_bytes(bytes: &[u8; 168]) -> Result<Self, Unreadable> {
         let mut reader = Reader::new(bytes);
         let (code, tries, limit) = (RefusalCode::from_byte(reader.u8()?)?, reader.u8()?, reader.u8()?);
         let (detail_len, seconds) = (usize::from(reader.u8()?), reader.u32()?);

@@ -65,7 +65,9 @@ pub enum Status {
 }
 
 impl Guidance {
-    pub(super) fn to_bytes(&self) -> Zeroizing<[u8; P2_LEN]> {
+    /// P2, laid out as above.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 1136]> {
         Writer::<P2_LEN>::new()
             .u8(self.status as u8)
             .zeros(1)
@@ -81,7 +83,11 @@ impl Guidance {
             .clone()
     }
 
-    pub(super) fn from_bytes(bytes: &[u8; P2_LEN]) -> Result<Self, Unreadable> {
+    /// Reads P2.
+    ///
+    /// # Errors
+    /// [`Unreadable::Content`] for anything that [`to_bytes`](Self::to_bytes) would not have written.
+    pub fn from_bytes(bytes: &[u8; 1136]) -> Result<Self, Unreadable> {
         let mut reader = Reader::new(bytes);
         let status = Status::from_byte(reader.u8()?)?;
         reader.zeros(1)?;

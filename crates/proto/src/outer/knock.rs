@@ -50,7 +50,9 @@ pub struct KnockFlags {
 }
 
 impl Knock {
-    pub(super) fn to_bytes(&self) -> Zeroizing<[u8; P1_LEN]> {
+    /// P1, laid out as above.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 1056]> {
         Writer::<P1_LEN>::new()
             .u16(self.versions.lowest)
             .u16(self.versions.highest)
@@ -67,7 +69,11 @@ impl Knock {
             .clone()
     }
 
-    pub(super) fn from_bytes(bytes: &[u8; P1_LEN]) -> Result<Self, Unreadable> {
+    /// Reads P1.
+    ///
+    /// # Errors
+    /// [`Unreadable::Content`] for anything that [`to_bytes`](Self::to_bytes) would not have written.
+    pub fn from_bytes(bytes: &[u8; 1056]) -> Result<Self, Unreadable> {
         let mut reader = Reader::new(bytes);
         let versions = Versions { lowest: reader.u16()?, highest: reader.u16()? };
         let (flags, inner_len) = (KnockFlags::from_bits(reader.u16()?)?, reader.u16()?);
