@@ -45,6 +45,16 @@ pub struct SecretFileError {
 }
 
 impl SecretFileError {
+    /// Whether there is no such file.
+    pub fn is_missing(&self) -> bool {
+        self.trouble == Trouble::Missing
+    }
+
+    /// Whether [`write_new`] found one that exists already.
+    pub fn already_exists(&self) -> bool {
+        self.trouble == Trouble::Exists
+    }
+
     fn new(trouble: Trouble, path: &Path, detail: impl Into<String>) -> Self {
         Self { trouble, path: path.to_owned(), detail: detail.into() }
     }

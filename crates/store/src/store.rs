@@ -52,10 +52,10 @@ impl Store {
         let (sender, queue) = mpsc::channel(QUEUE);
         let counters = Arc::new(Counters::default());
         let thread = {
-            let counters = Arc::clone(&counters);
+            let (file, counters) = (path.to_owned(), Arc::clone(&counters));
             std::thread::Builder::new()
                 .name("store-writer".to_owned())
-                .spawn(move || writer::run(connection, queue, &counters))
+                .spawn(move || writer::run(connection, queue, &file, &counters))
                 .map_err(|error| StoreError::from_io(&error, path))?
         };
         Ok(Self {

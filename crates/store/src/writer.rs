@@ -1,7 +1,7 @@
 //! The writer thread: takes what is waiting, runs it in one transaction, answers when that is on the disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::{Connection, TransactionBehavior};
@@ -75,34 +75,40 @@ fn lost() -> StoreError {
 }
 
 /// Body of the writer thread: ends when the last handle of the store is gone and the queue is empty.
-pub(crate) fn run(mut connection: Connection, mut queue: mpsc::Receiver<Box<dyn Job>>, counters: &Arc<Counters>) {
+pub(crate) fn run(
+    mut connection: Connection,
+    mut queue: mpsc::Receiver<Box<dyn Job>>,
+    path: &Path,
+    counters: &Counters,
+) {
     let mut group = Vec::with_capacity(GROUP);
     while queue.blocking_recv_many(&mut group, GROUP) > 0 {
         counters.closures.fetch_add(group.len() as u64, Ordering::Relaxed);
-        commit_group(&mut connection, &mut group, counters);
+        commit_group(&mut connection, &mut group, path, counters);
         checkpoint(&connection);
     }
 }
 
-fn commit_group(connection: &mut Connection, group: &mut Vec<Box<dyn Job>>, counters: &Counters) {
+fn commit_group(connection: &mut Connection, group: &mut Vec<Box<dyn Job>>, path: &Path, counters: &Counters) {
     match transact(connection, group, counters) {
         Ok(()) => group.drain(..).for_each(|job| job.deliver()),
         // What fits alone may not fit together (a full disk), and an error that undid the whole transaction was caused
         // by one of them: each gets a transaction and an answer of its own.
         Err(Failed::Undone(_)) if group.len() > 1 => {
-            group.drain(..).for_each(|job| commit_alone(connection, job, counters));
+            group.drain(..).for_each(|job| commit_alone(connection, job, path, counters));
         }
         Err(Failed::NotBegun(error) | Failed::Undone(error)) => {
+            let error = error.at(path);
             group.drain(..).for_each(|job| job.fail(error.clone()));
         }
         Err(Failed::ByJob) => group.drain(..).for_each(|job| job.deliver()),
     }
 }
 
-fn commit_alone(connection: &mut Connection, job: Box<dyn Job>, counters: &Counters) {
+fn commit_alone(connection: &mut Connection, job: Box<dyn Job>, path: &Path, counters: &Counters) {
     counters.apart.fetch_add(1, Ordering::Relaxed);
     let mut alone = vec![job];
-    commit_group(connection, &mut alone, counters);
+    commit_group(connection, &mut alone, path, counters);
 }
 
 enum Failed {

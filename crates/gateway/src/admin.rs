@@ -1,0 +1,20 @@
+//! Administration: what the gateway's owner may ask, and how it is answered.
+//!
+//! [`execute`] works on the [`Directory`](crate::directory::Directory) alone. The running role serves requests through
+//! its [`socket`] and carries out the effects; when it isn't running, the program calls `execute` on the files (holding
+//! the role's lock) and drops them: there is nothing to carry out.
+
+mod answer;
+mod error;
+mod execute;
+mod request;
+mod selector;
+pub mod socket;
+
+pub use answer::{
+    Answer, DeviceView, InvitationView, InvitationViewState, Invited, LinkView, LiveSession, Reply, Running,
+    ServiceView, SessionView, Status, UserDetail, UserView,
+};
+pub use error::{AdminError, AdminErrorKind};
+pub use execute::execute;
+pub use request::{DeviceRequest, InviteRequest, Request, ServiceRequest, SessionRequest, UserRequest};

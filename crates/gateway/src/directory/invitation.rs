@@ -1,0 +1,256 @@
+//! Invitations: devices that don't exist yet.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row};
+use vestibule_proto::entropy::Entropy;
+use vestibule_proto::guess::GuessCount;
+use vestibule_proto::id::{DeviceId, LoginDigest, Stamp, UserName};
+use vestibule_proto::invitation::{Invitation, InvitationKeys};
+use vestibule_proto::key::Secret;
+use vestibule_proto::link::PublishedRow;
+use vestibule_store::StoreError;
+
+use super::audit::{AuditEntry, AuditKind, record};
+use super::columns::{device_id, digest, millis, optional_device_id, optional_stamp, secret, stamp, user_name};
+use super::error::{DirectoryError, What};
+use super::knocks::guesses_of;
+use super::user::{self, INVITATIONS_PER_USER};
+use super::{Directory, Effect};
+
+/// How long an invitation may be usable, at least and at most.
+const LIFETIME: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(90 * 24 * 3_600);
+
+/// An invitation.
+#[derive(Clone)]
+pub struct InvitationRecord {
+    /// Its id: that of the device for which it stands in for until it is used.
+    pub id: DeviceId,
+    /// Who is invited.
+    pub user: UserName,
+    /// What became of it. Whether it has expired is a matter of [`expires`](Self::expires) and the clock.
+    pub state: InvitationState,
+    /// Its login digest.
+    pub digest: LoginDigest,
+    /// When it was issued.
+    pub created: Stamp,
+    /// From this moment on it is refused.
+    pub expires: Stamp,
+    /// When it was used.
+    pub used: Option<Stamp>,
+    /// The device that was enrolled by it.
+    pub used_by: Option<DeviceId>,
+    /// How often somebody came with an altered inner half.
+    pub guesses: GuessCount,
+    pub(super) outer_secret: Secret<16>,
+    pub(super) inner_secret: Secret<16>,
+}
+
+/// What became of an invitation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum InvitationState {
+    /// It may be used, until it expires.
+    Open,
+    /// A device was enrolled by it.
+    Used,
+    /// Its owner has withdrawn it.
+    Revoked,
+}
+
+/// An invitation just issued.
+pub struct Issued {
+    /// Its id.
+    pub id: DeviceId,
+    /// Who is invited.
+    pub user: UserName,
+    /// From this moment on it is refused.
+    pub expires: Stamp,
+    /// The link, `vestibule:…`: a secret until it is used. It is not kept as text anywhere.
+    pub link: String,
+}
+
+impl InvitationRecord {
+    /// The keys that derive from its link.
+    pub fn keys(&self) -> InvitationKeys {
+        InvitationKeys::derive(&self.outer_secret, &self.inner_secret)
+    }
+}
+
+impl Directory {
+    /// Issues a single-use invitation that is good for `lifetime` (1 minute to 90 days).
+    ///
+    /// Errors: [`DirectoryError::NotFound`] for the user; [`DirectoryError::Invalid`] for the lifetime, a suspended user,
+    /// too many open invitations, or a gateway that knows no controller yet.
+    pub async fn invite(
+        &self,
+        user: UserName,
+        lifetime: Duration,
+        now: Stamp,
+        entropy: &mut (dyn Entropy + Send),
+    ) -> Result<(Issued, Vec<Effect>), DirectoryError> {
+        if !LIFETIME.contains(&lifetime) {
+            return Err(DirectoryError::Invalid("an invitation is good for 1 minute to 90 days".to_owned()));
+        }
+        let expires = now.saturating_add(lifetime);
+        let id = DeviceId::random(entropy);
+        let (outer, inner) = (Secret::random(entropy), Secret::random(entropy));
+        let invitation = self.link_document(&user, expires, outer, inner)?;
+        let effects = self.write_invitation(id, user.clone(), &invitation, now).await?;
+        Ok((Issued { id, user, expires, link: invitation.to_link() }, effects))
+    }
+
+    /// Withdraws an open invitation; an enrolment under way is cut.
+    ///
+    /// Errors: [`DirectoryError::NotFound`], [`DirectoryError::Invalid`] if it was used or withdrawn already.
+    pub async fn revoke_invitation(&self, id: DeviceId, now: Stamp) -> Result<Vec<Effect>, DirectoryError> {
+        self.write(move |c| {
+            let invitation = must_exist(c, &id)?;
+            if invitation.state != InvitationState::Open {
+                let state = if invitation.state == InvitationState::Used { "used" } else { "withdrawn" };
+                return Err(DirectoryError::Invalid(format!("the invitation `{id}` was {state} already")));
+            }
+            c.execute("UPDATE invitation SET state = 'revoked' WHERE id = ?1", [id.as_bytes()])?;
+            forget_pending(c, &id)?;
+            record(c, &AuditEntry::of(AuditKind::InvitationRevoked, now).user(&invitation.user).device(&id))?;
+            Ok(vec![
+                Effect::CutDevice(id),
+                Effect::DeviceChanged { device: id, digest: invitation.digest },
+                Effect::WithdrawRow(invitation.digest),
+            ])
+        })
+        .await
+    }
+
+    /// All invitations that are remembered, newest first.
+    pub async fn invitations(&self) -> Result<Vec<InvitationRecord>, StoreError> {
+        self.list(invitations).await
+    }
+
+    /// One invitation.
+    pub fn invitation(&self, id: &DeviceId) -> Result<Option<InvitationRecord>, StoreError> {
+        self.look(|c| invitation(c, id))
+    }
+
+    fn link_document(
+        &self,
+        user: &UserName,
+        expires: Stamp,
+        outer_secret: Secret<16>,
+        inner_secret: Secret<16>,
+    ) -> Result<Invitation, DirectoryError> {
+        let identity = self.identity();
+        let known = identity.introduction.clone().ok_or_else(|| {
+            DirectoryError::Invalid("this gateway knows no controller yet, so nobody could follow the link".to_owned())
+        })?;
+        Ok(Invitation {
+            format: 1,
+            controllers: known.controllers,
+            controller_key: known.controller_key,
+            realm: known.realm,
+            gateway: identity.gateway,
+            gateway_name: identity.name.clone(),
+            gateway_key: known.gateway_key,
+            gateway_pins: known.gateway_pins,
+            user: user.to_string(),
+            expires,
+            outer_secret,
+            inner_secret,
+        })
+    }
+
+    async fn write_invitation(
+        &self,
+        id: DeviceId,
+        user: UserName,
+        invitation: &Invitation,
+        now: Stamp,
+    ) -> Result<Vec<Effect>, DirectoryError> {
+        let keys = invitation.keys().knock;
+        let row = PublishedRow { digest: keys.digest, device_key: keys.d_out.public(), psk_c: keys.psk_c };
+        let secrets = (invitation.outer_secret.clone(), invitation.inner_secret.clone());
+        let expires = invitation.expires;
+        self.write(move |c| {
+            user::must_be_in_good_standing(c, &user)?;
+            must_have_room(c, &user, now)?;
+            c.execute(
+                "INSERT INTO knocker (id, digest, d_out) VALUES (?1, ?2, ?3)",
+                (id.as_bytes(), row.digest.as_bytes(), row.device_key.as_bytes()),
+            )?;
+            c.execute(
+                "INSERT INTO invitation (id, user, outer_secret, inner_secret, state, created, expires)
+                 VALUES (?1, ?2, ?3, ?4, 'open', ?5, ?6)",
+                (id.as_bytes(), user.as_str(), secrets.0.expose(), secrets.1.expose(), millis(now), millis(expires)),
+            )?;
+            record(c, &AuditEntry::of(AuditKind::InvitationIssued, now).user(&user).device(&id))?;
+            let changed = Effect::DeviceChanged { device: id, digest: row.digest };
+            Ok(vec![changed, Effect::PublishRow(row.clone())])
+        })
+        .await
+    }
+}
+
+const SELECT: &str = "
+    SELECT i.id, i.user, i.state, k.digest, i.created, i.expires, i.used, i.used_by, k.guesses, k.last_guess,
+           i.outer_secret, i.inner_secret
+    FROM invitation i JOIN knocker k ON k.id = i.id";
+
+pub(super) fn invitation(c: &Connection, id: &DeviceId) -> Result<Option<InvitationRecord>, StoreError> {
+    let mut select = c.prepare_cached(&format!("{SELECT} WHERE i.id = ?1"))?;
+    Ok(select.query_row([id.as_bytes()], invitation_of).optional()?)
+}
+
+pub(super) fn invitations(c: &Connection) -> Result<Vec<InvitationRecord>, StoreError> {
+    let mut select = c.prepare_cached(&format!("{SELECT} ORDER BY i.created DESC, i.id"))?;
+    let found = select.query_map([], invitation_of)?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// Forgets the devices that registered under this invitation and have not confirmed.
+pub(super) fn forget_pending(c: &Connection, invitation: &DeviceId) -> Result<(), StoreError> {
+    c.execute(
+        "DELETE FROM knocker WHERE id IN (SELECT id FROM device WHERE invitation = ?1 AND state = 'pending')",
+        [invitation.as_bytes()],
+    )?;
+    Ok(())
+}
+
+fn must_exist(c: &Connection, id: &DeviceId) -> Result<InvitationRecord, DirectoryError> {
+    invitation(c, id)?.ok_or_else(|| DirectoryError::not_found(What::Invitation, id))
+}
+
+fn must_have_room(c: &Connection, user: &UserName, now: Stamp) -> Result<(), DirectoryError> {
+    let open: u32 = c.query_row(
+        "SELECT count(*) FROM invitation WHERE user = ?1 AND state = 'open' AND expires > ?2",
+        (user.as_str(), millis(now)),
+        |row| row.get(0),
+    )?;
+    if open >= INVITATIONS_PER_USER {
+        return Err(DirectoryError::Invalid(format!("the user `{user}` has {open} open invitations already")));
+    }
+    Ok(())
+}
+
+fn invitation_of(row: &Row<'_>) -> rusqlite::Result<InvitationRecord> {
+    Ok(InvitationRecord {
+        id: device_id(row, 0)?,
+        user: user_name(row, 1)?,
+        state: state_of(&row.get::<_, String>(2)?),
+        digest: digest(row, 3)?,
+        created: stamp(row, 4)?,
+        expires: stamp(row, 5)?,
+        used: optional_stamp(row, 6)?,
+        used_by: optional_device_id(row, 7)?,
+        guesses: guesses_of(row, 8)?,
+        outer_secret: secret(row, 10)?,
+        inner_secret: secret(row, 11)?,
+    })
+}
+
+fn state_of(text: &str) -> InvitationState {
+    match text {
+        "open" => InvitationState::Open,
+        "used" => InvitationState::Used,
+        // The table allows three words; anything else is treated like the strictest.
+        _ => InvitationState::Revoked,
+    }
+}
