@@ -1,1 +1,47 @@
-//! The client apparatus: enrol, knock, log in, carry traffic
+//! The client apparatus: enrol, knock, log in, carry traffic.
+//!
+//! Everything that the person's machine does, as a library that the program wires. It reads no terminal and prints nothing; a
+//! password comes in as a [`Password`](vestibule_local_credential::Password).
+//!
+//! | step | module |
+//! |---|---|
+//! | 0, E1 | [`enrol`]: an invitation becomes a local credential in a [`home`] |
+//! | 1 | [`local`]: the credential is opened, before a packet is sent |
+//! | 2-5 | `knock`: UDP, guidance |
+//! | 6 | `dial`, `channel`: the connection by tag, the login or the resumption |
+//! | T | [`client`]: the session; [`keeper`] decides when it is taken up again (R1) |
+//! | | [`forward`] [`pipe`] [`proxy`]: local connections into the [`tunnel`] |
+//! | | [`agent`]: what other processes ask of a running `up` |
+//! | | [`error`] [`timings`]: what went wrong, and how long it took |
+
+mod address;
+pub mod agent;
+mod channel;
+pub mod client;
+mod connect;
+mod dial;
+pub mod enrol;
+pub mod error;
+pub mod forward;
+pub mod home;
+mod identity;
+pub mod keeper;
+mod knock;
+mod listen;
+pub mod local;
+pub mod names;
+pub mod pipe;
+pub mod proxy;
+pub mod stdio;
+mod stream;
+pub mod timings;
+pub mod tunnel;
+
+#[cfg(test)]
+mod fake;
+
+pub use client::{Client, Options};
+pub use enrol::enrol;
+pub use error::ClientError;
+pub use stream::TunnelStream;
+pub use tunnel::Tunnel;

@@ -1,0 +1,268 @@
+//! The shell around [`Keeper`]: one task per session that listens to the gateway, looks at this machine's addresses, and does what
+//! the machine commands.
+
+use super::{Keeping, Phase, Shared, lock};
+use crate::address::{SleepWatch, SourceWatch};
+use crate::channel::Control;
+use crate::connect::{self, Connected, Live};
+use crate::error::ClientError;
+use crate::keeper::{Command, Event, Input, Keeper};
+use quinn::{Connection, RecvStream, SendStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+use tokio_util::task::AbortOnDropHandle;
+use vestibule_dark::framed::{FramedError, read_frame, write_frame};
+use vestibule_proto::entropy::SystemEntropy;
+use vestibule_proto::inner::Purpose;
+use vestibule_proto::session::{ClientNotice, Notice, code};
+
+/// How long the gateway may take to acknowledge a sign-off.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// Room in the channels between the tasks of one session.
+const ROOM: usize = 16;
+
+/// What the rest of the program wants of the task.
+pub(super) enum Order {
+    /// End the session; tell when that is done.
+    SignOff(oneshot::Sender<Result<(), ClientError>>),
+}
+
+/// What the task's own helpers report, with the number of the connection or attempt that it is about.
+struct Report {
+    number: u64,
+    news: News,
+}
+
+enum News {
+    /// The gateway said something on the control stream.
+    Notice(Notice),
+    /// The connection is gone; nothing more will be said.
+    Broke,
+    /// What came of a resumption.
+    Outcome(Result<Box<Connected>, ClientError>),
+}
+
+/// Starts the task for a session that stands.
+pub(super) fn start(shared: Arc<Shared>, live: Arc<Live>, control: Control) -> Keeping {
+    let (orders, ordered) = mpsc::channel(ROOM);
+    let (reports, reported) = mpsc::channel(ROOM);
+    let mut task = Task::new(shared, live, control, reports);
+    let task = tokio::spawn(async move { task.run(ordered, reported).await });
+    Keeping { orders, _task: AbortOnDropHandle::new(task) }
+}
+
+struct Task {
+    shared: Arc<Shared>,
+    keeper: Keeper,
+    live: Arc<Live>,
+    /// The sending half of the control stream, while connected.
+    send: Option<SendStream>,
+    /// Counts connections and attempts, so that late news of an earlier one are known as such.
+    number: u64,
+    /// Listens, or resumes; what it replaces is ended.
+    helper: AbortOnDropHandle<()>,
+    reports: mpsc::Sender<Report>,
+    source: SourceWatch,
+    sleep: SleepWatch,
+}
+
+impl Task {
+    fn new(shared: Arc<Shared>, live: Arc<Live>, control: Control, reports: mpsc::Sender<Report>) -> Self {
+        let Control { send, recv } = control;
+        let helper = listen(0, live.connection.clone(), recv, reports.clone());
+        Self {
+            shared,
+            keeper: Keeper::new(live.expires),
+            source: SourceWatch::new(live.address()),
+            sleep: SleepWatch::new(Instant::now(), SystemTime::now()),
+            live,
+            send: Some(send),
+            number: 0,
+            helper,
+            reports,
+        }
+    }
+
+    /// Until the session is over or the last client is dropped.
+    async fn run(&mut self, mut ordered: mpsc::Receiver<Order>, mut reported: mpsc::Receiver<Report>) {
+        let mut look = tokio::time::interval(self.shared.options.look_every);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let due = self.keeper.poll_timeout();
+            tokio::select! {
+                Some(report) = reported.recv() => self.take(report),
+                Some(Order::SignOff(done)) = ordered.recv() => {
+                    let outcome = self.sign_off(&mut reported).await;
+                    self.end(connect::signed_off());
+                    // Whoever asked may have gone away.
+                    let _ = done.send(outcome);
+                    return;
+                }
+                _ = look.tick() => self.look(),
+                () = until(due) => self.keeper.handle_timeout(Instant::now()),
+            }
+            if self.obey() {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, report: Report) {
+        if report.number != self.number {
+            return;
+        }
+        match report.news {
+            News::Notice(Notice::Services(services)) => *lock(&self.shared.services) = services.into(),
+            News::Notice(Notice::Ended(reason)) => self.input(Input::Told(reason)),
+            News::Broke => self.input(Input::Broke),
+            News::Outcome(Ok(connected)) => self.connected(*connected),
+            News::Outcome(Err(error)) => self.input(Input::Failed(error)),
+        }
+    }
+
+    fn connected(&mut self, connected: Connected) {
+        let Connected { live, control, services } = connected;
+        let Control { send, recv } = control;
+        self.live = Arc::new(live);
+        self.send = Some(send);
+        self.source = SourceWatch::new(self.live.address());
+        self.helper = listen(self.number, self.live.connection.clone(), recv, self.reports.clone());
+        *lock(&self.shared.services) = services.into();
+        self.shared.resumptions.fetch_add(1, Ordering::Relaxed);
+        self.shared.phase.send_replace(Phase::Connected(Arc::clone(&self.live)));
+        self.input(Input::Resumed { expires: self.live.expires });
+    }
+
+    /// Looks whether packets to the gateway still leave from the same address, and whether the machine has slept.
+    fn look(&mut self) {
+        let moved = self.source.changed();
+        let slept = self.sleep.slept(Instant::now(), SystemTime::now());
+        if moved || slept {
+            tracing::info!(moved, slept, "this machine's network has changed");
+            self.input(Input::AddressChanged);
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.keeper.handle_input(input, Instant::now(), &mut SystemEntropy);
+    }
+
+    /// Does what the machine commands and tells what it tells. True when the session is over.
+    fn obey(&mut self) -> bool {
+        while let Some(command) = self.keeper.poll_command() {
+            match command {
+                Command::Abandon => self.abandon(),
+                Command::Resume => self.resume(),
+            }
+        }
+        let mut over = false;
+        while let Some(event) = self.keeper.poll_event() {
+            match &event {
+                Event::Reconnecting { last, wait } => tracing::info!(?last, ?wait, "the connection is made anew"),
+                Event::Resumed => tracing::info!("the session goes on"),
+                Event::Over(error) => {
+                    tracing::info!(%error, "the session is over");
+                    self.shared.phase.send_replace(Phase::Over(Arc::clone(&self.live), error.clone()));
+                    over = true;
+                }
+            }
+            // Nobody has to listen.
+            let _ = self.shared.events.send(event);
+        }
+        over
+    }
+
+    /// Lets go of the connection. Streams that are being carried notice, and reset their local sides.
+    fn abandon(&mut self) {
+        let stats = self.live.connection.stats();
+        self.shared.sent.fetch_add(stats.udp_tx.bytes, Ordering::Relaxed);
+        self.shared.received.fetch_add(stats.udp_rx.bytes, Ordering::Relaxed);
+        self.live.connection.close(code::SHUTDOWN.into(), b"");
+        self.send = None;
+        self.number += 1;
+        self.shared.phase.send_replace(Phase::Reconnecting(Arc::clone(&self.live)));
+    }
+
+    fn resume(&mut self) {
+        self.number += 1;
+        let (number, reports) = (self.number, self.reports.clone());
+        let (identity, live) = (Arc::clone(&lock(&self.shared.identity)), Arc::clone(&self.live));
+        self.helper = AbortOnDropHandle::new(tokio::spawn(async move {
+            let resumed =
+                connect::resume(&identity, Purpose::Resume, live.session, &live.resume_secret, live.clock_offset_ms);
+            let news = News::Outcome(resumed.await.map(Box::new));
+            // Fails only when the session was ended meanwhile.
+            let _ = reports.send(Report { number, news }).await;
+        }));
+    }
+
+    /// Tells the gateway, over this connection or one of its own.
+    async fn sign_off(&mut self, reported: &mut mpsc::Receiver<Report>) -> Result<(), ClientError> {
+        let Some(mut send) = self.send.take() else {
+            let identity = Arc::clone(&lock(&self.shared.identity));
+            let live = &self.live;
+            return connect::leave(&identity, live.session, &live.resume_secret, live.clock_offset_ms).await;
+        };
+        let told = async {
+            write_frame(&mut send, &ClientNotice::SignOff).await.map_err(|error| crate::channel::framed(&error))?;
+            // The gateway's last word, or the end of the connection.
+            while let Some(report) = reported.recv().await {
+                match report.news {
+                    News::Notice(Notice::Ended(_)) | News::Broke => break,
+                    News::Notice(Notice::Services(_)) | News::Outcome(_) => {}
+                }
+            }
+            Ok(())
+        };
+        let outcome = tokio::time::timeout(FAREWELL, told).await.unwrap_or(Ok(()));
+        self.live.connection.close(code::DONE.into(), b"");
+        // The close itself has to leave before the process does.
+        let _ = tokio::time::timeout(FAREWELL, self.live.endpoint.wait_idle()).await;
+        outcome
+    }
+
+    fn end(&mut self, error: ClientError) {
+        self.shared.phase.send_replace(Phase::Over(Arc::clone(&self.live), error.clone()));
+        let _ = self.shared.events.send(Event::Over(error));
+    }
+}
+
+/// Listens to the gateway until the connection is gone. One source for its words and for its end, so that a word that was said
+/// before the end is never heard after it.
+fn listen(
+    number: u64,
+    connection: Connection,
+    mut recv: RecvStream,
+    reports: mpsc::Sender<Report>,
+) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            match read_frame::<Notice>(&mut recv).await {
+                Ok(notice) => {
+                    if reports.send(Report { number, news: News::Notice(notice) }).await.is_err() {
+                        return;
+                    }
+                }
+                Err(FramedError::Lost(_)) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "the gateway ended the control stream");
+                    connection.close(code::PROTOCOL.into(), b"");
+                    break;
+                }
+            }
+        }
+        let reason = connection.closed().await;
+        tracing::debug!(%reason, "the connection is gone");
+        let _ = reports.send(Report { number, news: News::Broke }).await;
+    }))
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}

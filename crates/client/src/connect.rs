@@ -1,0 +1,136 @@
+//! Steps 2 to 6 in a row: from an identity to a session that stands on a connection.
+
+use crate::channel::{self, Control};
+use crate::dial::{self, Dialled};
+use crate::error::ClientError;
+use crate::identity::{Identity, Names};
+use crate::knock::{self, Knocked};
+use crate::timings::{LocalTimes, Timings};
+use quinn::{Connection, Endpoint};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use vestibule_proto::id::SessionId;
+use vestibule_proto::inner::Purpose;
+use vestibule_proto::key::Secret;
+use vestibule_proto::session::{ClientNotice, Reason, ServiceInfo, Welcome, code};
+
+/// How long the gateway may take to acknowledge an end.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// A session and the connection that it stands on. Its resume secret is in this process's memory and nowhere else.
+pub(crate) struct Live {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) connection: Connection,
+    pub(crate) session: SessionId,
+    pub(crate) resume_secret: Secret<32>,
+    pub(crate) expires: Instant,
+    pub(crate) idle_limit: Duration,
+    pub(crate) timings: Timings,
+    pub(crate) clock_offset_ms: i64,
+}
+
+/// What a connect brings.
+pub(crate) struct Connected {
+    pub(crate) live: Live,
+    pub(crate) control: Control,
+    pub(crate) services: Vec<ServiceInfo>,
+}
+
+/// Knock, dial, login: a new session.
+pub(crate) async fn log_in(
+    identity: &Identity,
+    names: &Names,
+    login_input: Secret<32>,
+    local: LocalTimes,
+    clock_offset_ms: i64,
+) -> Result<Connected, ClientError> {
+    let knocked = knock::knock(identity, Purpose::Login, None, clock_offset_ms).await?;
+    let dialled = dial::dial(&knocked.admitted, identity).await?;
+    let begun = Instant::now();
+    let said = channel::log_in(&dialled, &knocked.admitted.ticket, &names.login, login_input).await;
+    let (control, welcome, ksf) = closing(&dialled, said)?;
+    let login = begun.elapsed().saturating_sub(ksf);
+    let timings = Timings { local, knock: knocked.took, dial: dialled.took, login, ksf };
+    Ok(connected(dialled, control, welcome, timings, &knocked))
+}
+
+/// Knock, dial, proof: an earlier session goes on (R1).
+pub(crate) async fn resume(
+    identity: &Identity,
+    purpose: Purpose,
+    session: SessionId,
+    resume_secret: &Secret<32>,
+    clock_offset_ms: i64,
+) -> Result<Connected, ClientError> {
+    let knocked = knock::knock(identity, purpose, Some(session), clock_offset_ms).await?;
+    let dialled = dial::dial(&knocked.admitted, identity).await?;
+    let begun = Instant::now();
+    let said = channel::resume(&dialled, &knocked.admitted.ticket, session, resume_secret).await;
+    let (control, welcome) = closing(&dialled, said)?;
+    let (knock, dial) = (knocked.took, dialled.took);
+    let timings = Timings { knock, dial, login: begun.elapsed(), ..Timings::default() };
+    Ok(connected(dialled, control, welcome, timings, &knocked))
+}
+
+/// Ends a session that there is no connection for.
+pub(crate) async fn leave(
+    identity: &Identity,
+    session: SessionId,
+    resume_secret: &Secret<32>,
+    clock_offset_ms: i64,
+) -> Result<(), ClientError> {
+    match resume(identity, Purpose::Leave, session, resume_secret, clock_offset_ms).await {
+        Err(ClientError::SessionEnded(_)) => Ok(()),
+        Err(error) => Err(error),
+        Ok(connected) => {
+            connected.live.connection.close(code::PROTOCOL.into(), b"");
+            Err(channel::out_of_order())
+        }
+    }
+}
+
+/// Ends a session that nobody uses, in order.
+pub(crate) async fn end(connected: Connected) {
+    let Connected { live, mut control, .. } = connected;
+    // A gateway that does not hear it ends the session by its idle limit.
+    let _ = control.say(&ClientNotice::SignOff).await;
+    let _ = tokio::time::timeout(FAREWELL, live.connection.closed()).await;
+    live.connection.close(code::DONE.into(), b"");
+    let _ = tokio::time::timeout(FAREWELL, live.endpoint.wait_idle()).await;
+}
+
+/// A connection on which nothing came about is told so at once.
+pub(crate) fn closing<T>(dialled: &Dialled, said: Result<T, ClientError>) -> Result<T, ClientError> {
+    said.inspect_err(|_| dialled.connection.close(code::DONE.into(), b""))
+}
+
+fn connected(dialled: Dialled, control: Control, welcome: Welcome, timings: Timings, knocked: &Knocked) -> Connected {
+    let Welcome { session, resume_secret, expires_in, idle_limit, services } = welcome;
+    let live = Live {
+        endpoint: dialled.endpoint,
+        connection: dialled.connection,
+        session,
+        resume_secret,
+        expires: Instant::now() + expires_in.min(LONGEST_LIFE),
+        idle_limit,
+        timings,
+        clock_offset_ms: knocked.clock_offset_ms,
+    };
+    Connected { live, control, services }
+}
+
+/// No session lives longer, whatever a gateway says: an instant can't lie arbitrarily far ahead.
+const LONGEST_LIFE: Duration = Duration::from_secs(366 * 24 * 3_600);
+
+impl Live {
+    /// The gateway's address.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let address = self.connection.remote_address();
+        SocketAddr::new(address.ip().to_canonical(), address.port())
+    }
+}
+
+/// What an ended session means to whoever wants to use it.
+pub(crate) fn signed_off() -> ClientError {
+    ClientError::SessionEnded(Reason::SignedOff)
+}

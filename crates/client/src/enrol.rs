@@ -1,0 +1,250 @@
+//! E1: an invitation becomes a device with a local credential.
+//!
+//! Knock as the invitation → dial → `EnrolStart` ⇄ `EnrolResponse` → `EnrolUpload` ⇄ `Enrolled` → the credential is written
+//! beside its final place → `EnrolConfirm` ⇄ `EnrolDone` → it takes its place. Whoever is killed on the way runs the same
+//! command again: before the confirmation the invitation is still good, after it the credential is there to be taken.
+
+mod channel;
+mod place;
+
+use crate::connect;
+use crate::dial;
+use crate::error::{ClientError, CredentialTrouble, InvitationTrouble};
+use crate::home::{CredentialFile, Home};
+use crate::identity::{Identity, Names};
+use crate::knock;
+use crate::local::{self, create_error, save_error};
+use crate::timings::LocalTimes;
+use channel::Agreed;
+use place::Place;
+use std::sync::Arc;
+use std::time::SystemTime;
+use vestibule_local_credential::password::{Password, refuse_if_common};
+use vestibule_local_credential::{Credential, Fingerprint, NewCredential, Params, Sealed, Seed, Sources};
+use vestibule_proto::entropy::{self, SystemEntropy};
+use vestibule_proto::id::{DeviceId, Stamp, UserName};
+use vestibule_proto::inner::Purpose;
+use vestibule_proto::invitation::{Invitation, LinkError};
+use vestibule_proto::key::{PrivateKey, Secret};
+use vestibule_proto::login::{LoginNames, password_input};
+
+/// Longest name of a device, in bytes.
+const DEVICE_NAME_LEN: usize = 64;
+
+/// Where and how to enrol.
+pub struct EnrolOptions {
+    /// Where the credential goes; made if missing.
+    pub home: Home,
+    /// How the gateway's lists call this device.
+    pub device_name: String,
+    /// What the fingerprint is made of.
+    pub sources: Sources,
+    /// Whether an existing credential for the same user and gateway may be replaced. It is kept until the new one is active.
+    pub replace: bool,
+    /// What stretching the password costs, apart from the typo bits, which the gateway sets.
+    pub stretching: Params,
+}
+
+/// A device that was enrolled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnrolledDevice {
+    /// Its credential.
+    pub file: CredentialFile,
+    /// The device at the gateway.
+    pub device: DeviceId,
+    /// Whether the controller knows it already; if not it will as soon as the gateway's link stands.
+    pub published: bool,
+    /// An earlier run had done all but the last step; this one did that.
+    pub completed_earlier: bool,
+}
+
+/// Reads an invitation's link. Nothing is sent.
+///
+/// # Errors
+/// [`ClientError::Invitation`].
+pub fn read_link(text: &str) -> Result<Invitation, ClientError> {
+    Invitation::from_link(text).map_err(|error| {
+        ClientError::Invitation(match error {
+            LinkError::Scheme(_) => InvitationTrouble::NotOne,
+            LinkError::Altered => InvitationTrouble::Altered,
+            LinkError::Newer => InvitationTrouble::Newer,
+        })
+    })
+}
+
+/// Looks whether an enrolment could go ahead, before a password is asked for. Nothing is sent.
+///
+/// # Errors
+/// [`CredentialTrouble::Exists`], [`CredentialTrouble::NoFingerprint`], or [`ClientError::Files`] if the directory can't be used.
+pub fn check(invitation: &Invitation, options: &EnrolOptions) -> Result<(), ClientError> {
+    Prepared::new(invitation, options).map(|_| ())
+}
+
+/// Enrols this device with `password`, which is set by this and never leaves the device.
+///
+/// # Errors
+/// [`ClientError::WeakPassword`] and those of [`check`] before anything is sent; then [`ClientError::Invitation`], and everything
+/// that a knock, a connection and a file can meet.
+pub async fn enrol(
+    invitation: &Invitation,
+    password: Arc<Password>,
+    options: &EnrolOptions,
+) -> Result<EnrolledDevice, ClientError> {
+    let prepared = Prepared::new(invitation, options)?;
+    refuse_if_common(&password, &prepared.user)
+        .map_err(|weak| ClientError::WeakPassword { reason: weak.to_string() })?;
+    match prepared.run(&password).await {
+        // By this device, perhaps: then its credential waits beside its place.
+        Err(error @ ClientError::Invitation(InvitationTrouble::Used)) => prepared.take_up(&password, error).await,
+        outcome => outcome,
+    }
+}
+
+/// All that is known before the first packet.
+struct Prepared<'a> {
+    invitation: &'a Invitation,
+    options: &'a EnrolOptions,
+    user: UserName,
+    fingerprint: Fingerprint,
+    place: Place,
+}
+
+impl<'a> Prepared<'a> {
+    fn new(invitation: &'a Invitation, options: &'a EnrolOptions) -> Result<Self, ClientError> {
+        let user = UserName::parse(&invitation.user).map_err(|_| ClientError::Invitation(InvitationTrouble::Newer))?;
+        options.home.prepare()?;
+        let place = Place::choose(&options.home, &user, invitation, &options.sources);
+        if !options.replace && place.is_taken() {
+            let path = place.file.path.display().to_string();
+            return Err(ClientError::Credential { trouble: CredentialTrouble::Exists, path });
+        }
+        let fingerprint = Fingerprint::gather(&options.sources).map_err(|_| ClientError::Credential {
+            trouble: CredentialTrouble::NoFingerprint,
+            path: place.file.path.display().to_string(),
+        })?;
+        Ok(Self { invitation, options, user, fingerprint, place })
+    }
+
+    async fn run(&self, password: &Arc<Password>) -> Result<EnrolledDevice, ClientError> {
+        let secrets = Secrets::random();
+        let identity = Identity::of_invitation(self.invitation);
+        let knocked = knock::knock(&identity, Purpose::Enrol, None, 0).await?;
+        let dialled = dial::dial(&knocked.admitted, &identity).await?;
+        let registration = channel::Registration {
+            user: self.user.clone(),
+            gateway: self.invitation.gateway,
+            device_name: device_name(&self.options.device_name),
+            fingerprint_commitment: self.fingerprint.commitment(&secrets.fingerprint_salt),
+            login_input: password_input(&secrets.pepper, password.expose()),
+        };
+        let said = channel::register(&dialled, registration, &secrets).await;
+        let (agreed, control) = connect::closing(&dialled, said)?;
+        let device = agreed.enrolled.device;
+        let kept = self.keep(agreed, secrets, Arc::clone(password)).await;
+        connect::closing(&dialled, kept)?;
+        let confirmed = channel::confirm(control, device).await;
+        let published = connect::closing(&dialled, confirmed)?;
+        self.place.take()?;
+        dialled.connection.close(vestibule_proto::session::code::DONE.into(), b"");
+        // The close itself has to leave before the process does.
+        let _ = tokio::time::timeout(channel::FAREWELL, dialled.endpoint.wait_idle()).await;
+        Ok(self.enrolled(device, published, false))
+    }
+
+    /// Seals the credential and writes it beside its place: on the disk when this returns.
+    async fn keep(&self, agreed: Agreed, secrets: Secrets, password: Arc<Password>) -> Result<(), ClientError> {
+        let params =
+            self.options.stretching.with_typo_bits(agreed.enrolled.typo_bits).map_err(ClientError::unexpected)?;
+        let new = NewCredential { sealed: self.sealed(agreed, &secrets), seed: secrets.seed };
+        let (fingerprint, pending) = (self.fingerprint.clone(), self.place.pending());
+        let kept = tokio::task::spawn_blocking(move || {
+            let credential = Credential::create(new, &password, &fingerprint, params, &mut SystemEntropy);
+            let credential = credential.map_err(create_error)?;
+            credential.save(&pending).map_err(|error| save_error(&pending, error))
+        });
+        kept.await.map_err(ClientError::unexpected)?
+    }
+
+    fn sealed(&self, agreed: Agreed, secrets: &Secrets) -> Sealed {
+        let invitation = self.invitation;
+        let enrolled = agreed.enrolled;
+        let pins =
+            if enrolled.gateway_pins.is_empty() { invitation.gateway_pins.clone() } else { enrolled.gateway_pins };
+        Sealed {
+            user: self.user.clone(),
+            gateway: invitation.gateway,
+            gateway_name: invitation.gateway_name.clone(),
+            device: enrolled.device,
+            device_name: device_name(&self.options.device_name),
+            d_out: secrets.d_out.clone(),
+            psk_c: enrolled.psk_c,
+            psk_r: enrolled.psk_r,
+            realm: invitation.realm.clone(),
+            pepper: secrets.pepper.clone(),
+            digest: enrolled.digest,
+            controller_key: invitation.controller_key,
+            gateway_key: invitation.gateway_key,
+            gateway_pins: pins,
+            controllers: invitation.controllers.clone(),
+            version_floor: enrolled.version_floor,
+            fingerprint_salt: secrets.fingerprint_salt,
+            enrolled: Stamp::from_system(SystemTime::now()),
+            resume: None,
+        }
+    }
+
+    /// The gateway says that the invitation was used. If an earlier run of this device was killed between the gateway's
+    /// confirmation and its own last step, the credential that it left logs in, and takes its place. `used` is told otherwise.
+    async fn take_up(&self, password: &Arc<Password>, used: ClientError) -> Result<EnrolledDevice, ClientError> {
+        let file = CredentialFile { path: self.place.pending(), ..self.place.file.clone() };
+        let Ok(recognised) = local::recognise(&file, &self.options.sources) else { return Err(used) };
+        if recognised.sealed().gateway != self.invitation.gateway {
+            return Err(used);
+        }
+        let password = Arc::clone(password);
+        let unlocked = tokio::task::spawn_blocking(move || recognised.unlock(&password));
+        let unlocked = unlocked.await.map_err(ClientError::unexpected)??;
+        let names = Names::of(&unlocked.sealed);
+        let identity = Identity::of_device(&unlocked.sealed, &unlocked.keys, file.path);
+        let LoginNames { device, .. } = names.login;
+        let connected = connect::log_in(&identity, &names, unlocked.login_input, LocalTimes::default(), 0).await;
+        let Ok(connected) = connected else { return Err(used) };
+        self.place.take()?;
+        connect::end(connected).await;
+        Ok(self.enrolled(device, true, true))
+    }
+
+    fn enrolled(&self, device: DeviceId, published: bool, completed_earlier: bool) -> EnrolledDevice {
+        EnrolledDevice { file: self.place.file.clone(), device, published, completed_earlier }
+    }
+}
+
+/// What this device makes for itself. The gateway gets public halves; the pepper goes nowhere.
+struct Secrets {
+    d_out: PrivateKey,
+    seed: Seed,
+    pepper: Secret<32>,
+    fingerprint_salt: [u8; 16],
+}
+
+impl Secrets {
+    fn random() -> Self {
+        let entropy = &mut SystemEntropy;
+        Self {
+            d_out: PrivateKey::random(entropy),
+            seed: Seed::random(entropy),
+            pepper: Secret::random(entropy),
+            fingerprint_salt: entropy::bytes(entropy),
+        }
+    }
+}
+
+/// A name that fits into tables: without control characters, not too long, never empty.
+fn device_name(name: &str) -> String {
+    let mut plain: String = name.trim().chars().filter(|character| !character.is_control()).collect();
+    plain.truncate(plain.floor_char_boundary(DEVICE_NAME_LEN));
+    if plain.is_empty() { "device".to_owned() } else { plain }
+}
+
+#[cfg(test)]
+mod tests;

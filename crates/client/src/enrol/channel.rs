@@ -1,0 +1,82 @@
+//! What is said on the control stream of an enrolment.
+
+use super::Secrets;
+use crate::channel::{Control, out_of_order};
+use crate::dial::Dialled;
+use crate::error::ClientError;
+use std::time::Duration;
+use vestibule_proto::enrol::{EnrolConfirm, EnrolDone, EnrolStart, EnrolUpload, Enrolled};
+use vestibule_proto::entropy::SystemEntropy;
+use vestibule_proto::id::{DeviceId, GatewayId, UserName};
+use vestibule_proto::key::Secret;
+use vestibule_proto::login::{LoginNames, RegistrationStart};
+use vestibule_proto::session::{GatewayHello, Wanted};
+
+/// How long the gateway may take to acknowledge the end.
+pub(super) const FAREWELL: Duration = Duration::from_secs(3);
+
+/// What is registered.
+pub(super) struct Registration {
+    pub(super) user: UserName,
+    pub(super) gateway: GatewayId,
+    pub(super) device_name: String,
+    pub(super) fingerprint_commitment: [u8; 32],
+    pub(super) login_input: Secret<32>,
+}
+
+/// What the gateway gave.
+pub(super) struct Agreed {
+    pub(super) enrolled: Enrolled,
+}
+
+/// `EnrolStart` ⇄ `EnrolResponse`, `EnrolUpload` ⇄ `Enrolled`.
+pub(super) async fn register(
+    dialled: &Dialled,
+    registration: Registration,
+    secrets: &Secrets,
+) -> Result<(Agreed, Control), ClientError> {
+    let Registration { user, gateway, device_name, fingerprint_commitment, login_input } = registration;
+    let begun = RegistrationStart::begin(login_input, &mut SystemEntropy);
+    let (begun, registration_request) = begun.map_err(ClientError::unexpected)?;
+    let keys = secrets.seed.keys();
+    let start = EnrolStart {
+        user: user.to_string(),
+        device_name,
+        d_out: secrets.d_out.public(),
+        d_in: keys.d_in.public(),
+        d_tls: keys.d_tls.spki(),
+        psk_g: keys.psk_g,
+        fingerprint_commitment,
+        registration_request,
+    };
+    let mut control = Control::greet(&dialled.connection, Wanted::Enrol(Box::new(start))).await?;
+    let response = match control.hear().await? {
+        GatewayHello::Enrol(response) => *response,
+        GatewayHello::Refused(reason) => return Err(ClientError::from_reason(reason)),
+        GatewayHello::Challenge { .. } | GatewayHello::Welcome(_) | GatewayHello::Enrolled(_) => {
+            return Err(out_of_order());
+        }
+    };
+    let device = response.device;
+    let names = LoginNames { user, gateway, device };
+    let stretched = tokio::task::spawn_blocking(move || {
+        begun.finish(&response.registration_response, &names, &response.ksf, &mut SystemEntropy)
+    });
+    let record = stretched.await.map_err(ClientError::unexpected)?.map_err(ClientError::unexpected)?;
+    control.say(&EnrolUpload { record }).await?;
+    match control.hear().await? {
+        GatewayHello::Enrolled(enrolled) if enrolled.device == device => Ok((Agreed { enrolled: *enrolled }, control)),
+        GatewayHello::Refused(reason) => Err(ClientError::from_reason(reason)),
+        GatewayHello::Enrolled(_)
+        | GatewayHello::Challenge { .. }
+        | GatewayHello::Welcome(_)
+        | GatewayHello::Enrol(_) => Err(out_of_order()),
+    }
+}
+
+/// `EnrolConfirm` ⇄ `EnrolDone`: the credential is on the disk; the device becomes active. Says whether it is published.
+pub(super) async fn confirm(mut control: Control, device: DeviceId) -> Result<bool, ClientError> {
+    control.say(&EnrolConfirm { device }).await?;
+    let EnrolDone { published } = control.hear().await?;
+    Ok(published)
+}

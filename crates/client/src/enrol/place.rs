@@ -1,0 +1,55 @@
+//! Where a new credential goes: beside its place first, then into it.
+
+use crate::error::ClientError;
+use crate::home::{CredentialFile, Home};
+use crate::local;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use vestibule_local_credential::Sources;
+use vestibule_proto::id::UserName;
+use vestibule_proto::invitation::Invitation;
+
+/// The place of a credential.
+pub(super) struct Place {
+    /// The file that it will be.
+    pub(super) file: CredentialFile,
+}
+
+impl Place {
+    /// `USER@GATEWAY`, unless another gateway of the same name has that place: then with the head of the gateway's id.
+    pub(super) fn choose(home: &Home, user: &UserName, invitation: &Invitation, sources: &Sources) -> Self {
+        let file = home.file(user, &invitation.gateway_name);
+        let other_gateway =
+            local::recognise(&file, sources).is_ok_and(|recognised| recognised.sealed().gateway != invitation.gateway);
+        if !other_gateway {
+            return Self { file };
+        }
+        let id = invitation.gateway.to_string();
+        let name = format!("{}-{}", file.gateway, id.get(..8).unwrap_or(&id));
+        Self { file: home.file(user, &name) }
+    }
+
+    /// Whether anything is there already.
+    pub(super) fn is_taken(&self) -> bool {
+        self.file.path.symlink_metadata().is_ok()
+    }
+
+    /// Where the credential waits until the gateway has confirmed it.
+    pub(super) fn pending(&self) -> PathBuf {
+        let mut name = OsString::from(&self.file.path);
+        name.push(".pending");
+        PathBuf::from(name)
+    }
+
+    /// Puts the credential that waits into its place, durably.
+    pub(super) fn take(&self) -> Result<(), ClientError> {
+        let path = &self.file.path;
+        let directory = path.parent().unwrap_or(Path::new("."));
+        // The stamp of a former device says nothing of this one.
+        let _ = std::fs::remove_file(vestibule_local_credential::state::path(path));
+        std::fs::rename(self.pending(), path)
+            .and_then(|()| File::open(directory)?.sync_all())
+            .map_err(|error| ClientError::files(path, &error))
+    }
+}

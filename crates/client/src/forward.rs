@@ -1,0 +1,175 @@
+//! `LOCAL=SERVICE`: a local port that leads to one service, each accepted connection by a stream of its own.
+
+use crate::error::ClientError;
+use crate::listen;
+use crate::names;
+use crate::tunnel::{self, Tunnel};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use tokio::net::{TcpListener, TcpStream};
+
+/// What a person asked for: `127.0.0.1:5432=db`, `5432=db`, `[::1]:2222=host1:22`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// Where to listen: a loopback address; port 0 lets the kernel choose.
+    pub local: SocketAddr,
+    /// The service, as [`names::find`] understands it.
+    pub service: String,
+}
+
+impl FromStr for Forward {
+    type Err = ClientError;
+
+    fn from_str(text: &str) -> Result<Self, ClientError> {
+        let wrong = || ClientError::Forward { asked: text.to_owned() };
+        let (local, service) = text.split_once('=').ok_or_else(wrong)?;
+        let local = local_address(local.trim()).ok_or_else(wrong)?;
+        let service = service.trim();
+        if service.is_empty() {
+            return Err(wrong());
+        }
+        if !local.ip().is_loopback() {
+            return Err(ClientError::NotLoopback { address: local });
+        }
+        Ok(Self { local, service: service.to_owned() })
+    }
+}
+
+impl fmt::Display for Forward {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}={}", self.local, self.service)
+    }
+}
+
+fn local_address(text: &str) -> Option<SocketAddr> {
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    if let Ok(port) = text.parse() {
+        return Some(SocketAddr::new(LOOPBACK, port));
+    }
+    match text.strip_prefix("localhost:") {
+        Some(port) => port.parse().ok().map(|port| SocketAddr::new(LOOPBACK, port)),
+        None => text.parse().ok(),
+    }
+}
+
+/// A forward whose port is bound.
+pub struct Forwarder<T> {
+    listener: TcpListener,
+    local: SocketAddr,
+    service: String,
+    tunnel: T,
+}
+
+impl<T: Tunnel> Forwarder<T> {
+    /// Binds the local port; the service must exist now.
+    ///
+    /// # Errors
+    /// [`ClientError::NoService`], [`ClientError::NotLoopback`], [`ClientError::Listen`].
+    pub async fn bind(forward: &Forward, tunnel: T) -> Result<Self, ClientError> {
+        names::find(&tunnel.services(), &forward.service)?;
+        let listener = listen::bind(forward.local).await?;
+        let local = listener.local_addr().unwrap_or(forward.local);
+        Ok(Self { listener, local, service: forward.service.clone(), tunnel })
+    }
+
+    /// Where it listens, with the port that the kernel chose.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Serves until the future is dropped; open connections are then reset.
+    pub async fn serve(self) {
+        let Self { listener, service, tunnel, .. } = self;
+        listen::serve(listener, move |local| one(local, service.clone(), tunnel.clone())).await;
+    }
+}
+
+/// The service is looked up for each connection: the owner may have taken it away or given it another upstream.
+async fn one<T: Tunnel>(local: TcpStream, service: String, tunnel: T) {
+    let target = names::find(&tunnel.services(), &service).inspect_err(|_| tunnel::reset(&local));
+    let joined = match target {
+        Ok(target) => tunnel.join(local, target).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = joined {
+        tracing::warn!(service, %error, "a forwarded connection was not opened");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Behaviour, FakeTunnel};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[test]
+    fn local_sides_are_read() {
+        for (text, local, service) in [
+            ("5432=db", "127.0.0.1:5432", "db"),
+            ("127.0.0.1:5432=db", "127.0.0.1:5432", "db"),
+            ("localhost:22=host1:22", "127.0.0.1:22", "host1:22"),
+            ("[::1]:0 = db", "[::1]:0", "db"),
+            ("127.9.9.9:1=a=b", "127.9.9.9:1", "a=b"),
+        ] {
+            let forward: Forward = text.parse().unwrap();
+            assert_eq!((forward.local, forward.service.as_str()), (local.parse().unwrap(), service), "{text}");
+            assert_eq!(forward.to_string().parse(), Ok(forward));
+        }
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        for text in ["", "db", "=db", "5432=", "65536=db", "-1=db", "localhost=db", "example.org:1=db", "::1=db"] {
+            assert_eq!(text.parse::<Forward>(), Err(ClientError::Forward { asked: text.to_owned() }), "{text}");
+        }
+        for text in ["0.0.0.0:1=db", "[::]:1=db", "192.0.2.1:1=db"] {
+            assert!(matches!(text.parse::<Forward>(), Err(ClientError::NotLoopback { .. })), "{text}");
+        }
+    }
+
+    async fn forwarded(tunnel: &FakeTunnel, text: &str) -> SocketAddr {
+        let forwarder = Forwarder::bind(&text.parse().unwrap(), tunnel.clone()).await.unwrap();
+        let address = forwarder.local_addr();
+        tokio::spawn(forwarder.serve());
+        address
+    }
+
+    #[tokio::test]
+    async fn each_connection_is_carried_with_half_close() {
+        let tunnel = FakeTunnel::new();
+        let address = forwarded(&tunnel, "0=echo").await;
+        let mut streams = Vec::new();
+        for number in 0..20u8 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(&[number; 1000]).await.unwrap();
+            streams.push(stream);
+        }
+        for (number, stream) in streams.iter_mut().enumerate() {
+            stream.shutdown().await.unwrap();
+            let mut back = Vec::new();
+            stream.read_to_end(&mut back).await.unwrap();
+            assert_eq!(back, [number as u8; 1000]);
+        }
+        assert_eq!(tunnel.opened(), 20);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_can_not_be_opened_is_reset() {
+        let tunnel = FakeTunnel::new();
+        let address = forwarded(&tunnel, "0=db").await;
+        tunnel.set("db", Behaviour::Fails(ClientError::UpstreamAway { service: "db".to_owned() }));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert_eq!(stream.read(&mut [0]).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+        tunnel.remove("db");
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert_eq!(stream.read(&mut [0]).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_service_that_does_not_exist_is_told_at_once() {
+        let forward = "0=nothing".parse().unwrap();
+        let refused = Forwarder::bind(&forward, FakeTunnel::new()).await.err();
+        assert_eq!(refused, Some(ClientError::NoService { asked: "nothing".to_owned() }));
+    }
+}

@@ -1,0 +1,94 @@
+//! Who knocks: a device's keys, or those of an invitation, and where they are taken.
+
+use crate::agent::DeviceInfo;
+use std::path::PathBuf;
+use std::sync::Arc;
+use vestibule_local_credential::Sealed;
+use vestibule_local_credential::credential::InnerKeys;
+use vestibule_proto::id::DeviceId;
+use vestibule_proto::invitation::Invitation;
+use vestibule_proto::key::{SigningKey, Spki};
+use vestibule_proto::knocker::Device;
+use vestibule_proto::login::LoginNames;
+use vestibule_proto::outer::ControllerPin;
+
+/// What it takes to knock and to dial. Zeroized when dropped.
+pub(crate) struct Identity {
+    /// For the knock.
+    pub(crate) device: Arc<Device>,
+    /// D_tls, for the connection.
+    pub(crate) tls: SigningKey,
+    /// G_tls: what the gateway may present.
+    pub(crate) pins: Vec<Spki>,
+    /// The controller's addresses, `host:port`; resolved at each knock.
+    pub(crate) controllers: Vec<String>,
+    /// The credential beside which the last acknowledged stamp is kept; an invitation keeps none.
+    pub(crate) credential: Option<PathBuf>,
+}
+
+/// What a device is called, for its login and for people.
+pub(crate) struct Names {
+    /// What OPAQUE binds to.
+    pub(crate) login: LoginNames,
+    /// What people are told.
+    pub(crate) info: DeviceInfo,
+}
+
+impl Identity {
+    /// An enrolled device.
+    pub(crate) fn of_device(sealed: &Sealed, keys: &InnerKeys, credential: PathBuf) -> Self {
+        let device = Device {
+            gateway: sealed.gateway,
+            controller: ControllerPin { key: sealed.controller_key, realm: sealed.realm.clone() },
+            d_out: sealed.d_out.clone(),
+            psk_c: sealed.psk_c.clone(),
+            psk_r: sealed.psk_r.clone(),
+            digest: sealed.digest,
+            gateway_key: sealed.gateway_key,
+            d_in: keys.d_in.clone(),
+            psk_g: keys.psk_g.clone(),
+        };
+        Self {
+            device: Arc::new(device),
+            tls: keys.d_tls.clone(),
+            pins: sealed.gateway_pins.clone(),
+            controllers: sealed.controllers.clone(),
+            credential: Some(credential),
+        }
+    }
+
+    /// The device that an invitation stands for until one is enrolled with it.
+    pub(crate) fn of_invitation(invitation: &Invitation) -> Self {
+        let keys = invitation.keys();
+        let device = Device {
+            gateway: invitation.gateway,
+            controller: ControllerPin { key: invitation.controller_key, realm: invitation.realm.clone() },
+            d_out: keys.knock.d_out,
+            psk_c: keys.knock.psk_c,
+            psk_r: keys.psk_r,
+            digest: keys.knock.digest,
+            gateway_key: invitation.gateway_key,
+            d_in: keys.d_in,
+            psk_g: keys.psk_g,
+        };
+        Self {
+            device: Arc::new(device),
+            tls: keys.d_tls,
+            pins: invitation.gateway_pins.clone(),
+            controllers: invitation.controllers.clone(),
+            credential: None,
+        }
+    }
+}
+
+impl Names {
+    /// Those of an enrolled device.
+    pub(crate) fn of(sealed: &Sealed) -> Self {
+        let login = login_names(sealed, sealed.device);
+        Self { login, info: DeviceInfo::of(sealed) }
+    }
+}
+
+fn login_names(sealed: &Sealed, device: DeviceId) -> LoginNames {
+    LoginNames { user: sealed.user.clone(), gateway: sealed.gateway, device }
+}

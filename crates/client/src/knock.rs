@@ -1,0 +1,247 @@
+//! Steps 2 to 5: the knock over UDP, with sockets of its own that are gone when it is over.
+
+use crate::address::{is_global, source_towards, unspecified};
+use crate::error::{ClientError, GatewayAway, Refused};
+use crate::identity::Identity;
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::net::UdpSocket;
+use vestibule_local_credential::state::State;
+use vestibule_proto::entropy::SystemEntropy;
+use vestibule_proto::id::{Now, SessionId, Stamp};
+use vestibule_proto::inner::Purpose;
+use vestibule_proto::knocker::{Admitted, Ask, KnockEvent, KnockFailure, Knocker, Transmit};
+
+/// Most addresses of controllers that are knocked at.
+const CONTROLLERS: usize = 8;
+/// How long a machine that can't send at all tries nevertheless.
+const UNSENT_PATIENCE: Duration = Duration::from_millis(500);
+/// Longer datagrams are not ours.
+const DATAGRAM_LEN: usize = 1_500;
+
+/// A knock that was answered with *ready*.
+pub(crate) struct Knocked {
+    /// The admission.
+    pub(crate) admitted: Admitted,
+    /// From the first packet to the guidance.
+    pub(crate) took: Duration,
+    /// How many milliseconds the controller's clock is ahead of this machine's, as far as is known.
+    pub(crate) clock_offset_ms: i64,
+}
+
+/// Knocks, and waits for guidance. `clock_offset_ms` is what earlier knocks of this process have found this machine's
+/// clock to be behind by.
+///
+/// # Errors
+/// Everything that a knock can meet, from [`ClientError::ControllerAway`] to the gateway's own reasons.
+pub(crate) async fn knock(
+    identity: &Identity,
+    purpose: Purpose,
+    session: Option<SessionId>,
+    clock_offset_ms: i64,
+) -> Result<Knocked, ClientError> {
+    let controllers = resolve(&identity.controllers).await?;
+    let sockets = Sockets::bind(&controllers);
+    let mut run = Run { sockets, clock_offset_ms, sent: false, trouble: None, begun: Instant::now() };
+    let last_stamp = identity.credential.as_deref().map_or(Stamp::default(), last_stamp);
+    let ask = Ask { purpose, session };
+    let own = run.sockets.own_addresses(&controllers);
+    let now = run.now();
+    let device = Arc::clone(&identity.device);
+    let mut knocker = Knocker::new(device, ask, &controllers, own, last_stamp, now);
+    let admitted = run.until_answered(&mut knocker, &identity.controllers).await?;
+    if admitted.address_mismatch {
+        tracing::warn!(seen = %admitted.seen, "the address that the controller announced is not this machine's, and no NAT explains it");
+    }
+    if let Some(credential) = identity.credential.clone() {
+        remember(credential, admitted.stamp);
+    }
+    let clock_offset_ms = clock_offset_ms.saturating_add(admitted.clock_offset_ms);
+    Ok(Knocked { admitted, took: run.begun.elapsed(), clock_offset_ms })
+}
+
+/// All addresses that the names stand for now.
+async fn resolve(controllers: &[String]) -> Result<Vec<SocketAddr>, ClientError> {
+    let mut found = Vec::new();
+    let mut trouble = None;
+    for controller in controllers {
+        match tokio::net::lookup_host(controller.as_str()).await {
+            Ok(addresses) => found.extend(addresses),
+            Err(error) => trouble = Some(format!("{controller}: {error}")),
+        }
+    }
+    let mut known = BTreeSet::new();
+    found.retain(|address| known.insert(*address));
+    found.truncate(CONTROLLERS);
+    if found.is_empty() {
+        return Err(ClientError::ControllerAway { controllers: controllers.to_vec(), trouble });
+    }
+    Ok(found)
+}
+
+/// What the controller acknowledged last. Without it a clock that fell back is noticed later, so trouble is no obstacle.
+fn last_stamp(credential: &Path) -> Stamp {
+    match State::load(credential) {
+        Ok(state) => state.last_stamp,
+        Err(error) => {
+            tracing::warn!(%error, "the last acknowledged stamp can't be read");
+            Stamp::default()
+        }
+    }
+}
+
+/// Keeps the acknowledged stamp, beside the connect and not in its way. Never one that nobody has acknowledged: a clock
+/// that is wrong for a moment would lift all later stamps.
+fn remember(credential: PathBuf, stamp: Stamp) {
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = State::advance(&credential, stamp) {
+            tracing::warn!(%error, "the acknowledged stamp can't be kept");
+        }
+    });
+}
+
+/// One knock under way.
+struct Run {
+    sockets: Sockets,
+    clock_offset_ms: i64,
+    /// Whether any datagram has left this machine.
+    sent: bool,
+    trouble: Option<String>,
+    begun: Instant,
+}
+
+impl Run {
+    async fn until_answered(&mut self, knocker: &mut Knocker, names: &[String]) -> Result<Admitted, ClientError> {
+        let mut buffer = [0; DATAGRAM_LEN];
+        self.begun = Instant::now();
+        knocker.handle_timeout(self.now(), &mut SystemEntropy);
+        loop {
+            while let Some(transmit) = knocker.poll_transmit() {
+                self.send(&transmit).await;
+            }
+            match knocker.poll_event() {
+                Some(KnockEvent::Admitted(admitted)) => return Ok(admitted),
+                Some(KnockEvent::ClockCorrected { offset_ms }) => {
+                    tracing::info!(offset_ms, "this machine's clock is wrong; the controller's time is used");
+                    continue;
+                }
+                Some(KnockEvent::Failed(failure)) => return Err(self.failed(failure, names)),
+                None => {}
+            }
+            if !self.sent && self.begun.elapsed() > UNSENT_PATIENCE {
+                return Err(self.failed(KnockFailure::NoAnswer, names));
+            }
+            let deadline = knocker.poll_timeout().unwrap_or_else(|| Instant::now() + UNSENT_PATIENCE);
+            tokio::select! {
+                biased;
+                (from, length) = self.sockets.receive(&mut buffer) => {
+                    knocker.handle_input(from, &buffer[..length], self.now(), &mut SystemEntropy);
+                }
+                () = tokio::time::sleep_until(deadline.into()) => {
+                    knocker.handle_timeout(self.now(), &mut SystemEntropy);
+                }
+            }
+        }
+    }
+
+    async fn send(&mut self, transmit: &Transmit) {
+        match self.sockets.send(transmit).await {
+            Ok(()) => self.sent = true,
+            Err(error) => {
+                tracing::debug!(to = %transmit.to, %error, "a knock could not be sent");
+                self.trouble = Some(error.to_string());
+            }
+        }
+    }
+
+    fn failed(&self, failure: KnockFailure, names: &[String]) -> ClientError {
+        match failure {
+            KnockFailure::NoAnswer => {
+                let trouble = if self.sent { None } else { self.trouble.clone() };
+                ClientError::ControllerAway { controllers: names.to_vec(), trouble }
+            }
+            KnockFailure::ClockFarOff { offset_ms } => ClientError::ClockFarOff { offset_ms },
+            KnockFailure::Refused(refusal) => ClientError::from_refusal(refusal),
+            KnockFailure::RefusedUnreadable => ClientError::Refused {
+                why: Refused::Unreadable,
+                tries: 0,
+                limit: 0,
+                retry_after: Duration::ZERO,
+                detail: String::new(),
+            },
+            KnockFailure::GatewayAway => ClientError::GatewayAway(GatewayAway::Controller),
+            KnockFailure::Busy => ClientError::Busy,
+        }
+    }
+
+    fn now(&self) -> Now {
+        let wall = Stamp::from_system(SystemTime::now());
+        let offset = Duration::from_millis(self.clock_offset_ms.unsigned_abs());
+        let wall = if self.clock_offset_ms < 0 { wall.saturating_sub(offset) } else { wall.saturating_add(offset) };
+        Now::new(Instant::now(), wall)
+    }
+}
+
+/// One socket per address family that there is a controller in.
+struct Sockets {
+    v4: Option<UdpSocket>,
+    v6: Option<UdpSocket>,
+}
+
+impl Sockets {
+    fn bind(controllers: &[SocketAddr]) -> Self {
+        let of = |family: fn(&&SocketAddr) -> bool| controllers.iter().find(family).and_then(|to| socket(*to).ok());
+        Self { v4: of(|to| to.is_ipv4()), v6: of(|to| to.is_ipv6()) }
+    }
+
+    async fn send(&self, transmit: &Transmit) -> io::Result<()> {
+        let socket = if transmit.to.is_ipv4() { &self.v4 } else { &self.v6 };
+        let socket = socket.as_ref().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        socket.send_to(&transmit.payload, transmit.to).await.map(|_| ())
+    }
+
+    async fn receive(&self, buffer: &mut [u8; DATAGRAM_LEN]) -> (SocketAddr, usize) {
+        loop {
+            tokio::select! {
+                () = readable(self.v4.as_ref()) => {}
+                () = readable(self.v6.as_ref()) => {}
+            }
+            for socket in [&self.v4, &self.v6].into_iter().flatten() {
+                // An error is an earlier datagram's that could not be delivered: no news of ours.
+                if let Ok((length, from)) = socket.try_recv_from(buffer) {
+                    return (from, length);
+                }
+            }
+        }
+    }
+
+    /// The addresses by which others know this machine, as far as packets to the controllers leave from them.
+    fn own_addresses(&self, controllers: &[SocketAddr]) -> Vec<SocketAddr> {
+        let of = |socket: &Option<UdpSocket>, family: fn(&&SocketAddr) -> bool| {
+            let port = socket.as_ref()?.local_addr().ok()?.port();
+            let source = source_towards(*controllers.iter().find(family)?)?;
+            is_global(source).then(|| SocketAddr::new(source, port))
+        };
+        [of(&self.v4, |to| to.is_ipv4()), of(&self.v6, |to| to.is_ipv6())].into_iter().flatten().collect()
+    }
+}
+
+fn socket(to: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = std::net::UdpSocket::bind(unspecified(to))?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
+}
+
+async fn readable(socket: Option<&UdpSocket>) {
+    match socket {
+        // An error is told by the read that follows.
+        Some(socket) => {
+            let _ = socket.readable().await;
+        }
+        None => std::future::pending().await,
+    }
+}

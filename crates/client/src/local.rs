@@ -1,0 +1,124 @@
+//! Step 1, local authentication: the credential is opened on this device, with this user's password, before a packet is sent.
+
+use crate::error::{ClientError, CredentialTrouble};
+use crate::home::CredentialFile;
+use crate::timings::LocalTimes;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use vestibule_local_credential::file::{ReadError, SaveError};
+use vestibule_local_credential::password::Password;
+use vestibule_local_credential::{
+    CreateError, DeviceUnlocked, Fingerprint, Locked, OpenError, Sealed, Source, Sources, credential::InnerKeys,
+};
+use vestibule_proto::key::Secret;
+use vestibule_proto::login::password_input;
+
+/// Opens the first layer of a credential: the right machine and user name. No password is needed for it, so a person is
+/// told before being asked for one.
+///
+/// # Errors
+/// [`ClientError::Credential`].
+pub fn recognise(file: &CredentialFile, sources: &Sources) -> Result<Recognised, ClientError> {
+    let begun = Instant::now();
+    let failed = |error: OpenError| credential_error(&file.path, error);
+    let locked = Locked::load(&file.path).map_err(failed)?;
+    let fingerprint = Fingerprint::gather(sources).map_err(|_| ClientError::Credential {
+        trouble: CredentialTrouble::NoFingerprint,
+        path: file.path.display().to_string(),
+    })?;
+    let device = locked.unlock_device(&file.user, &fingerprint).map_err(failed)?;
+    Ok(Recognised { device, path: file.path.clone(), device_time: begun.elapsed() })
+}
+
+/// A credential that has recognised machine and user; the password is still unknown.
+pub struct Recognised {
+    device: DeviceUnlocked,
+    path: PathBuf,
+    device_time: std::time::Duration,
+}
+
+impl Recognised {
+    /// What does not depend on the password: user, gateway, device, addresses.
+    #[must_use]
+    pub fn sealed(&self) -> &Sealed {
+        self.device.sealed()
+    }
+
+    /// A source of the fingerprint that was there at enrolment and is missing now: worth a warning.
+    #[must_use]
+    pub fn missing(&self) -> Option<Source> {
+        self.device.missing()
+    }
+
+    /// Opens the second layer. Costs one Argon2id (256 MiB by default): not for an async thread.
+    ///
+    /// # Errors
+    /// [`CredentialTrouble::WrongPassword`], or [`ClientError::Unexpected`] without the memory for it.
+    pub fn unlock(&self, password: &Password) -> Result<Unlocked, ClientError> {
+        let begun = Instant::now();
+        let opened = self.device.unlock_password(password).map_err(|error| credential_error(&self.path, error))?;
+        let argon2id = begun.elapsed();
+        let login_input = password_input(&opened.sealed.pepper, password.expose());
+        let times = LocalTimes { device: self.device_time, argon2id };
+        Ok(Unlocked { sealed: opened.sealed, keys: opened.keys, login_input, path: self.path.clone(), times })
+    }
+}
+
+/// An open credential: all that it takes to knock and to log in. Zeroized when dropped.
+pub struct Unlocked {
+    pub(crate) sealed: Sealed,
+    pub(crate) keys: InnerKeys,
+    pub(crate) login_input: Secret<32>,
+    pub(crate) path: PathBuf,
+    pub(crate) times: LocalTimes,
+}
+
+impl Unlocked {
+    /// What does not depend on the password.
+    #[must_use]
+    pub fn sealed(&self) -> &Sealed {
+        &self.sealed
+    }
+}
+
+pub(crate) fn credential_error(path: &Path, error: OpenError) -> ClientError {
+    let trouble = match error {
+        OpenError::File(error) => read_trouble(error),
+        OpenError::NotACredential | OpenError::Truncated | OpenError::Damaged => CredentialTrouble::Damaged,
+        OpenError::NewerVersion { .. } => CredentialTrouble::Newer,
+        OpenError::WrongDeviceOrUser => CredentialTrouble::OtherMachineOrUser,
+        OpenError::SourcesMissing { .. } | OpenError::SourceDiffers { .. } => {
+            CredentialTrouble::MachineChanged { reason: error.to_string() }
+        }
+        OpenError::WrongPassword => CredentialTrouble::WrongPassword,
+        OpenError::NoMemory { .. } => return ClientError::unexpected(error),
+    };
+    ClientError::Credential { trouble, path: path.display().to_string() }
+}
+
+fn read_trouble(error: ReadError) -> CredentialTrouble {
+    match error {
+        ReadError::Missing => CredentialTrouble::Missing,
+        ReadError::TooOpen { mode } => CredentialTrouble::TooOpen { mode },
+        ReadError::TooLarge { .. } | ReadError::NotAFile => CredentialTrouble::Damaged,
+        ReadError::Symlink | ReadError::ForeignOwner { .. } | ReadError::Io(_) => {
+            CredentialTrouble::File { reason: error.to_string() }
+        }
+    }
+}
+
+pub(crate) fn create_error(error: CreateError) -> ClientError {
+    ClientError::unexpected(error)
+}
+
+pub(crate) fn save_error(path: &Path, error: SaveError) -> ClientError {
+    use crate::error::Trouble;
+    let trouble = match error {
+        SaveError::Full => Trouble::Full,
+        SaveError::ReadOnly => Trouble::ReadOnly,
+        SaveError::Denied => Trouble::Denied,
+        SaveError::NoDirectory => Trouble::Missing,
+        SaveError::Io(_) => Trouble::Other { reason: error.to_string() },
+    };
+    ClientError::Files { path: path.display().to_string(), trouble }
+}
