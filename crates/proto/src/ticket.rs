@@ -54,12 +54,6 @@ impl Ticket {
         [0, 1, 2, 3].map(|n| self.tag_under(&k_door, n))
     }
 
-    /// `k_resume-bind`, which binds a resumption to the admission that it came in by.
-    #[must_use]
-    pub fn k_resume_bind(&self) -> Secret<32> {
-        key::expand(&self.kd, b"vestibule/1 resume-bind")
-    }
-
     fn k_door(&self) -> Secret<32> {
         key::expand(&self.kd, b"vestibule/1 door")
     }
@@ -192,8 +186,7 @@ mod tests {
         for n in 0..12 {
             assert_ne!(one.tag(n), other.tag(n));
         }
-        assert!(one.k_resume_bind() != other.k_resume_bind());
-        assert!(one.k_resume_bind() != one.k_door());
+        assert!(one.kd != other.kd);
     }
 
     #[test]

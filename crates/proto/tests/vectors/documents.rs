@@ -103,7 +103,6 @@ pub(crate) struct TicketVectors {
     pub(crate) ticket_secret: String,
     pub(crate) ticket: String,
     pub(crate) kd: String,
-    pub(crate) k_resume_bind: String,
     pub(crate) tags: Vec<String>,
 }
 

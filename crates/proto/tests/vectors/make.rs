@@ -193,7 +193,6 @@ pub(crate) fn ticket() -> TicketVectors {
         ticket_secret: hex::encode(ready.ticket_secret.expose()),
         ticket: ticket.id.to_string(),
         kd: hex::encode(ticket.kd.expose()),
-        k_resume_bind: hex::encode(ticket.k_resume_bind().expose()),
         tags: (0..12).map(|n| hex::encode(ticket.tag(n).as_bytes())).collect(),
     }
 }
