@@ -8,3 +8,11 @@
 //! doc comment of the scenario that keeps them. A scenario that measures time, or fills the machine, has `alone_`
 //! before its name and runs by itself. Nothing is skipped silently: a peer that is absent fails the scenario, and
 //! `cargo xtask test` installs it.
+
+mod installed;
+mod postgres;
+mod sshd;
+
+pub use installed::installed;
+pub use postgres::Postgres;
+pub use sshd::Sshd;

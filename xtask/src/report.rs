@@ -56,8 +56,8 @@ impl Tally {
 }
 
 impl Report {
-    /// Runs a step: true is passed, false and an error are failed.
-    pub(crate) fn step(&mut self, name: &str, step: impl FnOnce() -> Result<bool>) {
+    /// Runs a step: true is passed, false and an error are failed. Whether it passed.
+    pub(crate) fn step(&mut self, name: &str, step: impl FnOnce() -> Result<bool>) -> bool {
         println!("\n== {name}");
         let start = Instant::now();
         let ending = match step() {
@@ -68,14 +68,15 @@ impl Report {
                 Ending::Failed
             }
         };
+        let passed = ending == Ending::Passed;
         self.steps.push((name.to_owned(), ending, start.elapsed()));
+        passed
     }
 
     /// Runs a step that runs tests. A runner that fails without a failed test (it did not compile) is one failure.
     pub(crate) fn tests(&mut self, name: &str, step: impl FnOnce(&mut Tally) -> Result<bool>) {
         let mut tally = Tally::default();
-        self.step(name, || step(&mut tally));
-        let passed = self.steps.last().is_some_and(|(_, ending, _)| *ending == Ending::Passed);
+        let passed = self.step(name, || step(&mut tally));
         if !passed && tally.failed == 0 {
             tally.failed = 1;
         }
@@ -86,6 +87,11 @@ impl Report {
     /// Tells of a step that isn't run.
     pub(crate) fn skip(&mut self, name: &str, why: impl Into<String>) {
         self.steps.push((name.to_owned(), Ending::Skipped(why.into()), Duration::ZERO));
+    }
+
+    /// Whether any test has run.
+    pub(crate) fn has_run_tests(&self) -> bool {
+        self.tests != Tally::default()
     }
 
     /// Whether no step failed.
@@ -162,7 +168,7 @@ mod tests {
             tally.passed = 7;
             Ok(true)
         });
-        assert!(report.is_green());
+        assert!(report.is_green() && report.has_run_tests());
         assert!(report.summary().ends_with("\n7 passed, 0 failed\n"));
         report.skip("docs", "skipped: not asked for");
         assert!(report.is_green());

@@ -43,19 +43,10 @@ pub(crate) fn test(args: &Args) -> Result<bool> {
         report.skip("scenarios", "left out (--fast)");
     }
     // One build for programs and tests, so that features are the same and nothing is compiled twice.
-    report.step("build", || run(&mut cargo(&[&["build"], packages(args), &["--all-targets"]].concat())));
-    if tools::has_subcommand("nextest") {
-        report.tests("tests", |tally| with_nextest(args, tally));
-        if args.filter.is_none() {
-            report.tests("examples in docs", |tally| {
-                let mut words = [&["test"], packages(args), &["--doc"]].concat();
-                words.push("--quiet");
-                run_reading(&mut cargo(&words), |line| tally.take(line))
-            });
-        }
+    if report.step("build", || run(&mut cargo(&[&["build"], packages(args), &["--all-targets"]].concat()))) {
+        run_tests(args, &mut report);
     } else {
-        report.tests("tests", |tally| with_cargo_test(args, tally, false));
-        report.tests("tests that run alone", |tally| with_cargo_test(args, tally, true));
+        report.skip("tests", "not run: there is nothing to run");
     }
     if args.filter.is_none() {
         report.step("docs", || {
@@ -67,6 +58,22 @@ pub(crate) fn test(args: &Args) -> Result<bool> {
     Ok(report.is_green())
 }
 
+fn run_tests(args: &Args, report: &mut Report) {
+    if tools::has_subcommand("nextest") {
+        report.tests("tests", |tally| with_nextest(args, tally));
+        if args.filter.is_none() {
+            let words = [&["test"], packages(args), &["--doc", "--quiet"]].concat();
+            report.tests("examples in docs", |tally| run_reading(&mut cargo(&words), |line| tally.take(line)));
+        }
+    } else {
+        report.tests("tests", |tally| with_cargo_test(args, tally, false));
+        report.tests("tests that run alone", |tally| with_cargo_test(args, tally, true));
+    }
+    if let Some(filter) = args.filter.as_deref().filter(|_| !report.has_run_tests()) {
+        report.step("filter", || Err(format!("no test has {filter:?} in its name").into()));
+    }
+}
+
 fn packages(args: &Args) -> &'static [&'static str] {
     if args.fast { &["--workspace", "--exclude", "vestibule-scenarios"] } else { &["--workspace"] }
 }
@@ -76,7 +83,7 @@ fn packages(args: &Args) -> &'static [&'static str] {
 fn with_nextest(args: &Args, tally: &mut Tally) -> Result<bool> {
     let mut words = [&["nextest", "run"], packages(args), &["--no-fail-fast", "--status-level=slow"]].concat();
     if args.filter.is_some() {
-        words.push("--no-tests=fail");
+        words.push("--no-tests=pass");
     }
     words.extend(args.filter.as_deref());
     run_reading(&mut with_programs(cargo(&words)), |line| tally.take(line))
