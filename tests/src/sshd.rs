@@ -11,7 +11,8 @@ use vestibule_lab::{Host, Invocation, Result, Running};
 
 use crate::installed;
 
-const PORT: u16 = 22;
+/// Any user may open it.
+const PORT: u16 = 2222;
 const UP_WITHIN: Duration = Duration::from_secs(10);
 
 /// A running sshd with keys of its own. One account, the one that it runs as, may log in, with one key.
@@ -23,7 +24,7 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts it at port 22 of the host's IPv4 address. Its files lie below `dir`.
+    /// Starts it at port 2222 of the host's IPv4 address. Its files lie below `dir`.
     ///
     /// # Errors
     /// It isn't installed (Debian package openssh-server), or doesn't come up.
@@ -37,11 +38,11 @@ impl Sshd {
         }
         fs::copy(dir.join("key.pub"), dir.join("authorized_keys"))?;
         let address = SocketAddr::from((host.v4(), PORT));
-        fs::write(dir.join("sshd_config"), config(&dir, address))?;
         // Its root part needs this directory; a disk of the host's own keeps it out of this machine's.
         host.mount_small(Path::new("/run"), 1 << 20)?;
         host.command("mkdir").args(["-m", "755", "/run/sshd"]).run()?.ok()?;
         let user = Host::here().command("id").arg("-un").run()?.ok()?.out();
+        fs::write(dir.join("sshd_config"), config(&dir, address, user == "root"))?;
         let mut sshd = host.command(server).args(["-D", "-e", "-f"]).arg(dir.join("sshd_config"));
         if user != "root" {
             // In a user namespace its root part can't change to another account; alone it serves its own.
@@ -85,11 +86,13 @@ impl Sshd {
     }
 }
 
-fn config(dir: &Path, address: SocketAddr) -> String {
+/// Without its root part it can't read whether an account is locked, and asks PAM; root's it reads itself.
+fn config(dir: &Path, address: SocketAddr, is_root: bool) -> String {
+    let pam = if is_root { "no" } else { "yes" };
     let dir = dir.display();
     format!(
         "ListenAddress {address}\nHostKey {dir}/host_key\nAuthorizedKeysFile {dir}/authorized_keys\nPidFile none\n\
-         UsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
+         UsePAM {pam}\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
          PermitRootLogin prohibit-password\nUseDNS no\nMaxStartups 100\nSubsystem sftp internal-sftp\n"
     )
 }
