@@ -52,7 +52,7 @@ pub use enrolment::{EnrolError, NewDevice, PENDING_PER_INVITATION, PendingDevice
 pub use error::{DirectoryError, What};
 pub use invitation::{InvitationRecord, InvitationState, Issued};
 pub use keeping::{AUDIT_KEPT, INVITATION_KEPT, PENDING_KEPT, SESSION_KEPT};
-pub use knocks::{CountedGuess, GuessAnswer, W, guess_policy};
+pub use knocks::{CountedGuess, GuessAnswer, guess_policy};
 pub use service::{Service, Source, upstream_of};
 pub use session::{EndReason, NewSession, SessionError, SessionRecord};
 pub use user::{DEVICES_PER_USER, INVITATIONS_PER_USER, User};

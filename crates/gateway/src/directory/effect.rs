@@ -15,7 +15,7 @@ pub enum Effect {
     CutSession(SessionId, EndReason),
     /// End all sessions of this device or invitation, its connections, and its pending admissions.
     CutDevice(DeviceId),
-    /// End all sessions of this user and all connections of the user's devices.
+    /// End all sessions of this user. [`CutDevice`](Self::CutDevice) follows for each of the user's devices.
     CutUser(UserName),
     /// Cut all flows to this service; sessions go on.
     CutService(ServiceName),
@@ -23,7 +23,7 @@ pub enum Effect {
     WithdrawRow(LoginDigest),
     /// Give the row to the controller. If the link is down: nothing, as above.
     PublishRow(PublishedRow),
-    /// Services, grants or groups have changed: read the [`Catalogue`](super::Catalogue) again, cut the flows that it no
+    /// Services, grants, groups or users have changed: read the [`Catalogue`](super::Catalogue) again, cut the flows that it no
     /// longer allows, tell the clients.
     ReloadServices,
     /// What the admission machine must know of this device or invitation has changed: ask

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use rusqlite::Connection;
+use vestibule_proto::admission::SEEN_KEPT;
 use vestibule_proto::id::Stamp;
 use vestibule_store::StoreError;
 
 use super::columns::{device_id, digest, millis};
-use super::knocks::W;
 use super::session::{EndReason, end_where};
 use super::{Directory, Effect};
 
@@ -44,7 +44,7 @@ impl Directory {
 /// A stamp this old is refused by its age. Should the clock go back, what was forgotten must not become fresh again: the
 /// floor stays behind.
 fn seen(c: &Connection, now: Stamp) -> Result<(), StoreError> {
-    let before = millis(now.saturating_sub(2 * W));
+    let before = millis(now.saturating_sub(SEEN_KEPT));
     c.execute(
         "UPDATE knocker SET seen_floor = max(seen_floor, gone.highest)
          FROM (SELECT device, max(stamp) AS highest FROM seen WHERE stamp < ?1 GROUP BY device) AS gone

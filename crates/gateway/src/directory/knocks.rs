@@ -2,20 +2,18 @@
 //!
 //! Both are on the disk before their method returns, so before anything is answered. Concurrent calls share an fsync.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use vestibule_proto::guess::{GuessCount, GuessPolicy, Verdict};
-use vestibule_proto::id::{DeviceId, KnockId, Stamp, UserName};
+use vestibule_proto::id::{DeviceId, KnockId, Stamp};
 use vestibule_store::StoreError;
 
 use super::Directory;
 use super::audit::{AuditEntry, AuditKind, record};
-use super::columns::{millis, stamp};
+use super::columns::{millis, stamp, user_name};
 use super::error::{DirectoryError, What};
-
-/// W: how far a knock's stamp may lie from the clock (PROTOCOL 3.5). What was seen is remembered for 2 W.
-pub const W: Duration = Duration::from_secs(60);
 
 /// How often a password may be guessed at this gateway; the admission machine is to be given the same.
 pub fn guess_policy() -> GuessPolicy {
@@ -73,8 +71,8 @@ impl Directory {
         .await
     }
 
-    /// Counts a wrong password that has shown already: a knock whose inner seal was wrong (C12). For an invitation the
-    /// same counts the altered links.
+    /// Counts a wrong password that has shown already, a knock whose inner seal was wrong (C12), and says so in the audit
+    /// log. For an invitation: an altered link, of which the admission machine tells the audit log.
     ///
     /// Errors: [`DirectoryError::NotFound`] for a device that is gone.
     pub async fn count_guess(&self, device: DeviceId, now: Stamp) -> Result<GuessCount, DirectoryError> {
@@ -82,11 +80,8 @@ impl Directory {
             let count = guesses(c, &device)?.ok_or_else(|| DirectoryError::not_found(What::Device, device))?;
             let count = count.counted(now);
             write_count(c, &device, count)?;
-            let (kind, user) = whose(c, &device)?;
-            tell(c, kind, user.as_ref(), &device, count, now)?;
-            if count.count == guess_policy().limit {
-                tell(c, AuditKind::DeviceSuspended, user.as_ref(), &device, count, now)?;
-            }
+            tell(c, AuditKind::WrongPassword, &device, count, now)?;
+            tell_limit(c, &device, count, now)?;
             Ok(count)
         })
         .await
@@ -105,10 +100,7 @@ impl Directory {
             }
             let count = count.counted(now);
             write_count(c, &device, count)?;
-            if count.count == guess_policy().limit {
-                let (_, user) = whose(c, &device)?;
-                tell(c, AuditKind::DeviceSuspended, user.as_ref(), &device, count, now)?;
-            }
+            tell_limit(c, &device, count, now)?;
             Ok(GuessAnswer::Counted(CountedGuess { device, count }))
         })
         .await
@@ -118,9 +110,23 @@ impl Directory {
     pub async fn guess_was_wrong(&self, guess: CountedGuess, now: Stamp) -> Result<GuessCount, StoreError> {
         let CountedGuess { device, count } = guess;
         self.write(move |c| {
-            let (kind, user) = whose(c, &device)?;
-            tell(c, kind, user.as_ref(), &device, count, now)?;
+            tell(c, AuditKind::WrongPassword, &device, count, now)?;
             Ok(count)
+        })
+        .await
+    }
+
+    /// Adds to the newest lines of the audit log about this device's wrong passwords from where they came, if they don't
+    /// say so yet: the count must not wait for it.
+    pub async fn guess_came_from(&self, device: DeviceId, address: SocketAddr) -> Result<(), StoreError> {
+        self.write(move |c| {
+            c.execute(
+                "UPDATE audit SET address = ?2
+                 WHERE id > (SELECT max(id) - 100 FROM audit) AND device = ?1 AND address IS NULL
+                 AND kind IN ('wrong-password', 'device-suspended')",
+                (device.as_bytes(), address.to_string()),
+            )?;
+            Ok(())
         })
         .await
     }
@@ -161,34 +167,20 @@ fn write_count(c: &Connection, device: &DeviceId, count: GuessCount) -> Result<(
     Ok(())
 }
 
-/// Whose device or invitation it is, and what a wrong password means there.
-fn whose(c: &Connection, id: &DeviceId) -> Result<(AuditKind, Option<UserName>), StoreError> {
-    let user_in = |table: &str| {
-        c.prepare_cached(&format!("SELECT user FROM {table} WHERE id = ?1"))?
-            .query_row([id.as_bytes()], |row| super::columns::user_name(row, 0))
-            .optional()
-    };
-    match user_in("invitation")? {
-        Some(user) => Ok((AuditKind::InvitationAltered, Some(user))),
-        None => Ok((AuditKind::WrongPassword, user_in("device")?)),
+/// The alarm at the limit, in the transaction that reaches it.
+fn tell_limit(c: &Connection, device: &DeviceId, count: GuessCount, now: Stamp) -> Result<(), StoreError> {
+    if count.count == guess_policy().limit {
+        tell(c, AuditKind::DeviceSuspended, device, count, now)?;
     }
+    Ok(())
 }
 
-fn tell(
-    c: &Connection,
-    kind: AuditKind,
-    user: Option<&UserName>,
-    device: &DeviceId,
-    count: GuessCount,
-    now: Stamp,
-) -> Result<(), StoreError> {
-    let entry = AuditEntry::of(kind, now).device(device);
-    let entry = entry.detail(format!("{} of {} tries used", count.count, guess_policy().limit));
-    record(
-        c,
-        &match user {
-            Some(user) => entry.user(user),
-            None => entry,
-        },
-    )
+fn tell(c: &Connection, kind: AuditKind, device: &DeviceId, count: GuessCount, now: Stamp) -> Result<(), StoreError> {
+    let user = c
+        .prepare_cached("SELECT user FROM device WHERE id = ?1")?
+        .query_row([device.as_bytes()], |row| user_name(row, 0))
+        .optional()?;
+    let Some(user) = user else { return Ok(()) };
+    let detail = format!("{} of {} tries used", count.count, guess_policy().limit);
+    record(c, &AuditEntry::of(kind, now).user(&user).device(device).detail(detail))
 }

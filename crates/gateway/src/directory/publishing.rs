@@ -81,11 +81,16 @@ pub(super) fn changed_of_user(c: &Connection, user: &UserName) -> Result<Vec<Eff
     Ok(knockers_of_user(c, user)?.into_iter().map(changed).collect())
 }
 
-/// What makes the controller and the admission machine forget every device and invitation of a user who goes.
-pub(super) fn withdrawn_of_user(c: &Connection, user: &UserName) -> Result<Vec<Effect>, StoreError> {
+/// What cuts everything of a user: sessions, and whatever a device or invitation has under way.
+pub(super) fn cut_of_user(c: &Connection, user: &UserName) -> Result<Vec<Effect>, StoreError> {
     let knockers = knockers_of_user(c, user)?;
-    let gone = |(device, digest)| [Effect::DeviceChanged { device, digest }, Effect::WithdrawRow(digest)];
-    Ok(knockers.into_iter().flat_map(gone).collect())
+    let devices = knockers.into_iter().map(|(device, _)| Effect::CutDevice(device));
+    Ok(std::iter::once(Effect::CutUser(user.clone())).chain(devices).collect())
+}
+
+/// What makes the controller forget every device and invitation of a user who goes.
+pub(super) fn withdrawn_of_user(c: &Connection, user: &UserName) -> Result<Vec<Effect>, StoreError> {
+    Ok(knockers_of_user(c, user)?.into_iter().map(|(_, digest)| Effect::WithdrawRow(digest)).collect())
 }
 
 fn knockers_of_user(c: &Connection, user: &UserName) -> Result<Vec<(DeviceId, LoginDigest)>, StoreError> {

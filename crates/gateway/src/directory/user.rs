@@ -35,7 +35,7 @@ impl Directory {
     /// Adds a user. Groups are created by being named.
     ///
     /// Errors: [`DirectoryError::Exists`], [`DirectoryError::Invalid`] for a group's name.
-    pub async fn add_user(&self, name: UserName, groups: &[String], now: Stamp) -> Result<(), DirectoryError> {
+    pub async fn add_user(&self, name: UserName, groups: &[String], now: Stamp) -> Result<Vec<Effect>, DirectoryError> {
         let groups = checked(groups)?;
         self.write(move |c| {
             let added = c.execute(
@@ -47,7 +47,7 @@ impl Directory {
             }
             insert_groups(c, &name, &groups)?;
             record(c, &AuditEntry::of(AuditKind::UserAdded, now).user(&name).detail(groups.join(" ")))?;
-            Ok(())
+            Ok(vec![Effect::ReloadServices])
         })
         .await
     }
@@ -80,8 +80,9 @@ impl Directory {
             set_suspended(c, &name, true)?;
             end_where(c, "user = ?1", [name.as_str()], EndReason::Revoked, now)?;
             record(c, &AuditEntry::of(AuditKind::UserSuspended, now).user(&name))?;
-            let mut effects = vec![Effect::CutUser(name.clone())];
+            let mut effects = publishing::cut_of_user(c, &name)?;
             effects.extend(publishing::changed_of_user(c, &name)?);
+            effects.push(Effect::ReloadServices);
             Ok(effects)
         })
         .await
@@ -94,7 +95,9 @@ impl Directory {
         self.write(move |c| {
             set_suspended(c, &name, false)?;
             record(c, &AuditEntry::of(AuditKind::UserResumed, now).user(&name))?;
-            Ok(publishing::changed_of_user(c, &name)?)
+            let mut effects = publishing::changed_of_user(c, &name)?;
+            effects.push(Effect::ReloadServices);
+            Ok(effects)
         })
         .await
     }
@@ -106,7 +109,8 @@ impl Directory {
         self.write(move |c| {
             must_exist(c, &name)?;
             end_where(c, "user = ?1", [name.as_str()], EndReason::Revoked, now)?;
-            let mut effects = vec![Effect::CutUser(name.clone())];
+            let mut effects = publishing::cut_of_user(c, &name)?;
+            effects.extend(publishing::changed_of_user(c, &name)?);
             effects.extend(publishing::withdrawn_of_user(c, &name)?);
             c.execute(
                 "DELETE FROM knocker WHERE id IN
@@ -115,6 +119,7 @@ impl Directory {
             )?;
             c.execute("DELETE FROM user WHERE name = ?1", [name.as_str()])?;
             record(c, &AuditEntry::of(AuditKind::UserRemoved, now).user(&name))?;
+            effects.push(Effect::ReloadServices);
             Ok(effects)
         })
         .await

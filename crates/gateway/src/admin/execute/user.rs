@@ -13,8 +13,8 @@ pub(super) async fn execute(directory: &Directory, request: UserRequest, now: St
     match request {
         UserRequest::Add { name: text, groups } => {
             let name: UserName = name(&text)?;
-            directory.add_user(name.clone(), &groups, now).await?;
-            told(detail(directory, &name, now).await?)
+            let effects = directory.add_user(name.clone(), &groups, now).await?;
+            Ok((detail(directory, &name, now).await?, effects))
         }
         UserRequest::Groups { name: text, groups } => {
             let name: UserName = name(&text)?;

@@ -1,0 +1,171 @@
+//! Users, services and the audit log, as the owner handles them.
+
+use vestibule_policy::Grant;
+use vestibule_proto::id::ServiceName;
+use vestibule_proto::session::ServiceKind;
+
+use super::*;
+
+fn service(name: &str, upstream: &str, grants: &[&str]) -> Service {
+    Service {
+        name: ServiceName::parse(name).unwrap(),
+        kind: ServiceKind::Tcp,
+        upstream: upstream.to_owned(),
+        grants: grants.iter().map(|grant| Grant::parse(grant).unwrap()).collect(),
+        source: Source::Directory,
+    }
+}
+
+async fn services(directory: &Directory) -> Vec<(String, String, Source)> {
+    let services = directory.services().await.unwrap();
+    services.into_iter().map(|service| (service.name.to_string(), service.upstream, service.source)).collect()
+}
+
+#[tokio::test]
+async fn users_are_added_once_with_their_groups() {
+    let (_root, directory) = directory();
+    let groups = ["sales".to_owned(), "Ops".to_owned(), "sales".to_owned()];
+    directory.add_user(name("alice"), &groups, T).await.unwrap();
+    let exists = directory.add_user(name("Alice"), &[], T).await.unwrap_err();
+    assert_eq!(exists, DirectoryError::Exists { what: What::User, name: "alice".to_owned() });
+    let bad = directory.add_user(name("bob"), &["a b".to_owned()], T).await.unwrap_err();
+    assert!(matches!(bad, DirectoryError::Invalid(_)));
+    assert_eq!(directory.user(&name("alice")).unwrap().unwrap().groups, ["ops", "sales"]);
+    directory.set_groups(name("alice"), &["dev".to_owned()], T).await.unwrap();
+    let users = directory.users().await.unwrap();
+    assert_eq!(users.len(), 1);
+    assert_eq!((users[0].groups.as_slice(), users[0].created), (&["dev".to_owned()][..], T));
+    directory.set_groups(name("bob"), &[], T).await.unwrap_err();
+    for (done, twice) in [
+        (directory.suspend_user(name("alice"), T).await, directory.suspend_user(name("alice"), T).await),
+        (directory.resume_user(name("alice"), T).await, directory.resume_user(name("alice"), T).await),
+        (directory.remove_user(name("alice"), T).await, directory.remove_user(name("alice"), T).await),
+    ] {
+        done.unwrap();
+        twice.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn every_change_of_who_may_use_what_renews_the_catalogue() {
+    let (_root, directory) = directory();
+    let sales = ["sales".to_owned()];
+    let mut effects = directory.add_service(service("db", "db:5432", &["group:sales"]), T).await.unwrap();
+    assert!(matches!(effects.pop(), Some(Effect::ReloadServices)));
+    let db = ServiceName::parse("db").unwrap();
+    let may = async || directory.catalogue().await.unwrap().may_use(&name("alice"), &db);
+    assert!(!may().await);
+    for (changed, expected) in [
+        (directory.add_user(name("alice"), &sales, T).await, true),
+        (directory.set_groups(name("alice"), &[], T).await, false),
+    ] {
+        assert!(matches!(changed.unwrap().last(), Some(Effect::ReloadServices)), "{expected}");
+    }
+    assert!(!may().await);
+    directory.set_groups(name("alice"), &sales, T).await.unwrap();
+    assert!(may().await);
+    let changed = directory.suspend_user(name("alice"), T).await.unwrap();
+    assert!(matches!(changed.last(), Some(Effect::ReloadServices)) && !may().await);
+    let changed = directory.resume_user(name("alice"), T).await.unwrap();
+    assert!(matches!(changed.last(), Some(Effect::ReloadServices)) && may().await);
+    let changed = directory.remove_service(db.clone(), T).await.unwrap();
+    assert_eq!(said(&changed), ["CutService(db)", "ReloadServices"]);
+    assert!(!may().await);
+}
+
+#[tokio::test]
+async fn services_of_file_and_directory_stay_apart() {
+    let (_root, directory) = directory();
+    directory.add_service(service("db", "10.0.0.5:5432", &["everyone", "everyone"]), T).await.unwrap();
+    assert_eq!(directory.services().await.unwrap()[0].grants, [Grant::Everyone]);
+    let twice = directory.add_service(service("db", "10.0.0.6:1", &[]), T).await.unwrap_err();
+    assert_eq!(twice, DirectoryError::Exists { what: What::Service, name: "db".to_owned() });
+    let bad = directory.add_service(service("x", "no-port", &[]), T).await.unwrap_err();
+    assert!(matches!(bad, DirectoryError::Invalid(_)));
+
+    let file = |list: &[(&str, &str, &[&str])]| -> Vec<Service> {
+        list.iter().map(|(name, upstream, grants)| service(name, upstream, grants)).collect()
+    };
+    let configured = file(&[("wiki", "wiki:80", &["everyone"]), ("git", "git:22", &["group:dev", "everyone"])]);
+    let effects = directory.set_configured_services(configured.clone(), T).await.unwrap();
+    assert_eq!(said(&effects), ["ReloadServices"]);
+    let three = services(&directory).await;
+    assert_eq!(
+        three.iter().map(|(name, _, source)| (name.as_str(), *source)).collect::<Vec<_>>(),
+        [("db", Source::Directory), ("git", Source::File), ("wiki", Source::File)]
+    );
+    assert!(directory.set_configured_services(configured, T).await.unwrap().is_empty(), "nothing has changed");
+
+    // A collision refuses the whole set; a service of the file is changed there.
+    for colliding in
+        [file(&[("new", "new:1", &[]), ("db", "db:1", &[])]), file(&[("a", "a:1", &[]), ("a", "b:1", &[])])]
+    {
+        let refused = directory.set_configured_services(colliding, T).await.unwrap_err();
+        assert!(matches!(refused, DirectoryError::Exists { what: What::Service, .. }));
+    }
+    assert_eq!(services(&directory).await, three);
+    let refused = directory.remove_service(ServiceName::parse("git").unwrap(), T).await.unwrap_err();
+    assert!(refused.to_string().contains("configuration file"), "{refused}");
+
+    // One leads elsewhere, one has other grants, one is gone.
+    let changed = file(&[("git", "git2:22", &["everyone"])]);
+    let effects = directory.set_configured_services(changed, T).await.unwrap();
+    assert_eq!(said(&effects), ["CutService(git)", "CutService(wiki)", "ReloadServices"]);
+    let effects = directory.set_configured_services(file(&[("git", "git2:22", &[])]), T).await.unwrap();
+    assert_eq!(said(&effects), ["ReloadServices"], "flows to the same place go on where still granted");
+    directory.set_configured_services(Vec::new(), T).await.unwrap();
+    assert_eq!(services(&directory).await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_audit_log_is_queried_and_bounded() {
+    let (_root, directory) = directory();
+    for second in 0..1_500 {
+        let user = if second % 2 == 0 { "alice" } else { "bob" };
+        let kind = if second % 3 == 0 { AuditKind::Login } else { AuditKind::KnockRefused };
+        let entry = AuditEntry::of(kind, later(second)).user(&name(user)).detail("é".repeat(200));
+        directory.store().write(move |c| super::super::audit::record(c, &entry)).await.unwrap();
+    }
+    let of = async |query: AuditQuery| directory.audit_entries(query).await.unwrap();
+    let all = of(AuditQuery::default()).await;
+    assert_eq!((all.len(), all[0].time, all[999].time), (1_000, later(500), later(1_499)), "the newest, oldest first");
+    assert_eq!(all[0].detail.len(), 300);
+    let some = of(AuditQuery { user: Some(name("bob")), last: 3, ..AuditQuery::default() }).await;
+    assert_eq!(some.iter().map(|entry| entry.time).collect::<Vec<_>>(), [later(1_495), later(1_497), later(1_499)]);
+    let logins =
+        of(AuditQuery { kinds: vec![AuditKind::Login], since: Some(later(1_490)), ..AuditQuery::default() }).await;
+    assert_eq!(logins.iter().map(|entry| entry.time).collect::<Vec<_>>(), [1_491, 1_494, 1_497].map(later));
+
+    let now = later(1_000).saturating_add(AUDIT_KEPT);
+    directory.forget_due(now).await.unwrap();
+    assert_eq!(of(AuditQuery::default()).await[0].time, later(1_000));
+}
+
+#[tokio::test]
+async fn the_audit_log_keeps_its_number_of_entries() {
+    let (_root, directory) = directory();
+    // As if it were nearly full: the numbers go on from there.
+    let full = i64::try_from(AUDIT_ENTRIES).unwrap();
+    directory
+        .store()
+        .write(move |c| -> Result<(), StoreError> {
+            for id in [1, 2, full] {
+                c.execute("INSERT INTO audit (id, time, kind, detail) VALUES (?1, 0, 'login', '')", [id])?;
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    directory.audit(AuditEntry::of(AuditKind::Started, T)).await.unwrap();
+    assert_eq!(audited(&directory).await.len(), 3, "number 1 is gone");
+    directory.audit(AuditEntry::of(AuditKind::Stopped, T)).await.unwrap();
+    assert_eq!(audited(&directory).await, [AuditKind::Login, AuditKind::Started, AuditKind::Stopped]);
+}
+
+#[test]
+fn every_kind_of_entry_reads_back() {
+    for kind in AuditKind::ALL {
+        assert_eq!(kind.as_str().parse(), Ok(*kind));
+        assert_eq!(serde_json::to_string(kind).unwrap(), format!("\"{kind}\""));
+    }
+}
