@@ -1,3 +1,72 @@
-//! The program.
+//! `vestibule`: the one program that holds all roles.
+//!
+//! It reads the command line and the configuration, wires the roles, prints, and turns errors into exit codes. No protocol and no policy
+//! stands here.
 
-fn main() {}
+mod admin;
+mod cli;
+mod config;
+mod demo;
+mod directories;
+mod fault;
+mod logging;
+mod output;
+mod password;
+mod roles;
+mod user;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use fault::Fault;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    harden();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are printed to stdout with code 0, everything else to stderr with code 2.
+            let code = error.exit_code();
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(code).unwrap_or(fault::USAGE));
+        }
+    };
+    match run(cli) {
+        Ok(code) => code,
+        Err(fault) => fault.report(),
+    }
+}
+
+/// Keys and passwords pass through this process: no core dump, and no other process of the same user may read its memory.
+fn harden() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Fault> {
+    let output = output::Output::new(cli.json);
+    match cli.command {
+        Command::Controller(command) => roles::controller::run(command, &output),
+        Command::Gateway(command) => roles::gateway::run(command, &output),
+        Command::User(_)
+        | Command::Device(_)
+        | Command::Invite(_)
+        | Command::Service(_)
+        | Command::Session(_)
+        | Command::Audit(_) => admin::run(cli.command, &output),
+        Command::Enroll(arguments) => user::enroll::run(arguments, &output),
+        Command::Up(arguments) => user::up::run(arguments, &output),
+        Command::Down(arguments) => user::agent::down(arguments, &output),
+        Command::Status(arguments) => user::agent::status(arguments, &output),
+        Command::Services(arguments) => user::agent::services(arguments, &output),
+        Command::Devices(arguments) => user::devices::run(arguments, &output),
+        Command::Pipe(arguments) => user::pipe::run(arguments),
+        Command::Forward(arguments) => user::forward::run(arguments, &output),
+        Command::Check(arguments) => config::check::run(arguments, &output),
+        Command::Demo(arguments) => demo::run(arguments, &output),
+        Command::DemoUpstream { sample, address } => demo::upstream::serve(sample, address),
+        Command::Completions { shell } => cli::documents::completions(shell),
+        Command::Man { folder } => cli::documents::man(&folder),
+    }
+}

@@ -1,0 +1,278 @@
+//! What the controller's owner may ask: through the running role's socket, or directly on the files when it isn't running.
+
+use crate::controller::{Shared, entropy, now};
+use crate::keys::Keys;
+use crate::knocks::Executor;
+use crate::links::reload_links;
+use crate::rows::Rows;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::time::Duration;
+use vestibule_proto::id::{GatewayId, Stamp};
+use vestibule_proto::invitation::GatewayInvitation;
+use vestibule_proto::key::Secret;
+use vestibule_store::local_socket::Listener;
+
+/// The name of a gateway is at most so long, in bytes.
+const NAME_LIMIT: usize = 64;
+
+/// What may be asked; one JSON document a line.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Make a link for a new gateway.
+    Invite {
+        /// How the gateway is called in lists.
+        name: String,
+        /// How long the link may be used, in seconds.
+        expires_in: u64,
+    },
+    /// List the gateways.
+    Gateways,
+    /// Forget a gateway, its link and its rows.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+    /// The running role's counters.
+    Status,
+}
+
+/// What is answered.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// A link for a new gateway.
+    Invited(Invited),
+    /// The gateways.
+    Gateways(Vec<GatewayView>),
+    /// The gateway is gone.
+    Removed {
+        /// Its name.
+        name: String,
+    },
+    /// The running role's counters.
+    Status(Box<Status>),
+    /// It could not be done.
+    Failed {
+        /// What happened.
+        message: String,
+        /// What to do next.
+        next: Option<String>,
+    },
+}
+
+/// A link for a new gateway.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Invited {
+    /// How the gateway is called.
+    pub name: String,
+    /// The link: a secret until it is used.
+    pub link: String,
+    /// After this moment (milliseconds since the Unix epoch) it is no longer known.
+    pub expires: u64,
+}
+
+/// A gateway, as lists show it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct GatewayView {
+    /// Its name.
+    pub name: String,
+    /// Its id, in hexadecimal.
+    pub id: String,
+    /// `linked`, `away`, or `invited` when it has not linked yet.
+    pub state: String,
+    /// Whether its link stands.
+    pub linked: bool,
+    /// Where its link comes from.
+    pub from: Option<SocketAddr>,
+    /// What clients are told.
+    pub addresses: Vec<SocketAddr>,
+    /// How long the link has stood, in seconds.
+    pub linked_for: Option<u64>,
+    /// The link's round trip, in microseconds.
+    pub rtt_us: Option<u64>,
+    /// How many devices and invitations it has published.
+    pub rows: u64,
+}
+
+/// Counters of the running role.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Since the role started, in seconds.
+    pub uptime: u64,
+    /// The UDP addresses listened on.
+    pub listen: Vec<SocketAddr>,
+    /// Gateways whose link stands.
+    pub links: usize,
+    /// Counters by name: of the socket (`datagrams.…`) and of recognition (`knocks.…`).
+    pub counters: Vec<(String, u64)>,
+}
+
+/// What changed and must be carried into the running machine.
+pub enum Effect {
+    /// Rows for links were added or removed on disk.
+    LinksChanged,
+    /// A gateway was removed.
+    Removed(GatewayId),
+}
+
+/// Carries out a request on the files. [`Request::Status`] needs the running role and fails here.
+pub fn execute(rows: &Rows, keys: &Keys, public: &[String], request: Request) -> (Answer, Option<Effect>) {
+    let outcome = match request {
+        Request::Invite { name, expires_in } => invite(rows, keys, public, &name, Duration::from_secs(expires_in)),
+        Request::Gateways => gateways(rows).map(|list| (Answer::Gateways(list), None)),
+        Request::Remove { name } => remove(rows, &name),
+        Request::Status => Err(failed("the controller is not running", "start it: vestibule controller run")),
+    };
+    outcome.unwrap_or_else(|answer| (answer, None))
+}
+
+/// Serves requests through the role's socket until it is dropped.
+pub(crate) async fn serve(executor: Executor, listener: Listener) {
+    listener
+        .serve(move |line| {
+            let executor = executor.clone();
+            async move {
+                let answer = match serde_json::from_slice(&line) {
+                    Ok(request) => live(executor, request).await,
+                    Err(error) => {
+                        failed(&format!("the request is malformed: {error}"), "use the same version of the program")
+                    }
+                };
+                serde_json::to_vec(&answer).unwrap_or_default()
+            }
+        })
+        .await;
+}
+
+async fn live(executor: Executor, request: Request) -> Answer {
+    if request == Request::Status {
+        return Answer::Status(Box::new(status(&executor.shared)));
+    }
+    // The database is asked on a thread that may wait.
+    let worker = executor.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        let shared = &worker.shared;
+        execute(&shared.rows, &shared.keys, &shared.settings.public, request)
+    });
+    let (mut answer, effect) = match done.await {
+        Ok(done) => done,
+        Err(error) => (failed(&format!("the request was broken off: {error}"), "try again"), None),
+    };
+    if let Some(effect) = effect
+        && let Err(message) = carry(&executor, &effect)
+    {
+        answer = failed(&message, "restart the controller");
+    }
+    if let Answer::Gateways(list) = &mut answer {
+        for view in list {
+            show_link(&executor.shared, view);
+        }
+    }
+    answer
+}
+
+fn carry(executor: &Executor, effect: &Effect) -> Result<(), String> {
+    if let Effect::Removed(gateway) = effect {
+        executor.shared.links.close(gateway);
+        executor.step(0, |recognition| {
+            // Removing rows can't collide with anything.
+            let _ = recognition.replace_rows(*gateway, Vec::new());
+        });
+        executor.link_down(*gateway);
+    }
+    reload_links(executor, &executor.shared.rows)
+}
+
+fn show_link(shared: &Shared, view: &mut GatewayView) {
+    let Some(link) = view.id.parse().ok().and_then(|gateway| shared.links.view(&gateway)) else { return };
+    view.linked = true;
+    view.state = "linked".to_owned();
+    view.from = Some(link.from);
+    view.addresses = link.addresses;
+    view.linked_for = Some(link.age.as_secs());
+    view.rtt_us = u64::try_from(link.rtt.as_micros()).ok();
+}
+
+/// The running role's counters.
+pub(crate) fn status(shared: &Shared) -> Status {
+    let mut counters = Vec::new();
+    for dark in &shared.darks {
+        for (name, value) in dark.counters().named() {
+            counters.push((format!("datagrams.{name}"), value));
+        }
+    }
+    for (name, value) in shared.recognition().counters().named() {
+        counters.push((format!("knocks.{name}"), value));
+    }
+    Status {
+        uptime: shared.started.elapsed().as_secs(),
+        listen: shared.darks.iter().filter_map(|dark| dark.local_addr().ok()).collect(),
+        links: shared.links.count(),
+        counters,
+    }
+}
+
+fn invite(
+    rows: &Rows,
+    keys: &Keys,
+    public: &[String],
+    name: &str,
+    expires_in: Duration,
+) -> Result<(Answer, Option<Effect>), Answer> {
+    if name.is_empty() || name.len() > NAME_LIMIT || name.chars().any(char::is_control) {
+        return Err(failed("a gateway's name has 1 to 64 printable characters", "choose another name"));
+    }
+    let expires = now().wall.saturating_add(expires_in);
+    let invitation = GatewayInvitation {
+        format: 1,
+        controllers: public.to_vec(),
+        controller_key: keys.knock.public(),
+        controller_pin: keys.link.spki(),
+        realm: keys.realm.clone(),
+        name: name.to_owned(),
+        gateway: GatewayId::random(&mut entropy()),
+        expires,
+        secret: Secret::random(&mut entropy()),
+    };
+    let first_knock = invitation.keys();
+    rows.invite_gateway(invitation.gateway, name, &first_knock, expires)
+        .map_err(|error| failed(&error.to_string(), "`vestibule controller gateways` lists the names in use"))?;
+    let invited = Invited { name: name.to_owned(), link: invitation.to_link(), expires: expires.as_millis() };
+    Ok((Answer::Invited(invited), Some(Effect::LinksChanged)))
+}
+
+fn gateways(rows: &Rows) -> Result<Vec<GatewayView>, Answer> {
+    let records = rows.gateways().map_err(|error| failed(&error.to_string(), error.next_step()))?;
+    Ok(records
+        .into_iter()
+        .map(|record| GatewayView {
+            name: record.name,
+            id: record.id.to_string(),
+            state: if record.spki.is_some() { "away" } else { invited(record.invited_until) }.to_owned(),
+            linked: false,
+            from: None,
+            addresses: Vec::new(),
+            linked_for: None,
+            rtt_us: None,
+            rows: record.rows,
+        })
+        .collect())
+}
+
+fn invited(until: Option<Stamp>) -> &'static str {
+    if until.is_some_and(|until| until > now().wall) { "invited" } else { "invitation expired" }
+}
+
+fn remove(rows: &Rows, name: &str) -> Result<(Answer, Option<Effect>), Answer> {
+    let removed = rows.remove_gateway(name).map_err(|error| failed(&error.to_string(), error.next_step()))?;
+    let gateway = removed.ok_or_else(|| {
+        failed(&format!("there is no gateway `{name}`"), "`vestibule controller gateways` lists them")
+    })?;
+    Ok((Answer::Removed { name: name.to_owned() }, Some(Effect::Removed(gateway))))
+}
+
+fn failed(message: &str, next: &str) -> Answer {
+    Answer::Failed { message: message.to_owned(), next: Some(next.to_owned()) }
+}

@@ -1,0 +1,193 @@
+//! The running role: it is started, serves, and is stopped.
+
+use crate::keys::Keys;
+use crate::knocks;
+use crate::links::{self, Links};
+use crate::rows::Rows;
+use crate::settings::{self, Settings, StartError};
+use crate::{admin, knocks::Executor};
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use vestibule_dark::{Dark, KnockFilter, Role};
+use vestibule_door::SocketDoor;
+use vestibule_proto::entropy::SystemEntropy;
+use vestibule_proto::id::{LoginDigest, Now, Stamp};
+use vestibule_proto::outer::Mac1Key;
+use vestibule_proto::recognition::{Limits, Owner, Recognition};
+use vestibule_store::RoleLock;
+use vestibule_store::local_socket::Listener;
+
+/// How often each row's `last` is written down, off the knock path (PROTOCOL.md §3.5, silence to recordings).
+const FLUSH_EVERY: Duration = Duration::from_secs(2);
+
+/// How long streams may take to end when the controller stops.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
+
+/// A running controller.
+pub struct Controller {
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+    _lock: RoleLock,
+}
+
+/// What the controller's tasks share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) keys: Keys,
+    pub(crate) rows: Rows,
+    pub(crate) links: Links,
+    pub(crate) darks: Vec<Dark>,
+    pub(crate) door: Arc<SocketDoor>,
+    pub(crate) started: Instant,
+    /// Wakes the timer when the machine's next time-out may have moved.
+    pub(crate) rescheduled: Notify,
+    /// The digests under which gateways knock for their links, as the machine has them.
+    pub(crate) link_rows: Mutex<HashSet<LoginDigest>>,
+    recognition: Mutex<Recognition>,
+}
+
+impl Shared {
+    /// The machine; held for microseconds, never across an await.
+    pub(crate) fn recognition(&self) -> MutexGuard<'_, Recognition> {
+        self.recognition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The moment, as the pure machines want it.
+pub(crate) fn now() -> Now {
+    Now::new(Instant::now(), Stamp::from_system(SystemTime::now()))
+}
+
+/// Refuses junk in the receive path: length, type, version, mac1.
+struct CheapCheck(Mac1Key);
+
+impl KnockFilter for CheapCheck {
+    fn passes(&self, datagram: &[u8]) -> bool {
+        self.0.check(datagram)
+    }
+}
+
+impl Controller {
+    /// Starts the role: when this returns, knocks and links are served.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let lock = RoleLock::acquire(&settings::lock_file(&settings.dir))?;
+        let keys = Keys::read(&settings::key_file(&settings.dir))?;
+        let rows = Rows::open(&settings::database(&settings.dir))?;
+        let mut recognition = Recognition::new(keys.for_recognition(), now(), Limits::default(), &mut entropy());
+        let mut link_rows = HashSet::new();
+        for row in rows.load(now().wall)? {
+            if matches!(row.owner, Owner::Link(_)) {
+                link_rows.insert(row.digest);
+            }
+            recognition.upsert_row(row).map_err(|conflict| StartError::Rows(conflict.to_string()))?;
+        }
+
+        let door = Arc::new(SocketDoor::default());
+        let filter = Arc::new(CheapCheck(Mac1Key::new(&keys.knock.public(), &keys.realm)));
+        let mut darks = Vec::new();
+        let mut queues = Vec::new();
+        for address in &settings.listen {
+            let role = Role::Controller(filter.clone());
+            let (dark, queue) = Dark::bind(*address, role, door.clone())
+                .map_err(|error| StartError::Listen { address: *address, error })?;
+            darks.push(dark);
+            queues.push(queue);
+        }
+
+        let shared = Arc::new(Shared {
+            settings,
+            keys,
+            rows,
+            links: Links::default(),
+            darks,
+            door,
+            started: Instant::now(),
+            rescheduled: Notify::new(),
+            link_rows: Mutex::new(link_rows),
+            recognition: Mutex::new(recognition),
+        });
+        let controller =
+            Self { shared: shared.clone(), tasks: TaskTracker::new(), stopping: CancellationToken::new(), _lock: lock };
+        controller.spawn_all(queues)?;
+        Ok(controller)
+    }
+
+    /// The UDP addresses that it listens on.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.shared.darks.iter().filter_map(|dark| dark.local_addr().ok()).collect()
+    }
+
+    /// What `controller status` tells.
+    pub fn status(&self) -> admin::Status {
+        admin::status(&self.shared)
+    }
+
+    /// Stops serving, writes down what was learnt, and closes the links.
+    pub async fn stop(self) {
+        self.stopping.cancel();
+        self.tasks.close();
+        self.shared.links.close_all();
+        for dark in &self.shared.darks {
+            dark.close().await;
+        }
+        if tokio::time::timeout(STOP_WITHIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some requests did not end within {STOP_WITHIN:?}");
+        }
+        flush_last(&self.shared).await;
+    }
+
+    fn spawn_all(&self, queues: Vec<vestibule_dark::KnockQueue>) -> Result<(), StartError> {
+        let executor = Executor { shared: self.shared.clone(), tasks: self.tasks.clone() };
+        for (index, queue) in queues.into_iter().enumerate() {
+            self.spawn(knocks::serve(executor.clone(), index, queue));
+            self.spawn(links::accept(executor.clone(), index));
+        }
+        self.spawn(knocks::keep_time(executor.clone()));
+        self.spawn(flush_regularly(self.shared.clone()));
+        let listener = Listener::bind(&settings::socket(&self.shared.settings.dir))?;
+        self.spawn(admin::serve(executor, listener));
+        Ok(())
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.stopping.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+}
+
+async fn flush_regularly(shared: Arc<Shared>) {
+    let mut every = tokio::time::interval(FLUSH_EVERY);
+    loop {
+        every.tick().await;
+        flush_last(&shared).await;
+    }
+}
+
+async fn flush_last(shared: &Shared) {
+    let dirty = shared.recognition().dirty_last();
+    if dirty.is_empty() {
+        return;
+    }
+    if let Err(error) = shared.rows.flush_last(dirty).await {
+        tracing::error!(%error, "the last stamps can't be written down: after a restart, recordings of the last seconds would be forwarded");
+    }
+}
+
+/// Fresh randomness for the machine.
+pub(crate) fn entropy() -> SystemEntropy {
+    SystemEntropy
+}

@@ -1,0 +1,173 @@
+//! `user`, `device`, `invite`, `service`, `session`, `audit`: the owner's commands.
+
+use super::DirArgs;
+use clap::{Args, Subcommand};
+use std::time::Duration;
+
+/// Users.
+#[derive(Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add a user.
+    #[command(after_help = "Example:\n  vestibule user add alice --group sales --group ops")]
+    Add {
+        /// 1 to 64 characters of a-z, 0-9, `.`, `_`, `-`, `@`.
+        name: String,
+        /// A group that the user belongs to; repeat for several.
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
+        #[command(flatten)]
+        dir: DirArgs,
+    },
+    /// Replace a user's groups.
+    #[command(after_help = "Example:\n  vestibule user groups alice --group sales")]
+    Groups {
+        /// The user.
+        name: String,
+        /// A group; repeat for several, none for no groups.
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
+        #[command(flatten)]
+        dir: DirArgs,
+    },
+    /// List users.
+    List(DirArgs),
+    /// Show a user with devices and sessions.
+    Show(Named),
+    /// Remove a user: every session is cut, every device revoked.
+    Remove(Named),
+    /// Suspend a user: every session is cut; devices stay enrolled.
+    Suspend(Named),
+    /// Lift a suspension.
+    Resume(Named),
+}
+
+/// Devices.
+#[derive(Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// List devices.
+    List {
+        /// Only this user's.
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
+        #[command(flatten)]
+        dir: DirArgs,
+    },
+    /// Show a device.
+    Show(Named),
+    /// Revoke a device for good: its sessions are cut within a second.
+    Revoke(Named),
+    /// Lift the suspension that too many wrong passwords caused.
+    Resume(Named),
+}
+
+/// `invite USER`, or one of the commands below it.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    after_help = "Examples:\n  vestibule invite alice\n  vestibule invite alice --expires 2h\n  vestibule invite list"
+)]
+pub(crate) struct InviteArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<InviteCommand>,
+    #[command(flatten)]
+    pub(crate) add: InviteAddArgs,
+}
+
+/// What an invitation needs.
+#[derive(Args)]
+pub(crate) struct InviteAddArgs {
+    /// The user to invite.
+    #[arg(value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// How long the link may be used.
+    #[arg(long, default_value = "1d", value_name = "TIME", value_parser = crate::config::parse_span)]
+    pub(crate) expires: Duration,
+    #[command(flatten)]
+    pub(crate) dir: DirArgs,
+}
+
+/// Invitations.
+#[derive(Subcommand)]
+pub(crate) enum InviteCommand {
+    /// Invite a user: the same as `vestibule invite USER`.
+    Add(InviteAddArgs),
+    /// List invitations.
+    List(DirArgs),
+    /// Show an invitation (never its secrets).
+    Show(Named),
+    /// Withdraw an invitation.
+    Revoke(Named),
+}
+
+/// Services.
+#[derive(Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// Publish a service to those whom `--allow` names.
+    #[command(
+        after_help = "Examples:\n  vestibule service add db --tcp 10.0.0.5:5432 --allow group:sales\n  vestibule service add orders --web http://10.0.0.8:8000 --allow everyone"
+    )]
+    Add(ServiceAddArgs),
+    /// List services.
+    List(DirArgs),
+    /// Show a service.
+    Show(Named),
+    /// Remove a service: its flows are cut within a second.
+    Remove(Named),
+}
+
+/// `service add`.
+#[derive(Args)]
+pub(crate) struct ServiceAddArgs {
+    /// 1 to 63 characters of a-z, 0-9 and `-`.
+    pub(crate) name: String,
+    /// A TCP service at this address, as seen from the gateway.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "web", required_unless_present = "web")]
+    pub(crate) tcp: Option<String>,
+    /// A web application at this address, as seen from the gateway.
+    #[arg(long, value_name = "http://HOST:PORT")]
+    pub(crate) web: Option<String>,
+    /// Who may use it: `everyone`, `user:NAME`, `group:NAME`; repeat for several. Nobody else may.
+    #[arg(long, value_name = "WHO", required = true)]
+    pub(crate) allow: Vec<String>,
+    #[command(flatten)]
+    pub(crate) dir: DirArgs,
+}
+
+/// Sessions.
+#[derive(Subcommand)]
+pub(crate) enum SessionCommand {
+    /// List sessions.
+    List {
+        /// Also those that have ended.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        dir: DirArgs,
+    },
+    /// Show a session.
+    Show(Named),
+    /// End a session: its flows are cut within a second and it can't be resumed.
+    Revoke(Named),
+}
+
+/// One thing by its name or id.
+#[derive(Args)]
+pub(crate) struct Named {
+    /// Its name or id, as the list shows it.
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) dir: DirArgs,
+}
+
+/// `audit`.
+#[derive(Args)]
+pub(crate) struct AuditArgs {
+    /// Only what concerns this user.
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// At most so many entries, the newest.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) last: u32,
+    #[command(flatten)]
+    pub(crate) dir: DirArgs,
+}

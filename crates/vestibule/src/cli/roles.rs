@@ -1,0 +1,88 @@
+//! `controller …` and `gateway …`.
+
+use clap::{Args, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// What can be done with the controller.
+#[derive(Subcommand)]
+pub(crate) enum ControllerCommand {
+    /// Make the controller's keys, database and configuration file.
+    #[command(after_help = "Example:\n  vestibule controller init --public controller.example.org:4433")]
+    Init(ControllerInitArgs),
+    /// Run the controller in the foreground; SIGTERM ends it, SIGHUP reloads its configuration.
+    Run(RoleArgs),
+    /// Invite a gateway: prints a single-use link for `vestibule gateway init --controller`.
+    #[command(after_help = "Example:\n  vestibule controller invite office --expires 1d")]
+    Invite {
+        /// How the gateway is called in this controller's lists.
+        name: String,
+        /// How long the link may be used.
+        #[arg(long, default_value = "1d", value_name = "TIME", value_parser = crate::config::parse_span)]
+        expires: std::time::Duration,
+        #[command(flatten)]
+        role: RoleArgs,
+    },
+    /// List the gateways and whether their links stand.
+    Gateways(RoleArgs),
+    /// Forget a gateway, its link and its rows.
+    Remove {
+        /// The gateway's name.
+        name: String,
+        #[command(flatten)]
+        role: RoleArgs,
+    },
+    /// Counters of the running controller.
+    Status(RoleArgs),
+}
+
+/// What can be done with the gateway.
+#[derive(Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Make the gateway's keys, database and configuration file.
+    #[command(
+        after_help = "Example (the link is what `vestibule controller invite` printed):\n  vestibule gateway init --controller vestibule-gateway:… --listen 0.0.0.0:4434 --public 203.0.113.7:4434"
+    )]
+    Init(GatewayInitArgs),
+    /// Run the gateway in the foreground; SIGTERM ends it, SIGHUP reloads its services.
+    Run(RoleArgs),
+    /// The link, the door, sessions and counters of the running gateway.
+    Status(RoleArgs),
+}
+
+/// A role's directory.
+#[derive(Args, Clone)]
+pub(crate) struct RoleArgs {
+    /// The role's directory [default: /var/lib/vestibule/ROLE for root, else in the user's data directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// `controller init`.
+#[derive(Args)]
+pub(crate) struct ControllerInitArgs {
+    /// UDP addresses to listen on.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4433")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// How clients and gateways reach this controller: goes into every invitation.
+    #[arg(long, value_name = "HOST:PORT", required = true)]
+    pub(crate) public: Vec<String>,
+    #[command(flatten)]
+    pub(crate) role: RoleArgs,
+}
+
+/// `gateway init`.
+#[derive(Args)]
+pub(crate) struct GatewayInitArgs {
+    /// The link that `vestibule controller invite NAME` printed; `-` reads it from stdin.
+    #[arg(long, value_name = "LINK")]
+    pub(crate) controller: String,
+    /// UDP addresses to listen on.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4434")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// How clients reach this gateway, told to them only once it is ready for them.
+    #[arg(long, value_name = "ADDR:PORT", required = true)]
+    pub(crate) public: Vec<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) role: RoleArgs,
+}

@@ -1,0 +1,125 @@
+//! What a person does: enrol, up, pipe, forward; and `check` and `demo`.
+
+use clap::Args;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Where credentials lie and which of them is meant.
+#[derive(Args, Clone)]
+pub(crate) struct CredentialArgs {
+    /// The client's directory [default: /var/lib/vestibule/client for root, else in the user's data directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// The credential, `USER@GATEWAY`, when this machine has several.
+    #[arg(long = "as", value_name = "USER@GATEWAY")]
+    pub(crate) credential: Option<String>,
+}
+
+/// Where the password comes from. Never from the command line or the environment.
+#[derive(Args, Clone)]
+pub(crate) struct PasswordArgs {
+    /// Read the password from the first line of stdin.
+    #[arg(long, conflicts_with = "askpass")]
+    pub(crate) password_stdin: bool,
+    /// Let this program ask for the password and print it [default: the program in VESTIBULE_ASKPASS or SSH_ASKPASS, where there is no terminal].
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) askpass: Option<PathBuf>,
+}
+
+/// `enroll`.
+#[derive(Args)]
+#[command(after_help = "Example:\n  vestibule enroll vestibule:AQF…")]
+pub(crate) struct EnrollArgs {
+    /// The invitation; `-` reads it from stdin's first line (the password then is the second).
+    pub(crate) link: String,
+    /// How this device is called in the gateway's lists [default: the host's name].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device_name: Option<String>,
+    /// Replace an existing credential for the same user and gateway.
+    #[arg(long)]
+    pub(crate) replace: bool,
+    #[command(flatten)]
+    pub(crate) credential: CredentialArgs,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+}
+
+/// `up`.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  vestibule up\n  vestibule up --forward 5432=db\n\nWeb services then are at http://NAME.localhost:PORT/, everything else through the SOCKS5 or HTTP proxy."
+)]
+pub(crate) struct UpArgs {
+    /// The SOCKS5 proxy's local address [default: 127.0.0.1:1080, or what client.toml says].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) socks: Option<SocketAddr>,
+    /// The local address of the HTTP proxy and of the `NAME.localhost` web services [default: 127.0.0.1:8118, or what client.toml says].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) http: Option<SocketAddr>,
+    /// Also forward `LOCAL=SERVICE`; repeat for several.
+    #[arg(long, value_name = "LOCAL=SERVICE")]
+    pub(crate) forward: Vec<String>,
+    #[command(flatten)]
+    pub(crate) credential: CredentialArgs,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+}
+
+/// Which running `up` is meant.
+#[derive(Args)]
+pub(crate) struct AgentArgs {
+    #[command(flatten)]
+    pub(crate) credential: CredentialArgs,
+}
+
+/// `pipe`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  ssh -o ProxyCommand='vestibule pipe %h:%p' host1\n  vestibule pipe db")]
+pub(crate) struct PipeArgs {
+    /// A service's name, or the `HOST:PORT` of its upstream.
+    #[arg(value_name = "HOST:PORT|SERVICE")]
+    pub(crate) target: String,
+    /// Don't use a running `up`: knock and log in for this one connection.
+    #[arg(long)]
+    pub(crate) alone: bool,
+    /// Print the measured times to stderr when the connection ends.
+    #[arg(long)]
+    pub(crate) timings: bool,
+    #[command(flatten)]
+    pub(crate) credential: CredentialArgs,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+}
+
+/// `forward`.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  vestibule forward 5432=db\n  vestibule forward 127.0.0.1:2222=host1:22 8080=orders"
+)]
+pub(crate) struct ForwardArgs {
+    /// A local port (or address and port) and the service it leads to.
+    #[arg(value_name = "LOCAL=SERVICE", required = true)]
+    pub(crate) forwards: Vec<String>,
+    #[command(flatten)]
+    pub(crate) credential: CredentialArgs,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+}
+
+/// `check`.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  vestibule check                     # the files in the default directories\n  vestibule check gateway.toml"
+)]
+pub(crate) struct CheckArgs {
+    /// Files to check; the role is told by the file's name (controller.toml, gateway.toml, client.toml).
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// `demo`.
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// End after the story: exit code 0 when every step happened as told, 1 when not.
+    #[arg(long)]
+    pub(crate) once: bool,
+}

@@ -1,0 +1,63 @@
+//! `vestibule check`: is a configuration valid, before anything runs with it?
+
+use super::{ClientConfig, ControllerConfig, GatewayConfig, load};
+use crate::cli::CheckArgs;
+use crate::directories::Role;
+use crate::fault::Fault;
+use crate::output::Output;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What was found in one file.
+#[derive(Serialize)]
+struct Found {
+    file: PathBuf,
+    valid: bool,
+    problem: Option<String>,
+}
+
+/// Checks the files named, or those in the default directories.
+pub(crate) fn run(arguments: CheckArgs, output: &Output) -> Result<ExitCode, Fault> {
+    let files = if arguments.files.is_empty() { existing()? } else { arguments.files };
+    let mut found = Vec::new();
+    let mut first_fault = None;
+    for file in files {
+        let problem = check(&file).err();
+        found.push(Found { file, valid: problem.is_none(), problem: problem.as_ref().map(ToString::to_string) });
+        first_fault = first_fault.or(problem);
+    }
+    output.list(&found, &["file", "state"], |found| {
+        vec![found.file.display().to_string(), if found.valid { "valid" } else { "not valid" }.to_owned()]
+    })?;
+    match first_fault {
+        Some(fault) => Err(fault),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn existing() -> Result<Vec<PathBuf>, Fault> {
+    let mut files = Vec::new();
+    for role in [Role::Controller, Role::Gateway, Role::Client] {
+        let file = role.configuration(&role.dir(None)?);
+        if file.exists() {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        return Err(Fault::configuration("there is no configuration in the default directories")
+            .next("name a file: vestibule check FILE"));
+    }
+    Ok(files)
+}
+
+/// Checks one file, by the role that its name tells.
+fn check(file: &Path) -> Result<(), Fault> {
+    match file.file_name().and_then(|name| name.to_str()) {
+        Some("controller.toml") => load::<ControllerConfig>(file)?.check(),
+        Some("gateway.toml") => load::<GatewayConfig>(file)?.check(),
+        Some("client.toml") => load::<ClientConfig>(file)?.check(),
+        _ => Err(Fault::usage(format!("{} names no role", file.display()))
+            .next("call it controller.toml, gateway.toml or client.toml")),
+    }
+}

@@ -1,0 +1,48 @@
+//! `client.toml`: optional; every key has a default.
+
+use super::LogConfig;
+use crate::fault::Fault;
+use serde::Deserialize;
+use std::net::SocketAddr;
+
+/// The client's configuration.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ClientConfig {
+    /// The SOCKS5 proxy's address; must be a loopback address.
+    pub(crate) socks: SocketAddr,
+    /// The address of the HTTP proxy and of the `NAME.localhost` web services; must be a loopback address.
+    pub(crate) http: SocketAddr,
+    /// `LOCAL=SERVICE` forwards that `up` opens.
+    pub(crate) forward: Vec<String>,
+    /// How it logs.
+    pub(crate) log: LogConfig,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            socks: SocketAddr::from(([127, 0, 0, 1], 1080)),
+            http: SocketAddr::from(([127, 0, 0, 1], 8118)),
+            forward: Vec::new(),
+            log: LogConfig { filter: "warn".to_owned(), ..LogConfig::default() },
+        }
+    }
+}
+
+impl ClientConfig {
+    /// Whether the values make sense together.
+    ///
+    /// # Errors
+    /// Exit code 40 and what is wrong.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        for (key, address) in [("socks", self.socks), ("http", self.http)] {
+            if !address.ip().is_loopback() {
+                return Err(Fault::configuration(format!("`{key}` is {address}: only a loopback address is allowed"))
+                    .detail("Whoever reaches the proxy reaches your services.")
+                    .next("use 127.0.0.1 or [::1]"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! `gateway.toml`.
+
+use super::{LogConfig, span};
+use crate::fault::Fault;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+use vestibule_gateway::directory::{Service, Source, upstream_of};
+use vestibule_gateway::{SessionLimits, Settings};
+use vestibule_policy::Grant;
+use vestibule_proto::id::ServiceName;
+use vestibule_proto::session::ServiceKind;
+use vestibule_proto::ticket::NatPolicy;
+
+/// The gateway's configuration.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GatewayConfig {
+    /// UDP addresses to listen on.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Addresses at which clients reach this gateway.
+    pub(crate) public: Vec<SocketAddr>,
+    /// From where an admitted client may come in.
+    #[serde(default)]
+    pub(crate) nat: Nat,
+    /// Limits of sessions.
+    #[serde(default)]
+    pub(crate) session: SessionConfig,
+    /// Services, by name; `vestibule service add` adds others.
+    #[serde(default)]
+    pub(crate) services: BTreeMap<String, ServiceConfig>,
+    /// How it logs.
+    #[serde(default)]
+    pub(crate) log: LogConfig,
+}
+
+/// Where an admitted client's first packet may come from; its tag is needed in any case.
+#[derive(Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Nat {
+    /// The very address that the controller saw.
+    Strict,
+    /// The same /24 (IPv4) or /56 (IPv6).
+    Net,
+    /// Anywhere: carriers send one host's flows from several addresses.
+    #[default]
+    Follow,
+}
+
+/// Limits of sessions.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SessionConfig {
+    /// How long a session lives.
+    #[serde(deserialize_with = "span")]
+    pub(crate) expires: Duration,
+    /// How long it may stay without traffic.
+    #[serde(deserialize_with = "span")]
+    pub(crate) idle: Duration,
+    /// Connections that one session may have open at a time.
+    pub(crate) connections: u32,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self { expires: Duration::from_secs(12 * 3_600), idle: Duration::from_secs(30 * 60), connections: 1_024 }
+    }
+}
+
+/// One service.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServiceConfig {
+    /// `host:port` of a TCP service.
+    pub(crate) tcp: Option<String>,
+    /// `http://host:port` of a web application.
+    pub(crate) web: Option<String>,
+    /// Who may use it: `everyone`, `user:NAME`, `group:NAME`.
+    pub(crate) allow: Vec<String>,
+}
+
+impl ServiceConfig {
+    fn meant(&self, name: &str) -> Result<Service, Fault> {
+        let wrong = |what: String| Fault::configuration(format!("service `{name}`: {what}"));
+        let (kind, text) = match (&self.tcp, &self.web) {
+            (Some(tcp), None) => (ServiceKind::Tcp, tcp),
+            (None, Some(web)) => (ServiceKind::Web, web),
+            (Some(_), Some(_)) | (None, None) => {
+                return Err(wrong("it needs one of `tcp` and `web`".to_owned())
+                    .next("tcp = \"host:port\", or web = \"http://host:port\""));
+            }
+        };
+        let grants = self.allow.iter().map(|who| who.parse::<Grant>());
+        Ok(Service {
+            name: ServiceName::parse(name).map_err(|error| wrong(error.to_string()))?,
+            kind,
+            upstream: upstream_of(kind, text).map_err(wrong)?,
+            grants: grants.collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))?,
+            source: Source::File,
+        })
+    }
+}
+
+impl GatewayConfig {
+    /// Whether the values make sense together.
+    ///
+    /// # Errors
+    /// Exit code 40 and what is wrong.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        if self.listen.is_empty() {
+            return Err(Fault::configuration("`listen` is empty: the gateway needs a UDP address"));
+        }
+        if self.public.len() > 4 {
+            return Err(Fault::configuration("`public` has at most four addresses"));
+        }
+        self.services().map(drop)
+    }
+
+    /// The services, as the gateway wants them.
+    ///
+    /// # Errors
+    /// Exit code 40, naming the service.
+    pub(crate) fn services(&self) -> Result<Vec<Service>, Fault> {
+        self.services.iter().map(|(name, service)| service.meant(name)).collect()
+    }
+
+    /// The settings of a gateway in `dir`.
+    ///
+    /// # Errors
+    /// Exit code 40 and what is wrong.
+    pub(crate) fn settings(&self, dir: &Path) -> Result<Settings, Fault> {
+        let mut settings = Settings::new(dir.to_owned(), self.listen.clone());
+        settings.public = self.public.clone();
+        settings.services = self.services()?;
+        settings.session = SessionLimits { expires: self.session.expires, idle: self.session.idle };
+        settings.limits.connections_per_session = usize::try_from(self.session.connections).unwrap_or(usize::MAX);
+        settings.nat = match self.nat {
+            Nat::Strict => NatPolicy::Strict,
+            Nat::Net => NatPolicy::Net,
+            Nat::Follow => NatPolicy::Follow,
+        };
+        Ok(settings)
+    }
+
+    /// The text of a new configuration file.
+    pub(crate) fn template(listen: &[SocketAddr], public: &[SocketAddr]) -> String {
+        format!(
+            "# The gateway's configuration. `vestibule check` validates it; SIGHUP or saving it reloads services\n\
+             # without dropping sessions.\n\n\
+             # UDP addresses to listen on: silent to everybody who bears no tag.\n\
+             listen = {}\n\n\
+             # Addresses that clients are told once the gateway is ready for them.\n\
+             public = {}\n\n\
+             # Where an admitted client may come from: strict, net or follow.\n\
+             nat = \"follow\"\n\n\
+             [session]\nexpires = \"12h\"\nidle = \"30m\"\nconnections = 1024\n\n\
+             # [services.db]\n# tcp = \"10.0.0.5:5432\"\n# allow = [\"group:sales\"]\n\n\
+             # [services.orders]\n# web = \"http://10.0.0.8:8000\"\n# allow = [\"everyone\"]\n\n\
+             [log]\n# human or json\nformat = \"human\"\nfilter = \"info\"\n",
+            toml_list(listen),
+            toml_list(public),
+        )
+    }
+}
+
+/// A TOML array of strings.
+pub(crate) fn toml_list<T: Display>(items: &[T]) -> String {
+    let quoted: Vec<String> = items.iter().map(|item| toml::Value::String(item.to_string()).to_string()).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ControllerConfig, parse};
+
+    #[test]
+    fn the_templates_are_valid() {
+        let listen: SocketAddr = "[::]:4434".parse().unwrap();
+        let text = GatewayConfig::template(&[listen], &[listen]);
+        let config: GatewayConfig = parse(&text, "gateway.toml").unwrap();
+        assert_eq!(config.listen, [listen]);
+        assert_eq!(config.session.expires, Duration::from_secs(43_200));
+        let text = ControllerConfig::template(&[listen], &["c.example:4433".to_owned()]);
+        let config: ControllerConfig = parse(&text, "controller.toml").unwrap();
+        assert_eq!(config.public, ["c.example:4433"]);
+    }
+
+    #[test]
+    fn the_services_of_the_template_are_valid_once_uncommented() {
+        let listen: SocketAddr = "[::]:4434".parse().unwrap();
+        let text = GatewayConfig::template(&[listen], &[listen])
+            .lines()
+            .map(|line| {
+                line.strip_prefix("# ").filter(|rest| rest.contains('[') || rest.contains("= \"")).unwrap_or(line)
+            })
+            .collect::<Vec<_>>()
+            .join("\n");
+        let config: GatewayConfig = parse(&text, "gateway.toml").unwrap();
+        assert_eq!(config.services.keys().collect::<Vec<_>>(), ["db", "orders"]);
+    }
+}

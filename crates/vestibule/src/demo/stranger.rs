@@ -1,0 +1,99 @@
+//! The stranger of the demo: probes every port in use and counts what comes back.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+use vestibule_proto::entropy::{self, SystemEntropy};
+
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// What a scan saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Scan {
+    /// UDP datagrams sent.
+    pub(crate) probes: usize,
+    /// UDP datagrams that came back.
+    pub(crate) replies: usize,
+    /// TCP connections that were accepted.
+    pub(crate) accepted: usize,
+    /// TCP ports that behaved otherwise than an unused one.
+    pub(crate) conspicuous: usize,
+}
+
+impl Scan {
+    /// Whether there was nothing at all to be seen.
+    pub(crate) fn saw_nothing(&self) -> bool {
+        self.probes > 0 && self.replies == 0 && self.accepted == 0 && self.conspicuous == 0
+    }
+}
+
+/// Scans `targets` from `source`: UDP with everything that might provoke an answer, TCP by connecting.
+pub(crate) fn scan(source: IpAddr, targets: &[SocketAddr]) -> io::Result<Scan> {
+    let mut scan = Scan::default();
+    for target in targets {
+        let socket = UdpSocket::bind((source, 0))?;
+        let baits = baits();
+        for bait in &baits {
+            socket.send_to(bait, target)?;
+        }
+        scan.probes += baits.len();
+        scan.replies += count_replies(&socket)?;
+
+        let unused = SocketAddr::new(target.ip(), unused_port(target.ip())?);
+        let (found, expected) = (tcp_outcome(*target), tcp_outcome(unused));
+        scan.accepted += usize::from(found == Ok(()));
+        scan.conspicuous += usize::from(found != expected);
+    }
+    Ok(scan)
+}
+
+/// What might make a server speak: nothing, a byte, noise, a knock-shaped datagram, and QUIC of three kinds.
+fn baits() -> Vec<Vec<u8>> {
+    let noise: [u8; 1200] = entropy::bytes(&mut SystemEntropy);
+    let mut knock = noise;
+    knock[..4].copy_from_slice(&[1, 1, 0, 0]);
+    let quic = |first: u8, version: [u8; 4]| {
+        let mut packet = noise;
+        packet[0] = first;
+        packet[1..5].copy_from_slice(&version);
+        packet[5] = 20;
+        packet.to_vec()
+    };
+    vec![
+        Vec::new(),
+        vec![0],
+        noise.to_vec(),
+        knock.to_vec(),
+        quic(0xc3, [0, 0, 0, 1]),
+        // An unknown version invites a version negotiation packet, a short header invites a stateless reset.
+        quic(0xc3, [0x1a, 0x2a, 0x3a, 0x4a]),
+        quic(0x43, [noise[9], noise[10], noise[11], noise[12]]),
+        b"GET / HTTP/1.0\r\n\r\n".to_vec(),
+    ]
+}
+
+fn count_replies(socket: &UdpSocket) -> io::Result<usize> {
+    let until = Instant::now() + PATIENCE;
+    let mut replies = 0;
+    let mut bytes = [0; 2048];
+    while let Some(rest) = until.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) {
+        socket.set_read_timeout(Some(rest))?;
+        match socket.recv_from(&mut bytes) {
+            Ok(_) => replies += 1,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(replies)
+}
+
+fn tcp_outcome(target: SocketAddr) -> Result<(), io::ErrorKind> {
+    TcpStream::connect_timeout(&target, PATIENCE).map(drop).map_err(|error| error.kind())
+}
+
+/// A TCP port at which nobody listens: one that the kernel has just given and taken back.
+fn unused_port(address: IpAddr) -> io::Result<u16> {
+    Ok(std::net::TcpListener::bind((address, 0))?.local_addr()?.port())
+}

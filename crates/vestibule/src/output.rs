@@ -1,0 +1,164 @@
+//! The one place that prints: tables and sentences for people, JSON for scripts, colours on terminals only.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use crate::fault::Fault;
+use anstream::{eprintln, println};
+use comfy_table::{Table, presets};
+use owo_colors::OwoColorize;
+use serde::Serialize;
+use std::io::Write;
+
+/// How this run speaks.
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    /// Speaks JSON when asked to.
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether a script listens.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints `value` as JSON, or else what `sentence` says.
+    pub(crate) fn say<T: Serialize>(&self, value: &T, sentence: impl FnOnce() -> String) -> Result<(), Fault> {
+        if self.json {
+            return self.json(value);
+        }
+        println!("{}", sentence());
+        Ok(())
+    }
+
+    /// Prints a list: a JSON array of `rows`, or a table with `heads` whose cells come from `cells`.
+    pub(crate) fn list<T: Serialize>(
+        &self,
+        rows: &[T],
+        heads: &[&str],
+        cells: impl Fn(&T) -> Vec<String>,
+    ) -> Result<(), Fault> {
+        if self.json {
+            return self.json(&rows);
+        }
+        if rows.is_empty() {
+            eprintln!("(none)");
+            return Ok(());
+        }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_header(heads.iter().map(|head| head.to_uppercase()));
+        for row in rows {
+            table.add_row(cells(row));
+        }
+        for line in table.lines() {
+            println!("{}", line.trim_end());
+        }
+        Ok(())
+    }
+
+    /// Prints one thing: a JSON object, or lines of name and value.
+    pub(crate) fn show<T: Serialize>(&self, value: &T, lines: &[(&str, String)]) -> Result<(), Fault> {
+        if self.json {
+            return self.json(value);
+        }
+        let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, value) in lines {
+            println!("{:width$}  {value}", name.dimmed());
+        }
+        Ok(())
+    }
+
+    fn json<T: Serialize>(&self, value: &T) -> Result<(), Fault> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|error| Fault::unexpected(format!("the answer can't be written as JSON: {error}")))?;
+        println!("{text}");
+        Ok(())
+    }
+}
+
+/// Prints raw bytes to stdout.
+pub(crate) fn write_stdout(bytes: &[u8]) -> Result<(), Fault> {
+    std::io::stdout().write_all(bytes).map_err(|error| Fault::unexpected(format!("stdout can't be written: {error}")))
+}
+
+/// A line for the person at the terminal that is not the command's result: to stderr.
+pub(crate) fn note(line: &str) {
+    eprintln!("{line}");
+}
+
+/// Prints a line of a story to stdout.
+pub(crate) fn line(text: &str) {
+    println!("{text}");
+}
+
+/// Prints a fault to stderr.
+pub(crate) fn error_lines(fault: &Fault) {
+    eprintln!("{} {}", "error:".red().bold(), fault.headline.bold());
+    if let Some(detail) = &fault.detail {
+        for line in detail.lines() {
+            eprintln!("  {line}");
+        }
+    }
+    if let Some(next) = &fault.next {
+        eprintln!("  {} {next}", "→".cyan());
+    }
+}
+
+/// A length of time for people, from seconds: `3d 4h`, `12m 5s`.
+pub(crate) fn span(seconds: u64) -> String {
+    let parts = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let mut rest = seconds;
+    let mut words = Vec::new();
+    for (unit, letter) in parts {
+        if rest >= unit || (unit == 1 && words.is_empty()) {
+            words.push(format!("{}{letter}", rest / unit));
+            rest %= unit;
+        }
+    }
+    words.truncate(2);
+    words.join(" ")
+}
+
+/// A moment for people, from milliseconds since the Unix epoch: `2026-11-22 03:06:52 UTC` (RFC 3339's order, in UTC).
+pub(crate) fn moment(millis: u64) -> String {
+    let seconds = millis / 1_000;
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Civil date from days since 1970-01-01, counted in eras of 400 years that begin on the first of March.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", second / 3_600, second / 60 % 60, second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_two_parts_at_most() {
+        for (seconds, text) in [(0, "0s"), (59, "59s"), (61, "1m 1s"), (3_600, "1h"), (90_061, "1d 1h")] {
+            assert_eq!(span(seconds), text);
+        }
+    }
+
+    #[test]
+    fn moments_are_dates_in_utc() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_795_316_812, "2026-11-22 03:06:52 UTC"),
+            (4_107_542_399, "2100-02-28 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(moment(seconds * 1_000), text, "{seconds}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Where a password comes from: the terminal without echo, stdin, or a program that asks. Never argv, never the environment.
+
+use crate::cli::PasswordArgs;
+use crate::fault::Fault;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+use vestibule_local_credential::password::Password;
+
+/// How long the person may take to answer a program that asks.
+const ASK_WITHIN: Duration = Duration::from_secs(300);
+
+/// Where this run's passwords come from.
+pub(crate) enum Source {
+    /// The controlling terminal, without echo.
+    Terminal,
+    /// Lines of stdin.
+    Stdin,
+    /// A program that asks the person and prints the password.
+    Askpass(PathBuf),
+}
+
+impl Source {
+    /// What the arguments and the surroundings say. Without a terminal a program named by `VESTIBULE_ASKPASS` or `SSH_ASKPASS` is asked.
+    ///
+    /// # Errors
+    /// When there is no way to ask anybody.
+    pub(crate) fn choose(arguments: &PasswordArgs) -> Result<Self, Fault> {
+        if arguments.password_stdin {
+            return Ok(Self::Stdin);
+        }
+        if let Some(program) = &arguments.askpass {
+            return Ok(Self::Askpass(program.clone()));
+        }
+        if std::fs::File::open("/dev/tty").is_ok_and(|terminal| terminal.is_terminal()) {
+            return Ok(Self::Terminal);
+        }
+        let program = ["VESTIBULE_ASKPASS", "SSH_ASKPASS"].into_iter().find_map(std::env::var_os);
+        program.map(|program| Self::Askpass(program.into())).ok_or_else(|| {
+            Fault::usage("there is no terminal to ask for the password on")
+                .next("use --password-stdin or --askpass PROGRAM")
+        })
+    }
+
+    /// Asks once.
+    pub(crate) fn ask(&self, prompt: &str) -> Result<Password, Fault> {
+        match self {
+            Self::Terminal => {
+                let typed = rpassword::prompt_password(prompt).map_err(|error| {
+                    Fault::unexpected(format!("the password can't be read from the terminal: {error}"))
+                })?;
+                let typed = zeroize::Zeroizing::new(typed);
+                Password::new(&typed).map_err(|error| Fault::usage(error.to_string()))
+            }
+            Self::Stdin => Password::from_reader(std::io::stdin().lock())
+                .map_err(|error| Fault::usage(format!("the password can't be read from stdin: {error}"))),
+            Self::Askpass(program) => Password::from_askpass(program, prompt, ASK_WITHIN)
+                .map_err(|error| Fault::usage(format!("{} gave no password: {error}", program.display()))),
+        }
+    }
+
+    /// Asks for a new password: twice on a terminal, so that a slip does not lock the person out.
+    pub(crate) fn ask_new(&self, prompt: &str) -> Result<Password, Fault> {
+        let first = self.ask(prompt)?;
+        match self {
+            Self::Terminal => {
+                let again = self.ask("Again: ")?;
+                if first.matches(&again) {
+                    Ok(first)
+                } else {
+                    Err(Fault::usage("the two passwords differ").next("run the command again; nothing was sent"))
+                }
+            }
+            Self::Stdin | Self::Askpass(_) => Ok(first),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! `vestibule controller …`.
+
+use super::service::{self, Outside, Told};
+use crate::cli::{ControllerCommand, ControllerInitArgs, RoleArgs};
+use crate::config::{self, ControllerConfig};
+use crate::directories::Role;
+use crate::fault::{self, Fault};
+use crate::output::{self, Output};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use vestibule_controller::admin::{self, Answer, Request};
+use vestibule_controller::keys::{Keys, KeysError};
+use vestibule_controller::rows::Rows;
+use vestibule_controller::{Controller, Settings, StartError, settings};
+use vestibule_proto::entropy::SystemEntropy;
+use vestibule_store::RoleLock;
+
+/// Carries out a `controller` command.
+pub(crate) fn run(command: ControllerCommand, output: &Output) -> Result<ExitCode, Fault> {
+    match command {
+        ControllerCommand::Init(arguments) => init(&arguments, output),
+        ControllerCommand::Run(arguments) => serve(&arguments),
+        ControllerCommand::Invite { name, expires, role } => {
+            ask(&role, Request::Invite { name, expires_in: expires.as_secs() }, output)
+        }
+        ControllerCommand::Gateways(role) => ask(&role, Request::Gateways, output),
+        ControllerCommand::Remove { name, role } => ask(&role, Request::Remove { name }, output),
+        ControllerCommand::Status(role) => ask(&role, Request::Status, output),
+    }
+}
+
+fn load(file: &Path) -> Result<ControllerConfig, Fault> {
+    let config: ControllerConfig = config::load(file)?;
+    config.check()?;
+    Ok(config)
+}
+
+fn dir(arguments: &RoleArgs) -> Result<PathBuf, Fault> {
+    Role::Controller.dir(arguments.dir.as_deref())
+}
+
+fn init(arguments: &ControllerInitArgs, output: &Output) -> Result<ExitCode, Fault> {
+    for public in &arguments.public {
+        super::check_host_port(public)?;
+    }
+    let dir = dir(&arguments.role)?;
+    settings::init(&dir, &mut SystemEntropy).map_err(|error| start_fault(&error, &dir))?;
+    let file = Role::Controller.configuration(&dir);
+    super::write_configuration(&file, &ControllerConfig::template(&arguments.listen, &arguments.public))?;
+    let made = serde_json::json!({ "dir": dir, "configuration": file });
+    output.say(&made, || {
+        format!(
+            "The controller's keys and database are in {}.\n\
+             Next:  vestibule controller run\n\
+             Then:  vestibule controller invite NAME   (a link for the first gateway)",
+            dir.display()
+        )
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn serve(arguments: &RoleArgs) -> Result<ExitCode, Fault> {
+    let dir = dir(arguments)?;
+    let file = Role::Controller.configuration(&dir);
+    let config = load(&file)?;
+    crate::logging::start(&config.log);
+    super::full_runtime()?.block_on(async {
+        let settings = Settings { dir: dir.clone(), listen: config.listen, public: config.public };
+        let controller = Controller::start(settings).await.map_err(|error| start_fault(&error, &dir))?;
+        let mut outside = Outside::new(&file)?;
+        tracing::info!(listen = ?controller.local_addrs(), "the controller serves");
+        service::tell_ready("serving knocks and links");
+        while outside.next().await == Told::Reload {
+            service::tell_reloading();
+            match load(&file) {
+                Ok(_) => {
+                    tracing::info!("the configuration is valid; the controller's addresses change with a restart only")
+                }
+                Err(fault) => tracing::error!("the configuration was not taken: {fault}"),
+            }
+            service::tell_ready("serving knocks and links");
+        }
+        tracing::info!("the controller stops");
+        service::tell_stopping();
+        controller.stop().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Asks the running role, or does it on the files.
+fn ask(arguments: &RoleArgs, request: Request, output: &Output) -> Result<ExitCode, Fault> {
+    let dir = dir(arguments)?;
+    let answer = match super::ask(&settings::socket(&dir), &request)? {
+        Some(answer) => answer,
+        None => offline(&dir, request)?,
+    };
+    print(&answer, output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn offline(dir: &Path, request: Request) -> Result<Answer, Fault> {
+    if request == Request::Status {
+        return Err(Fault::new(fault::NOT_RUNNING, "the controller is not running").next("vestibule controller run"));
+    }
+    let config = load(&Role::Controller.configuration(dir))?;
+    let _lock = RoleLock::acquire(&settings::lock_file(dir)).map_err(|error| super::lock_fault(&error))?;
+    let keys = Keys::read(&settings::key_file(dir)).map_err(|error| keys_fault(&error, dir))?;
+    let rows = Rows::open(&settings::database(dir)).map_err(|error| super::store_fault(&error))?;
+    Ok(admin::execute(&rows, &keys, &config.public, request).0)
+}
+
+fn print(answer: &Answer, output: &Output) -> Result<(), Fault> {
+    match answer {
+        Answer::Invited(invited) => {
+            output.say(invited, || invited.link.clone())?;
+            if !output.is_json() {
+                output::note(&format!(
+                    "Anyone who has this link can link one gateway, once, as `{}`, until {}.",
+                    invited.name,
+                    output::moment(invited.expires)
+                ));
+            }
+            Ok(())
+        }
+        Answer::Gateways(list) => {
+            output.list(list, &["name", "state", "link from", "tells clients", "for", "devices", "id"], |view| {
+                vec![
+                    view.name.clone(),
+                    view.state.clone(),
+                    view.from.map_or_else(|| "-".to_owned(), |from| from.to_string()),
+                    view.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+                    view.linked_for.map_or_else(|| "-".to_owned(), output::span),
+                    view.rows.to_string(),
+                    view.id.clone(),
+                ]
+            })
+        }
+        Answer::Removed { name } => output.say(&serde_json::json!({ "removed": name }), || {
+            format!("The gateway `{name}` is forgotten; its devices can no longer knock here.")
+        }),
+        Answer::Status(status) => {
+            let mut lines = vec![
+                ("up for", output::span(status.uptime)),
+                ("listens on", status.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
+                ("links", status.links.to_string()),
+            ];
+            for (name, value) in &status.counters {
+                lines.push((name, value.to_string()));
+            }
+            output.show(status, &lines)
+        }
+        Answer::Failed { message, next } => {
+            let fault = Fault::new(fault::NO_SUCH, message.clone());
+            Err(match next {
+                Some(next) => fault.next(next.clone()),
+                None => fault,
+            })
+        }
+    }
+}
+
+fn start_fault(error: &StartError, dir: &Path) -> Fault {
+    match error {
+        StartError::Keys(error) => keys_fault(error, dir),
+        StartError::Store(error) => super::store_fault(error),
+        StartError::Running(error) => super::lock_fault(error),
+        StartError::Listen { .. } => Fault::configuration(error.to_string())
+            .next(format!("change `listen` in {}", Role::Controller.configuration(dir).display())),
+        StartError::Socket(_) => Fault::files(error.to_string()),
+        StartError::Rows(_) => Fault::files(error.to_string()).next("restore the database from a backup"),
+    }
+}
+
+fn keys_fault(error: &KeysError, dir: &Path) -> Fault {
+    let fault = Fault::files(error.to_string());
+    match error {
+        KeysError::File(file) if file.is_missing() => fault.next(format!(
+            "make a controller first: vestibule controller init --dir {} --public HOST:PORT",
+            dir.display()
+        )),
+        KeysError::File(file) if file.already_exists() => {
+            fault.next("a controller was made here before; its keys are never overwritten")
+        }
+        KeysError::File(_) | KeysError::Damaged => fault,
+    }
+}

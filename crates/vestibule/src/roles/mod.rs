@@ -1,0 +1,88 @@
+//! `controller …` and `gateway …`: making, running and asking the two roles.
+
+pub(crate) mod controller;
+pub(crate) mod gateway;
+pub(crate) mod service;
+
+use crate::fault::{self, Fault};
+use serde::{Serialize, de::DeserializeOwned};
+use std::path::Path;
+use std::time::Duration;
+use vestibule_store::local_socket::{self, SocketError};
+use vestibule_store::{LockError, StoreError};
+
+/// How long a running role may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A runtime for one short conversation.
+pub(crate) fn brief_runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Fault::unexpected(format!("the program can't start its event loop: {error}")))
+}
+
+/// The runtime of a role or a client.
+pub(crate) fn full_runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Fault::unexpected(format!("the program can't start its event loop: {error}")))
+}
+
+/// Asks the running role; `None` when it isn't running.
+pub(crate) fn ask<Q: Serialize, A: DeserializeOwned>(socket: &Path, request: &Q) -> Result<Option<A>, Fault> {
+    let line = serde_json::to_vec(request)
+        .map_err(|error| Fault::unexpected(format!("the request can't be written as JSON: {error}")))?;
+    match brief_runtime()?.block_on(local_socket::ask(socket, &line, PATIENCE)) {
+        Ok(answer) => serde_json::from_slice(&answer).map(Some).map_err(|_| {
+            Fault::unexpected("the running role gave an answer that this program does not understand")
+                .next("restart the role, so that both are of the same version")
+        }),
+        Err(SocketError::NotRunning(_)) => Ok(None),
+        Err(error) => Err(Fault::new(fault::NOT_RUNNING, error.to_string())),
+    }
+}
+
+/// A database fault, for the screen.
+pub(crate) fn store_fault(error: &StoreError) -> Fault {
+    Fault::files(error.to_string()).next(error.next_step())
+}
+
+/// Refuses what is not `host:port`.
+pub(crate) fn check_host_port(text: &str) -> Result<(), Fault> {
+    let fine = text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && host.len() <= 255 && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    if fine {
+        Ok(())
+    } else {
+        Err(Fault::usage(format!("`{text}` is not HOST:PORT")).next("as in controller.example.org:4433"))
+    }
+}
+
+/// Writes a new configuration file; one that exists is kept as it is.
+pub(crate) fn write_configuration(file: &Path, text: &str) -> Result<(), Fault> {
+    use std::io::Write;
+    let written = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(file)
+        .and_then(|mut opened| opened.write_all(text.as_bytes()).and_then(|()| opened.sync_all()));
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Fault::files(format!("{} can't be written: {error}", file.display())))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// A role's lock that can't be taken, for the screen.
+pub(crate) fn lock_fault(error: &LockError) -> Fault {
+    match error {
+        LockError::Held { .. } => {
+            Fault::new(fault::NOT_RUNNING, error.to_string()).next("stop it first, or use another --dir")
+        }
+        LockError::Store(error) => store_fault(error),
+    }
+}

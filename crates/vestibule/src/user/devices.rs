@@ -1,0 +1,56 @@
+//! `vestibule devices`: the credentials on this machine.
+
+use crate::cli::CredentialArgs;
+use crate::fault::Fault;
+use crate::output::Output;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use vestibule_client::local;
+use vestibule_local_credential::fingerprint::Sources;
+
+/// One credential.
+#[derive(Serialize)]
+struct Line {
+    name: String,
+    device_name: Option<String>,
+    device: Option<String>,
+    state: String,
+    path: PathBuf,
+}
+
+/// Lists them, with whether each opens on this machine.
+pub(crate) fn run(arguments: CredentialArgs, output: &Output) -> Result<ExitCode, Fault> {
+    let home = super::home(&arguments)?;
+    let lines: Vec<Line> = home
+        .credentials()?
+        .into_iter()
+        .filter(|file| arguments.credential.as_ref().is_none_or(|wanted| *wanted == file.name()))
+        .map(|file| match local::recognise(&file, &Sources::system()) {
+            Ok(recognised) => Line {
+                name: file.name(),
+                device_name: Some(recognised.sealed().device_name.clone()),
+                device: Some(recognised.sealed().device.to_string()),
+                state: "opens on this machine".to_owned(),
+                path: file.path.clone(),
+            },
+            Err(error) => Line {
+                name: file.name(),
+                device_name: None,
+                device: None,
+                state: error.headline(),
+                path: file.path.clone(),
+            },
+        })
+        .collect();
+    output.list(&lines, &["credential", "device", "state", "id", "file"], |line| {
+        vec![
+            line.name.clone(),
+            line.device_name.clone().unwrap_or_else(|| "-".to_owned()),
+            line.state.clone(),
+            line.device.clone().unwrap_or_else(|| "-".to_owned()),
+            line.path.display().to_string(),
+        ]
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

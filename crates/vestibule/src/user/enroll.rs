@@ -1,0 +1,68 @@
+//! `vestibule enroll LINK`.
+
+use crate::cli::EnrollArgs;
+use crate::fault::Fault;
+use crate::output::{self, Output};
+use crate::password::Source;
+use std::io::Read;
+use std::process::ExitCode;
+use std::sync::Arc;
+use vestibule_client::enrol::{self, EnrolOptions};
+use vestibule_local_credential::credential::Params;
+use vestibule_local_credential::fingerprint::Sources;
+use vestibule_proto::invitation::LINK_LIMIT;
+
+/// Enrols this device.
+pub(crate) fn run(arguments: EnrollArgs, output: &Output) -> Result<ExitCode, Fault> {
+    let home = super::home(&arguments.credential)?;
+    crate::logging::start(&super::configuration(&home)?.log);
+    let link = if arguments.link == "-" { link_from_stdin()? } else { arguments.link };
+    let invitation = enrol::read_link(&link)?;
+    output::note(&format!("`{}` invites {} to enrol this device.", invitation.gateway_name, invitation.user));
+    let options = EnrolOptions {
+        home,
+        device_name: arguments.device_name.unwrap_or_else(host_name),
+        replace: arguments.replace,
+        sources: Sources::system(),
+        stretching: Params::default(),
+    };
+    // Everything that can fail here is tried before the person is asked to think of a password.
+    enrol::check(&invitation, &options)?;
+    let password = Source::choose(&arguments.password)?.ask_new("Choose a password: ")?;
+    let enrolled = crate::roles::full_runtime()?.block_on(enrol::enrol(&invitation, Arc::new(password), &options))?;
+    let made = serde_json::json!({
+        "credential": enrolled.file.name(),
+        "device": enrolled.device.to_string(),
+        "path": enrolled.file.path,
+        "published": enrolled.published,
+    });
+    output.say(&made, || {
+        format!(
+            "This device is enrolled as {} ({}).\nNext:  vestibule up",
+            enrolled.file.name(),
+            enrolled.file.path.display()
+        )
+    })?;
+    if !enrolled.published {
+        output::note("note: the gateway could not tell the controller yet; `vestibule up` works as soon as it has.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The link from the first line of stdin, read byte by byte so that the password's line stays for whoever reads it.
+fn link_from_stdin() -> Result<String, Fault> {
+    let mut line = Vec::new();
+    for byte in std::io::stdin().lock().by_ref().take(LINK_LIMIT as u64 + 2).bytes() {
+        match byte {
+            Ok(b'\n') => break,
+            Ok(byte) => line.push(byte),
+            Err(error) => return Err(Fault::usage(format!("the link can't be read from stdin: {error}"))),
+        }
+    }
+    String::from_utf8(line).map_err(|_| Fault::usage("what came on stdin is not a link"))
+}
+
+/// The machine's own name.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

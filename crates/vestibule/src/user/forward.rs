@@ -1,0 +1,27 @@
+//! `vestibule forward LOCAL=SERVICE…`.
+
+use crate::cli::ForwardArgs;
+use crate::fault::Fault;
+use crate::output::Output;
+use std::process::ExitCode;
+use vestibule_client::forward::{Forward, Forwarder};
+use vestibule_client::{Client, Options};
+
+/// Forwards until Ctrl-C or the session's end.
+pub(crate) fn run(arguments: ForwardArgs, output: &Output) -> Result<ExitCode, Fault> {
+    let home = super::home(&arguments.credential)?;
+    crate::logging::start(&super::configuration(&home)?.log);
+    let forwards: Vec<Forward> = arguments.forwards.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+    let file = home.choose(arguments.credential.credential.as_deref())?;
+    let unlocked = super::unlock(&file, &arguments.password)?;
+    crate::roles::full_runtime()?.block_on(async {
+        let client = Client::connect(unlocked, Options::default()).await?;
+        for forward in &forwards {
+            let forwarder = Forwarder::bind(forward, client.clone()).await?;
+            let line = serde_json::json!({ "local": forwarder.local_addr(), "service": forward.service });
+            output.say(&line, || format!("{} leads to {}", forwarder.local_addr(), forward.service))?;
+            tokio::spawn(forwarder.serve());
+        }
+        super::up::stay(&client).await
+    })
+}

@@ -1,0 +1,62 @@
+//! `vestibule pipe HOST:PORT|SERVICE`.
+
+use super::agent::{Millis, millis};
+use crate::cli::PipeArgs;
+use crate::fault::Fault;
+use crate::output;
+use std::process::ExitCode;
+use vestibule_client::agent::RunningUp;
+use vestibule_client::home::CredentialFile;
+use vestibule_client::pipe::{Piped, pipe};
+use vestibule_client::{Client, ClientError, Options, stdio};
+
+/// Connects stdin and stdout to a service: through a running `up`, or by a connect of its own.
+pub(crate) fn run(arguments: PipeArgs) -> Result<ExitCode, Fault> {
+    let home = super::home(&arguments.credential)?;
+    crate::logging::start(&super::configuration(&home)?.log);
+    let file = home.choose(arguments.credential.credential.as_deref())?;
+    let runtime = crate::roles::full_runtime()?;
+    let through_up = if arguments.alone { None } else { runtime.block_on(through_up(&file, &arguments.target)) };
+    let piped = match through_up {
+        Some(piped) => piped?,
+        None => alone(&runtime, &file, &arguments)?,
+    };
+    if arguments.timings {
+        let first_byte = piped.times.first_byte.map(millis);
+        let times = serde_json::json!({ "open_ms": millis(piped.times.open), "first_byte_ms": first_byte });
+        output::note(&times.to_string());
+    }
+    // A read of a terminal can't be interrupted: nobody waits for it.
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Through a running `up`; `None` when there is none.
+async fn through_up(file: &CredentialFile, target: &str) -> Option<Result<Piped, ClientError>> {
+    let up = RunningUp::find(file).await.ok()?;
+    let (input, output) = match stdio::take() {
+        Ok(streams) => streams,
+        Err(error) => {
+            return Some(Err(ClientError::Unexpected { what: format!("stdin or stdout can't be used: {error}") }));
+        }
+    };
+    Some(up.pipe(target, input, output).await)
+}
+
+/// Knocks and logs in for this one connection.
+fn alone(runtime: &tokio::runtime::Runtime, file: &CredentialFile, arguments: &PipeArgs) -> Result<Piped, Fault> {
+    let unlocked = super::unlock(file, &arguments.password)?;
+    runtime.block_on(async {
+        let client = Client::connect(unlocked, Options::default()).await?;
+        if arguments.timings {
+            let times = serde_json::to_string(&Millis::from(client.timings())).unwrap_or_default();
+            output::note(&times);
+        }
+        let (input, output) =
+            stdio::take().map_err(|error| Fault::unexpected(format!("stdin or stdout can't be used: {error}")))?;
+        let piped = pipe(&client, &arguments.target, input, output).await;
+        // The connection is over; that the gateway could not be told is no failure of it.
+        let _ = client.sign_off().await;
+        Ok(piped?)
+    })
+}

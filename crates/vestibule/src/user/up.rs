@@ -1,0 +1,116 @@
+//! `vestibule up`: log in, and offer the services on this machine until `down` or Ctrl-C.
+
+use crate::cli::UpArgs;
+use crate::fault::Fault;
+use crate::output::{self, Output};
+use crate::roles::service;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::broadcast::error::RecvError;
+use vestibule_client::agent::{Agent, Listening};
+use vestibule_client::forward::{Forward, Forwarder};
+use vestibule_client::keeper::Event;
+use vestibule_client::proxy::{HttpProxy, SocksProxy};
+use vestibule_client::{Client, ClientError, Options, Tunnel};
+use vestibule_proto::session::{Reason, ServiceInfo, ServiceKind};
+
+/// Runs in the foreground.
+pub(crate) fn run(arguments: UpArgs, output: &Output) -> Result<ExitCode, Fault> {
+    let home = super::home(&arguments.credential)?;
+    let config = super::configuration(&home)?;
+    crate::logging::start(&config.log);
+    let file = home.choose(arguments.credential.credential.as_deref())?;
+    let texts = config.forward.iter().chain(&arguments.forward);
+    let forwards: Vec<Forward> = texts.map(|text| text.parse()).collect::<Result<_, _>>()?;
+    let (http, socks) = (arguments.http.unwrap_or(config.http), arguments.socks.unwrap_or(config.socks));
+    let runtime = crate::roles::full_runtime()?;
+    // A second `up` is told before the person types a password.
+    let agent = runtime.block_on(async { Agent::bind(&file) })?;
+    let unlocked = super::unlock(&file, &arguments.password)?;
+    runtime.block_on(async {
+        let client = Client::connect(unlocked, Options::default()).await?;
+        let listening = listen(&client, http, socks, &forwards).await?;
+        tell(&client, &listening, output)?;
+        tokio::spawn(agent.serve(client.clone(), listening));
+        service::tell_ready("logged in");
+        let ended = stay(&client).await;
+        service::tell_stopping();
+        ended
+    })
+}
+
+/// Opens every local listener.
+async fn listen(
+    client: &Client,
+    http: std::net::SocketAddr,
+    socks: std::net::SocketAddr,
+    forwards: &[Forward],
+) -> Result<Vec<Listening>, ClientError> {
+    let http = HttpProxy::bind(http, client.clone()).await?;
+    let socks = SocksProxy::bind(socks, client.clone()).await?;
+    let mut listening = vec![
+        Listening { what: "http".to_owned(), address: http.local_addr() },
+        Listening { what: "socks".to_owned(), address: socks.local_addr() },
+    ];
+    tokio::spawn(http.serve());
+    tokio::spawn(socks.serve());
+    for forward in forwards {
+        let forwarder = Forwarder::bind(forward, client.clone()).await?;
+        listening.push(Listening { what: forward.service.clone(), address: forwarder.local_addr() });
+        tokio::spawn(forwarder.serve());
+    }
+    Ok(listening)
+}
+
+fn tell(client: &Client, listening: &[Listening], output: &Output) -> Result<(), Fault> {
+    let services = client.services();
+    let http = listening.first().map_or(0, |http| http.address.port());
+    let mut lines: Vec<(&str, String)> =
+        listening.iter().map(|listening| (listening.what.as_str(), listening.address.to_string())).collect();
+    lines.extend(services.iter().map(|service| ("service", describe(service, http))));
+    output.show(&serde_json::json!({ "listening": listening, "services": &services[..] }), &lines)
+}
+
+fn describe(service: &ServiceInfo, http: u16) -> String {
+    match service.kind {
+        ServiceKind::Web => format!("{}  http://{}.localhost:{http}/", service.name, service.name),
+        ServiceKind::Tcp => format!("{}  {}", service.name, service.upstream),
+    }
+}
+
+/// Waits for Ctrl-C, SIGTERM, `down`, or the end of the session; then signs off.
+pub(crate) async fn stay(client: &Client) -> Result<ExitCode, Fault> {
+    let listen = |kind| signal(kind).map_err(|error| Fault::unexpected(format!("signals can't be handled: {error}")));
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        ended = over(client) => return match ended {
+            ClientError::SessionEnded(Reason::SignedOff) => Ok(signed_off()),
+            error => Err(error.into()),
+        },
+    }
+    if let Err(error) = client.sign_off().await {
+        output::note(&format!("{}; the session ends by its own limits", error.headline()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(signed_off())
+}
+
+fn signed_off() -> ExitCode {
+    output::note("signed off");
+    ExitCode::SUCCESS
+}
+
+/// Tells what happens to the session, until it is over.
+async fn over(client: &Client) -> ClientError {
+    let mut events = client.events();
+    loop {
+        match events.recv().await {
+            Ok(Event::Over(error)) => return error,
+            Ok(event) => super::tell(&event),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return ClientError::SessionEnded(Reason::SignedOff),
+        }
+    }
+}
