@@ -1,23 +1,19 @@
-//! Commands inside a host: run to their end, or left running.
+//! Commands inside a host, and how they end.
 
 use std::{
     ffi::{OsStr, OsString},
-    fmt::Display,
     fs::File,
     io::{Read, Seek, Write},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
-
-use crate::{Context, Failure, Host, Result, until};
+use crate::{Context, Failure, Host, Result, Running, until};
 
 const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const LINES_SHOWN: usize = 40;
 
 /// A command about to be given to a host. It inherits nothing of the environment but a search path.
 #[must_use = "an invocation does nothing until it is run or spawned"]
@@ -109,11 +105,7 @@ impl Invocation {
         }
         let took = start.elapsed();
         let (stdout, stderr) = (from_start(&mut stdout)?, from_start(&mut stderr)?);
-        let status = ended.context(format!(
-            "it said\n{}{}",
-            tail(&text(&stdout), LINES_SHOWN),
-            tail(&text(&stderr), LINES_SHOWN)
-        ))?;
+        let status = ended.context(format!("it said\n{}{}", tail(&text(&stdout)), tail(&text(&stderr))))?;
         Ok(Ran { what, status, stdout, stderr, took })
     }
 
@@ -127,7 +119,7 @@ impl Invocation {
         let what = self.words();
         let child =
             self.command()?.stdout(file.try_clone()?).stderr(file).spawn().context(format!("cannot run {what}"))?;
-        Ok(Running { child, what, log, stdin: None, stdout: None, _host: self.host })
+        Ok(Running::new(child, what, log, self.host))
     }
 
     /// Leaves it running with standard input and output as pipes to the test, its standard error appended to `log`.
@@ -146,7 +138,9 @@ impl Invocation {
             .spawn()
             .context(format!("cannot run {what}"))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        Ok(Running { child, what, log, stdin, stdout, _host: self.host })
+        let mut running = Running::new(child, what, log, self.host);
+        (running.stdin, running.stdout) = (stdin, stdout);
+        Ok(running)
     }
 
     fn words(&self) -> String {
@@ -246,8 +240,8 @@ impl Ran {
         Err(Failure::new(format!(
             "`{}` ended with {ended}, not with exit code {code}\n{}{}",
             self.what,
-            tail(&text(&self.stdout), LINES_SHOWN),
-            tail(&text(&self.stderr), LINES_SHOWN)
+            tail(&text(&self.stdout)),
+            tail(&text(&self.stderr))
         )))
     }
 
@@ -272,105 +266,6 @@ impl Ran {
     }
 }
 
-/// A command left running in a host, which stays as long as this; killed when this is dropped.
-pub struct Running {
-    child: Child,
-    what: String,
-    log: PathBuf,
-    /// Its standard input, where spawned with pipes; taken by the test that writes, dropped to end it.
-    pub stdin: Option<ChildStdin>,
-    /// Its standard output, where spawned with pipes.
-    pub stdout: Option<ChildStdout>,
-    /// Dropped after the command was killed.
-    _host: Host,
-}
-
-impl Running {
-    /// The process id of the command itself.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Whether it still runs.
-    ///
-    /// # Errors
-    /// The system doesn't say.
-    pub fn is_running(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_none())
-    }
-
-    /// Sends it a signal; nothing happens where it has already ended.
-    ///
-    /// # Errors
-    /// The system refuses.
-    pub fn signal(&mut self, signal: Signal) -> Result<()> {
-        if !self.is_running()? {
-            return Ok(());
-        }
-        let pid = i32::try_from(self.pid())?;
-        kill_process(Pid::from_raw(pid).context("process id 0")?, signal).context(format!("signal to {}", self.what))
-    }
-
-    /// Kills it as a power cut would (`SIGKILL`), and waits until it is gone.
-    ///
-    /// # Errors
-    /// The system refuses.
-    pub fn kill(&mut self) -> Result<()> {
-        let _ = self.child.kill();
-        self.child.wait()?;
-        Ok(())
-    }
-
-    /// Waits for its end, for `within` at most, and gives its exit code (`128 + n` where signal n ended it).
-    ///
-    /// # Errors
-    /// It still runs; the text holds the end of its log.
-    pub fn wait(&mut self, within: Duration) -> Result<i32> {
-        let what = format!("the end of `{}`", self.what);
-        let ended = until(within, &what, || Ok(self.child.try_wait()?));
-        let status = ended.context(format!("log so far:\n{}", self.log_tail()))?;
-        Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
-    }
-
-    /// Waits until its log holds `words`, for `within` at most.
-    ///
-    /// # Errors
-    /// The limit has passed, or it ended before; the text holds the end of its log.
-    pub fn wait_for_log(&mut self, words: &str, within: Duration) -> Result<()> {
-        let what = format!("{words:?} in the log of `{}`", self.what);
-        let found = until(within, &what, || {
-            // Asked before the log is read: what it said last must not be missed.
-            let runs = self.is_running()?;
-            if self.log().contains(words) {
-                return Ok(Some(()));
-            }
-            if runs { Ok(None) } else { Err(Failure::new(format!("ended before {what}"))) }
-        });
-        found.context(format!("log so far:\n{}", self.log_tail()))
-    }
-
-    /// Everything it said so far.
-    pub fn log(&self) -> String {
-        std::fs::read(&self.log).map(|bytes| text(&bytes)).unwrap_or_default()
-    }
-
-    /// The last lines of what it said.
-    pub fn log_tail(&self) -> String {
-        tail(&self.log(), LINES_SHOWN)
-    }
-
-    /// The words of the command.
-    pub fn what(&self) -> impl Display {
-        &self.what
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.kill();
-    }
-}
-
 fn from_start(file: &mut File) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.rewind()?;
@@ -378,12 +273,14 @@ fn from_start(file: &mut File) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn tail(text: &str, lines: usize) -> String {
+/// The last lines, indented.
+pub(crate) fn tail(text: &str) -> String {
+    const LINES_SHOWN: usize = 40;
     let all: Vec<&str> = text.lines().collect();
-    let shown = &all[all.len().saturating_sub(lines)..];
+    let shown = &all[all.len().saturating_sub(LINES_SHOWN)..];
     shown.iter().map(|line| format!("  | {line}\n")).collect()
 }
