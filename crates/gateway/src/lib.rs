@@ -1,4 +1,45 @@
-//! The connection server: directory, admission, login, sessions, tunnel
+//! The gateway: the connection server.
+//!
+//! It owns users, devices, services and policy, has the last word on everything, and is dark until its own admission opens
+//! for one device.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`settings`] [`keys`] | what a gateway is made and started with; its own keys |
+//! | [`Gateway`] | the running role: start, reload, stop |
+//! | [`directory`] | users, devices, invitations, services, sessions on disk |
+//! | [`admin`] `effects` `status` | what its owner may ask; how a change reaches what runs; what the role tells of itself |
+//! | `link` `backoff` `stamp` | C1, the dialling end: knock, publish, answer |
+//! | `admission` | steps 4 and 5 of the connect: a thin shell around `proto::admission` |
+//! | `contact` `contacts` `control` | first contact: from a spent tag to what the client came for |
+//! | `login` `resume` `enrolment` | L1-L4, R1, E1 |
+//! | `sessions` `serve` | sessions, from login to their end; a session over one connection |
+//! | `tunnel` `upstream` | T: a stream and its upstream |
+//! | `shared` `counters` | what the tasks share |
 
 pub mod admin;
+mod admission;
+mod backoff;
+mod contact;
+mod contacts;
+mod control;
+mod counters;
 pub mod directory;
+mod effects;
+mod enrolment;
+mod gateway;
+pub mod keys;
+mod link;
+mod login;
+mod resume;
+mod serve;
+mod sessions;
+pub mod settings;
+mod shared;
+mod stamp;
+mod status;
+mod tunnel;
+mod upstream;
+
+pub use gateway::Gateway;
+pub use settings::{Limits, SessionLimits, Settings, StartError, init};

@@ -1,0 +1,129 @@
+//! First contact: from a spent tag to a session, an enrolment, or nothing.
+//!
+//! The tag names the admission, the admission names the device, and only that device's key passes the handshake. Whoever
+//! fails there has seen one encrypted flight of the gateway and no certificate.
+
+use crate::control::Control;
+use crate::sessions::Session;
+use crate::shared::Shared;
+use crate::{enrolment, login, resume, serve};
+use quinn::Connection;
+use std::sync::Arc;
+use std::time::Duration;
+use vestibule_dark::tls::{self, ClientPins};
+use vestibule_dark::{Dark, FirstContact, TransportKind, exporter, transport};
+use vestibule_proto::admission::Granted;
+use vestibule_proto::inner::Purpose;
+use vestibule_proto::session::{ClientHello, GatewayHello, Reason, SESSION_VERSION, Wanted, code};
+
+/// How long a client may take for the handshake and its first frame.
+const GREETING_WITHIN: Duration = Duration::from_secs(5);
+
+/// The largest first frame that is read, in bytes.
+const HELLO_LIMIT: usize = 4_096;
+
+/// Takes every connection whose first packet bore an unspent tag.
+pub(crate) async fn accept(shared: Arc<Shared>, dark: Dark) {
+    while let Some(contact) = dark.accept().await {
+        shared.tasks.spawn(meet(shared.clone(), contact));
+    }
+}
+
+async fn meet(shared: Arc<Shared>, contact: FirstContact) {
+    // A tag whose admission was withdrawn at this moment: nobody is there.
+    let Some(granted) = shared.admission.spend(&shared, contact.ticket, contact.source).await else {
+        return contact.ignore();
+    };
+    match tokio::time::timeout(GREETING_WITHIN, greet(&shared, contact, &granted)).await {
+        Ok(Ok(greeted)) => proceed(shared, granted, greeted).await,
+        Ok(Err(error)) => failed(&shared, &granted, &error),
+        Err(_) => failed(&shared, &granted, &"it took too long"),
+    }
+}
+
+fn failed(shared: &Shared, granted: &Granted, error: &dyn std::fmt::Display) {
+    shared.counters.failed_contact();
+    tracing::info!(device = %granted.device, source = %granted.source, %error, "a first contact failed");
+}
+
+/// A client whose device key was proved, and what it said first.
+struct Greeted {
+    connection: Connection,
+    control: Control,
+    hello: ClientHello,
+}
+
+async fn greet(
+    shared: &Shared,
+    contact: FirstContact,
+    granted: &Granted,
+) -> Result<Greeted, Box<dyn std::error::Error + Send + Sync>> {
+    let pin = shared.directory.tls_key(&granted.device)?.ok_or("the device is gone")?;
+    let config = tls::server_config(&shared.keys.tls, ClientPins::Exact(pin), tls::ALPN_SESSION)?;
+    let connection = contact.accept(config, transport(TransportKind::Session))?.await?;
+    let (send, recv) = connection.accept_bi().await?;
+    let mut control = Control::new(send, recv);
+    let hello = control.hear(HELLO_LIMIT).await?;
+    Ok(Greeted { connection, control, hello })
+}
+
+/// Does what the client knocked for, and nothing else.
+async fn proceed(shared: Arc<Shared>, granted: Granted, greeted: Greeted) {
+    let Greeted { connection, mut control, hello } = greeted;
+    // From here on a revocation of the device closes the connection, wherever it stands.
+    let _contact = shared.contacts.enter(granted.device, &connection);
+    match wanted(&shared, &granted, &connection, &mut control, hello).await {
+        Ok(Done::Session(session)) => serve::serve(&shared, session, &connection, control).await,
+        // The client comes again as a device.
+        Ok(Done::Enrolled) => control.end(&connection, code::DONE).await,
+        Err(reason) => {
+            tracing::info!(device = %granted.device, source = %granted.source, ?reason, "refused inside the door");
+            shared.counters.refused_contact();
+            // A client that has gone away needs no reason.
+            let _ = control.say(&GatewayHello::Refused(reason)).await;
+            control.end(&connection, code::REFUSED).await;
+        }
+    }
+}
+
+/// What a client has got.
+enum Done {
+    Session(Arc<Session>),
+    Enrolled,
+}
+
+async fn wanted(
+    shared: &Arc<Shared>,
+    granted: &Granted,
+    connection: &Connection,
+    control: &mut Control,
+    hello: ClientHello,
+) -> Result<Done, Reason> {
+    let (lowest, highest) = hello.versions;
+    if !(lowest..=highest).contains(&SESSION_VERSION) {
+        return Err(Reason::Version);
+    }
+    let (exporter, address) = (exporter(connection).map_err(|_| Reason::GatewayFault)?, granted.source);
+    match (granted.purpose, hello.purpose) {
+        (Purpose::Login, Wanted::Login { user, ke1 }) => {
+            let _permit = shared.logins.try_acquire().map_err(|_| Reason::Busy)?;
+            login::login(shared, granted, control, &exporter, (&user, &ke1), address).await.map(Done::Session)
+        }
+        (Purpose::Resume, Wanted::Resume { session, proof }) => {
+            resume::resume(shared, granted, &exporter, (session, proof), address).await.map(Done::Session)
+        }
+        (Purpose::Leave, Wanted::Resume { session, proof }) => {
+            let session = resume::resume(shared, granted, &exporter, (session, proof), address).await?;
+            shared.sign_off(&session);
+            Err(Reason::SignedOff)
+        }
+        (Purpose::Enrol, Wanted::Enrol(start)) => {
+            let _permit = shared.logins.try_acquire().map_err(|_| Reason::Busy)?;
+            enrolment::enrol(shared, granted, control, *start).await.map(|()| Done::Enrolled)
+        }
+        (
+            Purpose::Login | Purpose::Resume | Purpose::Leave | Purpose::Enrol,
+            Wanted::Login { .. } | Wanted::Resume { .. } | Wanted::Enrol(_),
+        ) => Err(Reason::Malformed),
+    }
+}

@@ -1,0 +1,228 @@
+//! The running role: start, reload, stop.
+
+use crate::admin::{self, AdminError, Answer, Request};
+use crate::admission::Admission;
+use crate::directory::{AuditEntry, AuditKind, Directory, DirectoryError, SessionRecord, guess_policy};
+use crate::keys::Keys;
+use crate::sessions::{self, Session, SessionSeed, Sessions};
+use crate::settings::{self, Settings, StartError};
+use crate::shared::{Parts, Shared, entropy, now};
+use crate::{contact, effects, link, status};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use vestibule_dark::{Dark, Role};
+use vestibule_door::SocketDoor;
+use vestibule_proto::admission::{AdmissionConfig, Admissions};
+use vestibule_proto::id::{Now, Stamp};
+use vestibule_store::{RoleLock, StoreError};
+
+/// How often the directory forgets what is due, and what could not be written is tried again.
+const KEEPING_EVERY: Duration = Duration::from_secs(60);
+
+/// How long the gateway waits for its tasks when it stops.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// A running gateway. Dropped without [`Gateway::stop`] it stops at once, without a good-bye.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    stopping: CancellationToken,
+    _lock: RoleLock,
+}
+
+impl Gateway {
+    /// Starts the role: when this returns, it serves its administration socket and whoever resumes a session; the link to
+    /// the controller follows by itself.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let lock = RoleLock::acquire(&settings::lock_file(&settings.dir))?;
+        let keys = Keys::read(&settings.dir)?;
+        let directory = Directory::open(&settings::database(&settings.dir), keys.identity())?;
+        let now = now();
+        // Nothing is admitted by a gateway that can't write: better told now than at the first knock. What the changes mean
+        // for those who run is nothing yet: nobody does.
+        directory.audit(AuditEntry::of(AuditKind::Started, now.wall)).await?;
+        directory.forget_due(now.wall).await?;
+        directory.set_configured_services(settings.services.clone(), now.wall).await?;
+
+        let door = Arc::new(SocketDoor::default());
+        let darks = bind(&settings.listen, &door)?;
+        let parts = Parts {
+            admission: admission(&settings, &keys, &directory, now).await?,
+            sessions: standing_sessions(&settings, &directory, now).await?,
+            catalogue: directory.catalogue().await?,
+            settings,
+            keys,
+            directory,
+            door,
+            darks,
+        };
+        let gateway = Self { shared: Arc::new(Shared::new(parts)), stopping: CancellationToken::new(), _lock: lock };
+        gateway.spawn_all()?;
+        Ok(gateway)
+    }
+
+    /// The UDP addresses that it listens on.
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.shared.darks.iter().filter_map(|dark| dark.local_addr().ok()).collect()
+    }
+
+    /// What `gateway status` tells of the running role.
+    pub async fn status(&self) -> admin::Running {
+        status::running(&self.shared).await
+    }
+
+    /// Puts other settings in force: services, the public addresses, and what new sessions and devices get. Sessions go on;
+    /// only flows to services that are gone or lead elsewhere are cut. The addresses listened on, the directory, NAT policy
+    /// and the limits of tables stay as they were at the start.
+    ///
+    /// # Errors
+    /// When the services can't be: the former settings stay in force.
+    pub async fn reload(&self, settings: Settings) -> Result<(), DirectoryError> {
+        let services = settings.services.clone();
+        let effects = self.shared.directory.set_configured_services(services, now().wall).await?;
+        self.shared.set_settings(settings);
+        effects::carry_out(&self.shared, effects).await;
+        link::announce(&self.shared).await;
+        tracing::info!("settings reloaded");
+        Ok(())
+    }
+
+    /// Carries out a request of the owner, as through the administration socket.
+    ///
+    /// # Errors
+    /// See [`AdminError`]; nothing was done.
+    pub async fn execute(&self, request: Request) -> Result<Answer, AdminError> {
+        execute(&self.shared, request).await
+    }
+
+    /// Stops: tells every client, closes every connection and the link. Sessions may be resumed after the next start.
+    pub async fn stop(self) {
+        let shared = &self.shared;
+        self.stopping.cancel();
+        let mut farewells: JoinSet<()> = shared.sessions.all().iter().map(|session| session.suspend()).collect();
+        while farewells.join_next().await.is_some() {}
+        shared.link.close();
+        let mut closing: JoinSet<()> =
+            shared.darks.iter().cloned().map(|dark| async move { dark.close().await }).collect();
+        while closing.join_next().await.is_some() {}
+        shared.tasks.close();
+        if tokio::time::timeout(STOP_WITHIN, shared.tasks.wait()).await.is_err() {
+            tracing::warn!("some tasks did not end within {STOP_WITHIN:?}");
+        }
+        if let Err(error) = shared.directory.audit(AuditEntry::of(AuditKind::Stopped, now().wall)).await {
+            tracing::error!(%error, "the audit log can't be written");
+        }
+    }
+
+    fn spawn_all(&self) -> Result<(), StartError> {
+        let shared = &self.shared;
+        let administrating = shared.clone();
+        let socket = admin::socket::serve(&settings::socket(&shared.settings().dir), move |request| {
+            let shared = administrating.clone();
+            async move { execute(&shared, request).await }
+        })?;
+        self.spawn(socket);
+        self.spawn(Admission::keep_time(shared.clone()));
+        self.spawn(sessions::keep(shared.clone()));
+        self.spawn(keep_directory(shared.clone()));
+        for dark in &shared.darks {
+            self.spawn(contact::accept(shared.clone(), dark.clone()));
+        }
+        self.spawn(link::keep(shared.clone()));
+        Ok(())
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.stopping.clone();
+        self.shared.tasks.spawn(async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+        self.shared.link.close();
+        self.shared.contacts.close_all();
+    }
+}
+
+fn bind(listen: &[SocketAddr], door: &Arc<SocketDoor>) -> Result<Vec<Dark>, StartError> {
+    if listen.is_empty() {
+        return Err(StartError::NoAddress);
+    }
+    let bind = |address: &SocketAddr| match Dark::bind(*address, Role::Gateway, door.clone()) {
+        Ok((dark, _)) => Ok(dark),
+        Err(error) => Err(StartError::Listen { address: *address, error }),
+    };
+    listen.iter().map(bind).collect()
+}
+
+async fn admission(settings: &Settings, keys: &Keys, directory: &Directory, now: Now) -> Result<Admission, StoreError> {
+    let config = AdmissionConfig {
+        addresses: settings.public.clone(),
+        nat: settings.nat,
+        pending_limit: settings.limits.admissions,
+        guesses: guess_policy(),
+        ..AdmissionConfig::default()
+    };
+    let mut machine = Admissions::new(keys.for_admission(), config, now);
+    directory.admissible().await?.into_iter().for_each(|device| machine.upsert_device(device));
+    Ok(Admission::new(machine))
+}
+
+/// The sessions that had not ended when the gateway was last up.
+async fn standing_sessions(settings: &Settings, directory: &Directory, now: Now) -> Result<Sessions, StoreError> {
+    let sessions = Sessions::new(settings.limits.sessions);
+    for record in directory.live_sessions(now.wall).await? {
+        let Some(seed) = seed(record, now.wall) else { continue };
+        let id = seed.id;
+        if sessions.enter(Session::new(seed, now.mono)).is_err() {
+            tracing::warn!(session = %id, "more sessions stand than the limit allows: this one can't be resumed");
+        }
+    }
+    Ok(sessions)
+}
+
+fn seed(record: SessionRecord, now: Stamp) -> Option<SessionSeed> {
+    Some(SessionSeed {
+        id: record.id,
+        user: record.user,
+        device: record.device,
+        resume_secret: record.resume_secret?,
+        expires_in: record.expires.saturating_since(now),
+        idle_limit: record.idle_limit,
+        idle_since: now.saturating_since(record.last_use),
+    })
+}
+
+async fn execute(shared: &Arc<Shared>, request: Request) -> Result<Answer, AdminError> {
+    let (mut answer, effects) = admin::execute(&shared.directory, request, now().wall, &mut entropy()).await?;
+    effects::carry_out(shared, effects).await;
+    status::enrich(shared, &mut answer).await;
+    Ok(answer)
+}
+
+/// Lets the directory forget what is due.
+async fn keep_directory(shared: Arc<Shared>) {
+    let mut every = tokio::time::interval_at((Instant::now() + KEEPING_EVERY).into(), KEEPING_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        shared.write_ends().await;
+        match shared.directory.forget_due(now().wall).await {
+            Ok(effects) => drop(effects::carry_out(&shared, effects).await),
+            Err(error) => tracing::warn!(%error, "what is due could not be forgotten yet"),
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The gateway's own keys: `gateway.key` and `gateway.seed`, 0600, made once by `init`.
+
+use crate::directory::{Identity, Introduction};
+use crate::settings::{key_file, seed_file};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use vestibule_proto::admission::GatewayKeys;
+use vestibule_proto::entropy::Entropy;
+use vestibule_proto::id::{GatewayId, LoginDigest, Stamp};
+use vestibule_proto::invitation::{GatewayInvitation, KnockKeys};
+use vestibule_proto::key::{self, PrivateKey, Psk, PublicKey, RealmKey, Secret, SigningKey, Spki};
+use vestibule_proto::link::Register;
+use vestibule_proto::login::OpaqueSetup;
+use vestibule_proto::outer::ControllerPin;
+use vestibule_store::secret_file::{self, SecretFileError};
+use zeroize::Zeroizing;
+
+/// Bytes of the OPRF seed, which lead the stored form of OPAQUE's set-up and have a file of their own.
+const SEED_LEN: usize = 64;
+/// Bytes of the rest of it.
+const OPAQUE_KEYS_LEN: usize = OpaqueSetup::SIZE - SEED_LEN;
+
+/// What `gateway.key` holds, as a postcard document.
+#[derive(Serialize, Deserialize)]
+struct Document {
+    format: u16,
+    gateway: GatewayId,
+    name: String,
+    #[serde(with = "key::exposed")]
+    inner: Secret<32>,
+    #[serde(with = "key::exposed")]
+    tls: Secret<32>,
+    #[serde(with = "key::exposed")]
+    lookup: Secret<32>,
+    #[serde(with = "key::exposed")]
+    opaque: Secret<OPAQUE_KEYS_LEN>,
+    link_digest: LoginDigest,
+    #[serde(with = "key::exposed")]
+    link_key: Secret<32>,
+    #[serde(with = "key::exposed")]
+    link_psk: Psk,
+    controllers: Vec<String>,
+    controller_key: PublicKey,
+    controller_pin: Spki,
+    #[serde(with = "key::exposed")]
+    realm: RealmKey,
+    unregistered: Option<Unregistered>,
+}
+
+/// The way in that the controller's link opened: used until the gateway has registered its lasting keys.
+#[derive(Serialize, Deserialize, Clone)]
+struct Unregistered {
+    #[serde(with = "key::exposed")]
+    secret: Secret<16>,
+    expires: Stamp,
+}
+
+/// All keys of a gateway (PROTOCOL.md §3.1), and what it knows of its controller.
+pub struct Keys {
+    /// Which gateway this is.
+    pub gateway: GatewayId,
+    /// How its controller's owner calls it.
+    pub name: String,
+    /// G: opens the inner part of knocks.
+    pub inner: PrivateKey,
+    /// G_tls: presented to clients and to the controller; signs rows.
+    pub tls: SigningKey,
+    /// k_lookup: makes login digests.
+    pub lookup: Secret<32>,
+    /// The server side of OPAQUE, OPRF seed included.
+    pub opaque: OpaqueSetup,
+    /// With what it knocks at the controller.
+    pub link: KnockKeys,
+    /// Where the controller is, `host:port`.
+    pub controllers: Vec<String>,
+    /// C and K_realm.
+    pub controller: ControllerPin,
+    /// The key that the controller presents on links.
+    pub controller_pin: Spki,
+    unregistered: Option<Unregistered>,
+}
+
+/// Why the key files can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// One can't be read or written, or is open to others.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+    /// Its content is not a key file of this version.
+    #[error("the key file is damaged, or was made by a newer version of the program")]
+    Damaged,
+}
+
+impl Keys {
+    /// New keys for the gateway that this link invites.
+    pub fn generate(link: &GatewayInvitation, entropy: &mut dyn Entropy) -> Self {
+        Self {
+            gateway: link.gateway,
+            name: link.name.clone(),
+            inner: PrivateKey::random(entropy),
+            tls: SigningKey::random(entropy),
+            lookup: Secret::random(entropy),
+            opaque: OpaqueSetup::random(entropy),
+            link: KnockKeys {
+                digest: LoginDigest::random(entropy),
+                d_out: PrivateKey::random(entropy),
+                psk_c: Psk::random(entropy),
+            },
+            controllers: link.controllers.clone(),
+            controller: ControllerPin { key: link.controller_key, realm: link.realm.clone() },
+            controller_pin: link.controller_pin,
+            unregistered: Some(Unregistered { secret: link.secret.clone(), expires: link.expires }),
+        }
+    }
+
+    /// Writes the keys into two files of `dir` that must not exist yet.
+    ///
+    /// # Errors
+    /// When one exists, or can't be written.
+    pub fn write_new(&self, dir: &Path) -> Result<(), KeysError> {
+        let document = encode(&self.document()?)?;
+        let (seed, _) = self.opaque_parts()?;
+        secret_file::write_new(&seed_file(dir), seed.expose())?;
+        Ok(secret_file::write_new(&key_file(dir), &document)?)
+    }
+
+    /// Reads both files.
+    ///
+    /// # Errors
+    /// When one is missing, open to others, or damaged.
+    pub fn read(dir: &Path) -> Result<Self, KeysError> {
+        let bytes = secret_file::read(&key_file(dir))?;
+        let document: Document = vestibule_proto::frame::decode(&bytes).map_err(|_| KeysError::Damaged)?;
+        let seed = secret_file::read(&seed_file(dir))?;
+        let seed: Secret<SEED_LEN> = Secret::new(seed.as_slice().try_into().map_err(|_| KeysError::Damaged)?);
+        if document.format != 1 {
+            return Err(KeysError::Damaged);
+        }
+        Ok(Self {
+            gateway: document.gateway,
+            name: document.name,
+            inner: PrivateKey::from_bytes(document.inner),
+            tls: SigningKey::from_seed(document.tls),
+            lookup: document.lookup,
+            opaque: joined(&seed, &document.opaque)?,
+            link: KnockKeys {
+                digest: document.link_digest,
+                d_out: PrivateKey::from_bytes(document.link_key),
+                psk_c: document.link_psk,
+            },
+            controllers: document.controllers,
+            controller: ControllerPin { key: document.controller_key, realm: document.realm },
+            controller_pin: document.controller_pin,
+            unregistered: document.unregistered,
+        })
+    }
+
+    /// Under which keys the gateway knocks for the first time; `None` once it has registered or the link has expired.
+    #[must_use]
+    pub fn first_knock(&self, now: Stamp) -> Option<KnockKeys> {
+        let unregistered = self.unregistered.as_ref()?;
+        (now < unregistered.expires).then(|| KnockKeys::derive(&unregistered.secret))
+    }
+
+    /// Whether the gateway has not registered yet.
+    #[must_use]
+    pub fn is_registered(&self) -> bool {
+        self.unregistered.is_none()
+    }
+
+    /// What the controller is given at the first link.
+    #[must_use]
+    pub fn register(&self) -> Register {
+        Register {
+            digest: self.link.digest,
+            device_key: self.link.d_out.public(),
+            psk_c: self.link.psk_c.clone(),
+            spki: self.tls.spki(),
+        }
+    }
+
+    /// Writes down in `dir` that the controller knows the lasting keys: the invitation is forgotten.
+    ///
+    /// # Errors
+    /// When the file can't be written; the gateway then says so again at its next start, which does no harm.
+    pub fn forget_invitation(&self, dir: &Path) -> Result<(), KeysError> {
+        let mut document = self.document()?;
+        document.unregistered = None;
+        Ok(secret_file::replace(&key_file(dir), &encode(&document)?)?)
+    }
+
+    /// What the directory needs to know of this gateway.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity {
+            gateway: self.gateway,
+            name: self.name.clone(),
+            k_lookup: self.lookup.clone(),
+            introduction: Some(Introduction {
+                controllers: self.controllers.clone(),
+                controller_key: self.controller.key,
+                realm: self.controller.realm.clone(),
+                gateway_key: self.inner.public(),
+                gateway_pins: vec![self.tls.spki()],
+            }),
+        }
+    }
+
+    /// What the admission machine needs to know of it.
+    #[must_use]
+    pub fn for_admission(&self) -> GatewayKeys {
+        GatewayKeys { id: self.gateway, key: self.inner.clone() }
+    }
+
+    fn document(&self) -> Result<Document, KeysError> {
+        let (_, opaque) = self.opaque_parts()?;
+        Ok(Document {
+            format: 1,
+            gateway: self.gateway,
+            name: self.name.clone(),
+            inner: self.inner.secret().clone(),
+            tls: self.tls.seed().clone(),
+            lookup: self.lookup.clone(),
+            opaque,
+            link_digest: self.link.digest,
+            link_key: self.link.d_out.secret().clone(),
+            link_psk: self.link.psk_c.clone(),
+            controllers: self.controllers.clone(),
+            controller_key: self.controller.key,
+            controller_pin: self.controller_pin,
+            realm: self.controller.realm.clone(),
+            unregistered: self.unregistered.clone(),
+        })
+    }
+
+    /// The OPRF seed, and the rest of OPAQUE's set-up.
+    fn opaque_parts(&self) -> Result<(Secret<SEED_LEN>, Secret<OPAQUE_KEYS_LEN>), KeysError> {
+        let whole = self.opaque.to_bytes().map_err(|_| KeysError::Damaged)?;
+        let (seed, keys) = whole.expose().split_at(SEED_LEN);
+        let mut parts = (Zeroizing::new([0; SEED_LEN]), Zeroizing::new([0; OPAQUE_KEYS_LEN]));
+        parts.0.copy_from_slice(seed);
+        parts.1.copy_from_slice(keys);
+        Ok((Secret::new(*parts.0), Secret::new(*parts.1)))
+    }
+}
+
+fn joined(seed: &Secret<SEED_LEN>, keys: &Secret<OPAQUE_KEYS_LEN>) -> Result<OpaqueSetup, KeysError> {
+    let mut whole = Zeroizing::new([0; OpaqueSetup::SIZE]);
+    whole[..SEED_LEN].copy_from_slice(seed.expose());
+    whole[SEED_LEN..].copy_from_slice(keys.expose());
+    OpaqueSetup::from_bytes(&Secret::new(*whole)).map_err(|_| KeysError::Damaged)
+}
+
+fn encode(document: &Document) -> Result<Zeroizing<Vec<u8>>, KeysError> {
+    postcard::to_stdvec(document).map(Zeroizing::new).map_err(|_| KeysError::Damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vestibule_proto::entropy::SeededEntropy;
+
+    fn invitation(entropy: &mut SeededEntropy) -> GatewayInvitation {
+        GatewayInvitation {
+            format: 1,
+            controllers: vec!["127.0.0.1:4433".to_owned()],
+            controller_key: PrivateKey::random(entropy).public(),
+            controller_pin: SigningKey::random(entropy).spki(),
+            realm: RealmKey::random(entropy),
+            name: "home".to_owned(),
+            gateway: GatewayId::random(entropy),
+            expires: Stamp::from_millis(1_000),
+            secret: Secret::random(entropy),
+        }
+    }
+
+    #[test]
+    fn keys_are_read_back_and_the_seed_lies_apart() {
+        let mut entropy = SeededEntropy::new(1);
+        let (dir, invitation) = (tempfile::tempdir().unwrap(), invitation(&mut entropy));
+        let keys = Keys::generate(&invitation, &mut entropy);
+        keys.write_new(dir.path()).unwrap();
+        let read = Keys::read(dir.path()).unwrap();
+        assert_eq!(read.tls.spki(), keys.tls.spki());
+        assert_eq!(read.inner.public(), keys.inner.public());
+        assert!(read.lookup == keys.lookup && read.opaque.to_bytes().unwrap() == keys.opaque.to_bytes().unwrap());
+        assert_eq!((read.link.digest, read.link.d_out.public()), (keys.link.digest, keys.link.d_out.public()));
+
+        let seed = std::fs::read(seed_file(dir.path())).unwrap();
+        assert_eq!(seed, keys.opaque.to_bytes().unwrap().expose()[..64]);
+        let rest = std::fs::read(key_file(dir.path())).unwrap();
+        assert!(!rest.windows(16).any(|part| part == &seed[..16]), "the seed is in no other file");
+        assert!(matches!(keys.write_new(dir.path()), Err(KeysError::File(_))), "nothing is overwritten");
+    }
+
+    #[test]
+    fn the_invitation_serves_until_it_expires_or_was_used() {
+        let mut entropy = SeededEntropy::new(2);
+        let (dir, invitation) = (tempfile::tempdir().unwrap(), invitation(&mut entropy));
+        let keys = Keys::generate(&invitation, &mut entropy);
+        keys.write_new(dir.path()).unwrap();
+        let first = keys.first_knock(Stamp::from_millis(999)).unwrap();
+        assert_eq!(first.digest, invitation.keys().digest);
+        assert!(keys.first_knock(Stamp::from_millis(1_000)).is_none());
+        keys.forget_invitation(dir.path()).unwrap();
+        let read = Keys::read(dir.path()).unwrap();
+        assert!(read.is_registered() && read.first_knock(Stamp::from_millis(0)).is_none());
+        assert_eq!(read.tls.spki(), keys.tls.spki());
+    }
+
+    #[test]
+    fn damaged_files_are_told() {
+        let mut entropy = SeededEntropy::new(3);
+        let (dir, invitation) = (tempfile::tempdir().unwrap(), invitation(&mut entropy));
+        Keys::generate(&invitation, &mut entropy).write_new(dir.path()).unwrap();
+        for file in [key_file(dir.path()), seed_file(dir.path())] {
+            let whole = std::fs::read(&file).unwrap();
+            secret_file::replace(&file, &whole[..whole.len() - 1]).unwrap();
+            assert!(matches!(Keys::read(dir.path()), Err(KeysError::Damaged)), "{}", file.display());
+            secret_file::replace(&file, &whole).unwrap();
+        }
+        assert!(Keys::read(dir.path()).is_ok());
+    }
+}

@@ -1,0 +1,183 @@
+//! What the gateway has to tell its controller: rows to publish and to withdraw.
+//!
+//! Nothing is kept for a link that is down: a new link begins with the full set from the directory, and whoever
+//! changes the directory writes there first and tells the outbox second.
+
+use crate::keys::Keys;
+use quinn::Connection;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+use vestibule_dark::framed::{FramedError, read_frame, write_frame};
+use vestibule_proto::id::LoginDigest;
+use vestibule_proto::link::{FromController, PublishedRow, ROWS_PER_PART, ToController, rows_digest};
+
+/// How long the controller may take to answer one request.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+
+/// One change that the controller does not know yet.
+pub(crate) enum Change {
+    /// A row is to be in force.
+    Publish(PublishedRow),
+    /// A row is to be gone.
+    Withdraw(LoginDigest),
+    /// Clients reach the gateway elsewhere.
+    Addresses(Vec<SocketAddr>),
+}
+
+/// Changes on their way, in order; none while the link is down.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    queue: Mutex<Option<VecDeque<Item>>>,
+    filled: Notify,
+}
+
+struct Item {
+    change: Change,
+    done: oneshot::Sender<bool>,
+}
+
+/// Why publishing over a link came to an end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PublishError {
+    /// The link broke.
+    #[error(transparent)]
+    Framed(#[from] FramedError),
+    /// The link broke.
+    #[error(transparent)]
+    Lost(#[from] quinn::ConnectionError),
+    /// The controller takes too long.
+    #[error("the controller did not answer within {ANSWER_WITHIN:?}")]
+    Slow,
+    /// The controller refuses the full set.
+    #[error("the controller refuses this gateway's rows: {0:?}")]
+    Refused(FromController),
+}
+
+impl Outbox {
+    /// From now on changes are queued: to be called before the full set is read.
+    pub(crate) fn open(&self) {
+        *self.queue() = Some(VecDeque::new());
+    }
+
+    /// The link is down: nothing is queued any more, and who waits is told no.
+    pub(crate) fn shut(&self) {
+        *self.queue() = None;
+    }
+
+    /// Hands a change on. The receiver gets true when the controller has it in force; false or an error when the link
+    /// is down, which the next link makes good.
+    pub(crate) fn put(&self, change: Change) -> oneshot::Receiver<bool> {
+        let (done, receiver) = oneshot::channel();
+        if let Some(queue) = self.queue().as_mut() {
+            queue.push_back(Item { change, done });
+            self.filled.notify_one();
+        }
+        receiver
+    }
+
+    /// Sends the full set, then changes as they come, until the link breaks.
+    pub(crate) async fn publish(
+        &self,
+        connection: &Connection,
+        keys: &Keys,
+        rows: Vec<PublishedRow>,
+    ) -> Result<(), PublishError> {
+        send_all(connection, keys, rows).await?;
+        loop {
+            let Some(Item { change, done }) = self.next().await else { return Ok(()) };
+            let answer = ask(connection, &request(keys, change)).await?;
+            if answer != FromController::Done {
+                tracing::error!(?answer, "the controller did not take a change of this gateway's rows");
+            }
+            // Nobody has to wait for the outcome.
+            let _ = done.send(answer == FromController::Done);
+        }
+    }
+
+    async fn next(&self) -> Option<Item> {
+        loop {
+            let filled = self.filled.notified();
+            if let Some(item) = self.queue().as_mut()?.pop_front() {
+                return Some(item);
+            }
+            filled.await;
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Option<VecDeque<Item>>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn request(keys: &Keys, change: Change) -> ToController {
+    match change {
+        Change::Publish(row) => {
+            let signature = keys.tls.sign(&rows_digest(&keys.gateway, std::slice::from_ref(&row)));
+            ToController::Publish { row, signature }
+        }
+        Change::Withdraw(digest) => ToController::Withdraw { digest },
+        Change::Addresses(addresses) => ToController::Addresses { addresses },
+    }
+}
+
+/// All rows of this gateway, in parts; an empty set is one empty part.
+async fn send_all(connection: &Connection, keys: &Keys, rows: Vec<PublishedRow>) -> Result<(), PublishError> {
+    let parts = rows.len().div_ceil(ROWS_PER_PART).max(1);
+    let mut rows = rows.into_iter();
+    for part in 0..parts {
+        let rows: Vec<_> = rows.by_ref().take(ROWS_PER_PART).collect();
+        let signature = keys.tls.sign(&rows_digest(&keys.gateway, &rows));
+        let request = ToController::Rows { first: part == 0, last: part + 1 == parts, rows, signature };
+        match ask(connection, &request).await? {
+            FromController::Done => {}
+            refused @ (FromController::Refused | FromController::Storage) => {
+                return Err(PublishError::Refused(refused));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn ask(connection: &Connection, request: &ToController) -> Result<FromController, PublishError> {
+    let exchange = async {
+        let (mut send, mut recv) = connection.open_bi().await?;
+        write_frame(&mut send, request).await?;
+        // Fails only when the controller has stopped the stream, which the answer tells.
+        let _ = send.finish();
+        Ok(read_frame(&mut recv).await?)
+    };
+    tokio::time::timeout(ANSWER_WITHIN, exchange).await.unwrap_or(Err(PublishError::Slow))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_kept_for_a_link_that_is_down() {
+        let outbox = Outbox::default();
+        assert!(outbox.put(Change::Addresses(Vec::new())).await.is_err());
+        outbox.open();
+        let waiting = outbox.put(Change::Addresses(Vec::new()));
+        outbox.shut();
+        assert!(waiting.await.is_err());
+        assert!(outbox.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn changes_come_out_in_order() {
+        let outbox = Outbox::default();
+        outbox.open();
+        let digests = [LoginDigest::new([1; 32]), LoginDigest::new([2; 32])];
+        for digest in digests {
+            outbox.put(Change::Withdraw(digest));
+        }
+        for digest in digests {
+            let item = outbox.next().await.unwrap();
+            assert!(matches!(item.change, Change::Withdraw(found) if found == digest));
+        }
+    }
+}

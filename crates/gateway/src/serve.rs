@@ -1,0 +1,83 @@
+//! A session over one connection: streams in, notices out, until either ends.
+
+use crate::control::Control;
+use crate::sessions::{Live, Session};
+use crate::shared::Shared;
+use crate::tunnel;
+use quinn::{Connection, RecvStream};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Instant;
+use vestibule_dark::framed::{FramedError, read_frame_within};
+use vestibule_proto::session::{ClientNotice, GatewayHello, Notice, Welcome, code};
+
+/// The largest notice of a client that is read, in bytes.
+const NOTICE_LIMIT: usize = 256;
+
+/// How the service of a connection ended.
+enum End {
+    /// The connection is gone; the session may be resumed.
+    Connection,
+    /// The client signed off.
+    SignedOff,
+    /// The client broke the protocol.
+    Broken,
+}
+
+/// Welcomes the client (L4) and serves its streams until the connection or the session ends.
+pub(crate) async fn serve(shared: &Arc<Shared>, session: Arc<Session>, connection: &Connection, mut control: Control) {
+    let told = shared.catalogue().services_of(&session.user);
+    let welcome = Welcome {
+        session: session.id,
+        resume_secret: session.resume_secret.clone(),
+        expires_in: session.expires_in(Instant::now()),
+        idle_limit: session.idle_limit,
+        services: told.clone(),
+    };
+    if control.say(&GatewayHello::Welcome(Box::new(welcome))).await.is_err() {
+        return;
+    }
+    let (send, recv) = control.into_halves();
+    let live = Live { connection: connection.clone(), control: Arc::new(tokio::sync::Mutex::new(send)) };
+    if !session.attach(live, Instant::now()) {
+        // Revoked while it was welcomed.
+        connection.close(code::ENDED.into(), b"");
+        return;
+    }
+    let now_visible = shared.catalogue().services_of(&session.user);
+    if now_visible != told {
+        session.notify(&Notice::Services(now_visible)).await;
+    }
+    match serve_streams(shared, &session, connection, recv).await {
+        End::Connection => {}
+        End::SignedOff => shared.sign_off(&session),
+        End::Broken => connection.close(code::PROTOCOL.into(), b""),
+    }
+    session.detach(connection);
+}
+
+async fn serve_streams(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    connection: &Connection,
+    mut control: RecvStream,
+) -> End {
+    let mut notice = pin!(read_frame_within::<ClientNotice>(&mut control, NOTICE_LIMIT));
+    let mut listening = true;
+    loop {
+        tokio::select! {
+            stream = connection.accept_bi() => match stream {
+                Ok((send, recv)) => {
+                    shared.tasks.spawn(tunnel::carry(shared.clone(), session.clone(), send, recv));
+                }
+                Err(_) => return End::Connection,
+            },
+            notice = &mut notice, if listening => match notice {
+                Ok(ClientNotice::SignOff) => return End::SignedOff,
+                // It has no more to say; the connection itself tells its end.
+                Err(FramedError::Ended | FramedError::Lost(_)) => listening = false,
+                Err(_) => return End::Broken,
+            },
+        }
+    }
+}

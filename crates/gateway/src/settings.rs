@@ -1,0 +1,165 @@
+//! What a gateway is started with, where its files are, and how one is made.
+
+use crate::directory::{Directory, DirectoryError, Service};
+use crate::keys::{Keys, KeysError};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use vestibule_proto::entropy::Entropy;
+use vestibule_proto::invitation::GatewayInvitation;
+use vestibule_proto::login::KsfParams;
+use vestibule_proto::ticket::NatPolicy;
+use vestibule_store::local_socket::SocketError;
+use vestibule_store::{LockError, RoleLock, StoreError};
+
+/// What a gateway is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its directory: keys, database, administration socket.
+    pub dir: PathBuf,
+    /// UDP addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// Where clients reach it, at most 4 of which are told to a client; empty: where it listens.
+    pub public: Vec<SocketAddr>,
+    /// The services of the configuration file. None may bear the name of one that was added by command.
+    pub services: Vec<Service>,
+    /// How long sessions live.
+    pub session: SessionLimits,
+    /// How the address that comes must agree with the address that knocked.
+    pub nat: NatPolicy,
+    /// What is bounded, and how.
+    pub limits: Limits,
+    /// How passwords of new devices are stretched.
+    pub ksf: KsfParams,
+    /// Typo bits of new local credentials (PROTOCOL.md §3.2).
+    pub typo_bits: u8,
+}
+
+/// How long a session lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// From login to the end, used or not.
+    pub expires: Duration,
+    /// Without any traffic but keep-alive.
+    pub idle: Duration,
+}
+
+/// What is bounded, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Live connections in one session.
+    pub connections_per_session: usize,
+    /// Sessions that stand at a time, connected or not.
+    pub sessions: usize,
+    /// Admissions that wait for their first packet at a time.
+    pub admissions: usize,
+    /// Logins and enrolments under way at a time.
+    pub logins: usize,
+}
+
+impl Default for SessionLimits {
+    /// 12 hours, 30 minutes idle.
+    fn default() -> Self {
+        Self { expires: Duration::from_secs(12 * 3_600), idle: Duration::from_secs(30 * 60) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections_per_session: 256, sessions: 100_000, admissions: 4_096, logins: 1_024 }
+    }
+}
+
+impl Settings {
+    /// The settings of a gateway in `dir` that listens on `listen`, everything else by default.
+    #[must_use]
+    pub fn new(dir: PathBuf, listen: Vec<SocketAddr>) -> Self {
+        Self {
+            dir,
+            listen,
+            public: Vec::new(),
+            services: Vec::new(),
+            session: SessionLimits::default(),
+            nat: NatPolicy::default(),
+            limits: Limits::default(),
+            ksf: KsfParams::STANDARD,
+            typo_bits: 10,
+        }
+    }
+}
+
+/// Why a gateway can't be made or started. Nothing was admitted.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its keys can't be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// Its directory on disk can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the directory on disk says can't be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// It runs already, or its lock can't be taken.
+    #[error(transparent)]
+    Running(#[from] LockError),
+    /// A UDP address can't be listened on.
+    #[error("{address} can't be listened on: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// It was told to listen nowhere.
+    #[error("there is no address to listen on")]
+    NoAddress,
+    /// The administration socket can't be made.
+    #[error("the administration socket can't be made: {0}")]
+    Socket(#[from] SocketError),
+}
+
+/// The key file in a gateway's directory: all its secrets but one.
+#[must_use]
+pub fn key_file(dir: &Path) -> PathBuf {
+    dir.join("gateway.key")
+}
+
+/// The file of the OPRF seed, kept apart so that it can lie on another device, and out of the database's backups
+/// (PROTOCOL.md §3.6).
+#[must_use]
+pub fn seed_file(dir: &Path) -> PathBuf {
+    dir.join("gateway.seed")
+}
+
+/// The database in a gateway's directory.
+#[must_use]
+pub fn database(dir: &Path) -> PathBuf {
+    dir.join("gateway.db")
+}
+
+/// The administration socket in a gateway's directory.
+#[must_use]
+pub fn socket(dir: &Path) -> PathBuf {
+    dir.join("gateway.sock")
+}
+
+/// The lock that a running gateway holds.
+#[must_use]
+pub fn lock_file(dir: &Path) -> PathBuf {
+    dir.join("gateway.lock")
+}
+
+/// Makes a gateway's directory, keys and database from its controller's link. It registers at its first start.
+///
+/// # Errors
+/// When they exist already, or can't be written.
+pub fn init(dir: &Path, link: &GatewayInvitation, entropy: &mut dyn Entropy) -> Result<(), StartError> {
+    vestibule_store::ensure_directory(dir)?;
+    let _lock = RoleLock::acquire(&lock_file(dir))?;
+    let keys = Keys::generate(link, entropy);
+    keys.write_new(dir)?;
+    Directory::open(&database(dir), keys.identity())?;
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! T: one stream of a session carries one connection to one service.
+//!
+//! `Open` → policy → connect → `Opened` → bytes. Policy is asked at every open; a flow whose grant goes away is cut.
+
+use crate::sessions::{FlowPass, Session};
+use crate::shared::Shared;
+use crate::upstream;
+use quinn::{RecvStream, SendStream, VarInt};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use vestibule_dark::framed::{read_frame_within, write_frame};
+use vestibule_dark::splice::splice;
+use vestibule_proto::session::{Open, Opened, Reason, code};
+
+/// The largest `Open` that is read, in bytes.
+const OPEN_LIMIT: usize = 1_024;
+/// How long a client may take to say what it wants of a stream.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Serves one stream from its first frame to its end.
+pub(crate) async fn carry(shared: Arc<Shared>, session: Arc<Session>, mut send: SendStream, mut recv: RecvStream) {
+    let Some(open) = read_open(&mut recv).await else {
+        reset(&mut send, &mut recv, code::PROTOCOL);
+        return;
+    };
+    let opened = tokio::select! {
+        biased;
+        opened = connect(&shared, &session, &open) => opened,
+        // The client gives up while the upstream is still being asked.
+        _ = send.stopped() => return,
+    };
+    let (tcp, pass) = match opened {
+        Ok(opened) => opened,
+        Err(reason) => {
+            shared.counters.refused_flow();
+            return refuse(&mut send, reason).await;
+        }
+    };
+    if write_frame(&mut send, &Opened::Connected).await.is_err() {
+        return;
+    }
+    shared.counters.opened_flow();
+    tokio::select! {
+        biased;
+        _ = splice(tcp, send, recv) => {}
+        // The copy loop is dropped: that resets both sides.
+        () = pass.cut() => {}
+    }
+}
+
+async fn read_open(recv: &mut RecvStream) -> Option<Open> {
+    tokio::time::timeout(OPEN_WITHIN, read_frame_within(recv, OPEN_LIMIT)).await.ok()?.ok()
+}
+
+/// Asks policy and connects to the upstream.
+async fn connect(shared: &Shared, session: &Arc<Session>, open: &Open) -> Result<(TcpStream, FlowPass), Reason> {
+    let service = shared.catalogue().find(&session.user, &open.target).cloned().ok_or(Reason::NoService)?;
+    let limit = shared.settings().limits.connections_per_session;
+    let pass = session.begin_flow(&service.name, limit)?;
+    // Asked again now that the flow can be cut: a revocation in between has either shown here or cuts it.
+    if shared.catalogue().find(&session.user, &open.target) != Some(&service) {
+        return Err(Reason::NoService);
+    }
+    let tcp = tokio::select! {
+        biased;
+        tcp = upstream::connect(&service.upstream, upstream::CONNECT_WITHIN) => tcp?,
+        () = pass.cut() => return Err(Reason::Revoked),
+    };
+    Ok((tcp, pass))
+}
+
+async fn refuse(send: &mut SendStream, reason: Reason) {
+    // A client that has gone away needs no reason.
+    if write_frame(send, &Opened::Refused(reason)).await.is_ok() {
+        let _ = send.finish();
+    }
+}
+
+fn reset(send: &mut SendStream, recv: &mut RecvStream, code: u32) {
+    // Either half may be closed already: then there is nothing left to tell.
+    let _ = send.reset(VarInt::from_u32(code));
+    let _ = recv.stop(VarInt::from_u32(code));
+}

@@ -1,0 +1,327 @@
+//! The client's side of every step, without a local credential: what it would hold is in memory.
+
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime};
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+use vestibule_dark::framed::{FramedError, read_frame, write_frame};
+use vestibule_dark::{DialError, TransportKind, dial, exporter, tls, transport};
+use vestibule_proto::enrol::{EnrolConfirm, EnrolDone, EnrolStart, EnrolUpload};
+use vestibule_proto::entropy::SystemEntropy;
+use vestibule_proto::id::{DeviceId, GatewayId, Now, ServiceName, SessionId, Stamp, UserName};
+use vestibule_proto::inner::Purpose;
+use vestibule_proto::invitation::Invitation;
+use vestibule_proto::key::{PrivateKey, Psk, Secret, SigningKey, Spki};
+use vestibule_proto::knocker::{self, Admitted, Ask, KnockEvent, KnockFailure, Knocker};
+use vestibule_proto::login::{LoginNames, LoginStart, RegistrationStart, login_context, password_input};
+use vestibule_proto::outer::ControllerPin;
+use vestibule_proto::session::{
+    ClientHello, ClientNotice, GatewayHello, LoginFinish, Notice, Open, Opened, Reason, SESSION_VERSION, Target,
+    Wanted, Welcome, resume_proof,
+};
+
+use super::{ANY, SOON};
+
+/// An enrolled device, unlocked.
+pub(crate) struct Device {
+    pub(crate) id: DeviceId,
+    pub(crate) user: UserName,
+    pub(crate) gateway: GatewayId,
+    pub(crate) keys: Arc<knocker::Device>,
+    pub(crate) d_tls: SigningKey,
+    pub(crate) pepper: Secret<32>,
+    pub(crate) pins: Vec<Spki>,
+    pub(crate) controllers: Vec<SocketAddr>,
+    last_stamp: Mutex<Stamp>,
+}
+
+/// Why the client got no session.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Knock(KnockFailure),
+    Dial(DialError),
+    /// The gateway refused inside the channel.
+    Refused(Reason),
+    /// The client saw by KE2 that the password is wrong.
+    WrongPassword,
+    /// The channel broke.
+    Channel(FramedError),
+}
+
+impl From<FramedError> for Failure {
+    fn from(error: FramedError) -> Self {
+        Self::Channel(error)
+    }
+}
+
+/// A connection through the door, with its control stream.
+pub(crate) struct Channel {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) connection: Connection,
+    pub(crate) send: SendStream,
+    pub(crate) recv: RecvStream,
+}
+
+/// A session over a connection.
+pub(crate) struct Session {
+    pub(crate) channel: Channel,
+    pub(crate) welcome: Welcome,
+}
+
+pub(crate) fn now() -> Now {
+    Now::new(Instant::now(), Stamp::from_system(SystemTime::now()))
+}
+
+/// Steps 2 to 5: knocks until the machine is done.
+pub(crate) async fn knock(
+    keys: &Arc<knocker::Device>,
+    controllers: &[SocketAddr],
+    ask: Ask,
+    last_stamp: &Mutex<Stamp>,
+) -> Result<Admitted, KnockFailure> {
+    let socket = UdpSocket::bind(ANY).await.unwrap();
+    let mut knocker = Knocker::new(keys.clone(), ask, controllers, Vec::new(), *last_stamp.lock().unwrap(), now());
+    let mut buffer = [0; 2_048];
+    knocker.handle_timeout(now(), &mut SystemEntropy);
+    *last_stamp.lock().unwrap() = knocker.last_stamp();
+    loop {
+        while let Some(transmit) = knocker.poll_transmit() {
+            socket.send_to(&transmit.payload, transmit.to).await.unwrap();
+        }
+        match knocker.poll_event() {
+            Some(KnockEvent::Admitted(admitted)) => return Ok(admitted),
+            Some(KnockEvent::Failed(failure)) => return Err(failure),
+            Some(KnockEvent::ClockCorrected { .. }) | None => {}
+        }
+        let next = knocker.poll_timeout().unwrap_or_else(Instant::now);
+        tokio::select! {
+            received = socket.recv_from(&mut buffer) => {
+                let (length, from) = received.unwrap();
+                knocker.handle_input(from, &buffer[..length], now(), &mut SystemEntropy);
+            }
+            () = tokio::time::sleep_until(next.into()) => knocker.handle_timeout(now(), &mut SystemEntropy),
+        }
+    }
+}
+
+/// The first packet with a tag, the handshake, and the control stream's first frame.
+pub(crate) async fn come_in(
+    admitted: &Admitted,
+    d_tls: &SigningKey,
+    pins: &[Spki],
+) -> Result<(Endpoint, Connection), DialError> {
+    let (to, tag) = (admitted.gateways[0], admitted.ticket.tag(0));
+    dial(ANY, to, tag, d_tls, pins, tls::ALPN_SESSION, transport(TransportKind::Session)).await
+}
+
+impl Channel {
+    pub(crate) async fn open(
+        admitted: &Admitted,
+        d_tls: &SigningKey,
+        pins: &[Spki],
+        purpose: impl FnOnce(&Connection) -> Wanted,
+    ) -> Result<Self, Failure> {
+        let (endpoint, connection) = come_in(admitted, d_tls, pins).await.map_err(Failure::Dial)?;
+        let (mut send, recv) =
+            connection.open_bi().await.map_err(|error| Failure::Channel(FramedError::Lost(error)))?;
+        let hello = ClientHello { versions: (SESSION_VERSION, SESSION_VERSION), purpose: purpose(&connection) };
+        write_frame(&mut send, &hello).await?;
+        Ok(Self { endpoint, connection, send, recv })
+    }
+
+    pub(crate) async fn hear(&mut self) -> Result<GatewayHello, Failure> {
+        match timeout(SOON, read_frame(&mut self.recv)).await.expect("the gateway answers")? {
+            GatewayHello::Refused(reason) => Err(Failure::Refused(reason)),
+            other => Ok(other),
+        }
+    }
+}
+
+impl Device {
+    pub(crate) async fn knock(&self, purpose: Purpose, session: Option<SessionId>) -> Result<Admitted, KnockFailure> {
+        knock(&self.keys, &self.controllers, Ask { purpose, session }, &self.last_stamp).await
+    }
+
+    /// Steps 2 to 6.
+    pub(crate) async fn login(&self, password: &str) -> Result<Session, Failure> {
+        self.login_as(self.user.as_str(), password).await
+    }
+
+    pub(crate) async fn login_as(&self, user: &str, password: &str) -> Result<Session, Failure> {
+        let admitted = self.knock(Purpose::Login, None).await.map_err(Failure::Knock)?;
+        self.login_with(&admitted, user, password).await
+    }
+
+    /// Step 6 alone.
+    pub(crate) async fn login_with(&self, admitted: &Admitted, user: &str, password: &str) -> Result<Session, Failure> {
+        let (start, ke1) = LoginStart::begin(password_input(&self.pepper, password.as_bytes()), &mut SystemEntropy)
+            .expect("a password can be blinded");
+        let wanted = Wanted::Login { user: user.to_owned(), ke1 };
+        let mut channel = Channel::open(admitted, &self.d_tls, &self.pins, |_| wanted).await?;
+        let GatewayHello::Challenge { ke2, ksf } = channel.hear().await? else { panic!("no challenge") };
+        let exporter = exporter(&channel.connection).unwrap();
+        let context = login_context(SESSION_VERSION, &exporter, &admitted.ticket.inner_hash, admitted.ticket.id);
+        let names = LoginNames { user: UserName::parse(user).unwrap(), gateway: self.gateway, device: self.id };
+        let (ke3, _) =
+            start.finish(&ke2, &context, &names, &ksf, &mut SystemEntropy).map_err(|_| Failure::WrongPassword)?;
+        write_frame(&mut channel.send, &LoginFinish { ke3 }).await?;
+        let GatewayHello::Welcome(welcome) = channel.hear().await? else { panic!("no welcome") };
+        Ok(Session { channel, welcome: *welcome })
+    }
+
+    /// R1: resumes over a new connection.
+    pub(crate) async fn resume(&self, welcome: &Welcome) -> Result<Session, Failure> {
+        self.resume_by(Purpose::Resume, welcome.session, &welcome.resume_secret).await
+    }
+
+    pub(crate) async fn resume_by(
+        &self,
+        purpose: Purpose,
+        session: SessionId,
+        secret: &Secret<32>,
+    ) -> Result<Session, Failure> {
+        let admitted = self.knock(purpose, Some(session)).await.map_err(Failure::Knock)?;
+        let wanted = |connection: &Connection| {
+            let exporter = exporter(connection).unwrap();
+            let proof = resume_proof(secret, &exporter, &admitted.ticket.inner_hash, &admitted.ticket.id);
+            Wanted::Resume { session, proof }
+        };
+        let mut channel = Channel::open(&admitted, &self.d_tls, &self.pins, wanted).await?;
+        let GatewayHello::Welcome(welcome) = channel.hear().await? else { panic!("no welcome") };
+        Ok(Session { channel, welcome: *welcome })
+    }
+}
+
+impl Session {
+    /// T: opens a connection to a service.
+    pub(crate) async fn open(&self, service: &str) -> Result<(SendStream, RecvStream), Reason> {
+        self.open_target(Target::Service(ServiceName::parse(service).unwrap())).await
+    }
+
+    pub(crate) async fn open_target(&self, target: Target) -> Result<(SendStream, RecvStream), Reason> {
+        let (mut send, mut recv) = self.channel.connection.open_bi().await.unwrap();
+        write_frame(&mut send, &Open { target }).await.unwrap();
+        match timeout(2 * SOON, read_frame(&mut recv)).await.expect("the gateway answers").unwrap() {
+            Opened::Connected => Ok((send, recv)),
+            Opened::Refused(reason) => Err(reason),
+        }
+    }
+
+    /// The next notice.
+    pub(crate) async fn notice(&mut self) -> Result<Notice, FramedError> {
+        timeout(SOON, read_frame(&mut self.channel.recv)).await.expect("the gateway says something")
+    }
+
+    pub(crate) async fn sign_off(&mut self) {
+        write_frame(&mut self.channel.send, &ClientNotice::SignOff).await.unwrap();
+    }
+
+    /// Goes away without a word to the gateway's session.
+    pub(crate) async fn leave(self) -> Welcome {
+        self.channel.connection.close(0u32.into(), b"");
+        self.channel.endpoint.wait_idle().await;
+        self.welcome
+    }
+}
+
+/// What an invitation knocks with.
+pub(crate) fn invited_keys(invitation: &Invitation) -> (Arc<knocker::Device>, SigningKey) {
+    let keys = invitation.keys();
+    let device = knocker::Device {
+        gateway: invitation.gateway,
+        controller: ControllerPin { key: invitation.controller_key, realm: invitation.realm.clone() },
+        d_out: keys.knock.d_out,
+        psk_c: keys.knock.psk_c,
+        psk_r: keys.psk_r,
+        digest: keys.knock.digest,
+        gateway_key: invitation.gateway_key,
+        d_in: keys.d_in,
+        psk_g: keys.psk_g,
+    };
+    (Arc::new(device), keys.d_tls)
+}
+
+fn addresses(invitation: &Invitation) -> Vec<SocketAddr> {
+    invitation.controllers.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// An enrolment, up to and with `Enrolled`.
+pub(crate) struct Enrolment {
+    channel: Channel,
+    device: Device,
+}
+
+/// E1: enrols a device by an invitation.
+pub(crate) async fn enrol(invitation: &Invitation, password: &str) -> Result<Device, Failure> {
+    begin_enrolment(invitation, password).await?.confirm().await
+}
+
+/// E1 without its last step.
+pub(crate) async fn begin_enrolment(invitation: &Invitation, password: &str) -> Result<Enrolment, Failure> {
+    let entropy = &mut SystemEntropy;
+    let ((keys, link_tls), controllers) = (invited_keys(invitation), addresses(invitation));
+    let ask = Ask { purpose: Purpose::Enrol, session: None };
+    let admitted = knock(&keys, &controllers, ask, &Mutex::default()).await.map_err(Failure::Knock)?;
+
+    let (d_out, d_in, d_tls) = (PrivateKey::random(entropy), PrivateKey::random(entropy), SigningKey::random(entropy));
+    let (pepper, psk_g) = (Secret::random(entropy), Psk::random(entropy));
+    let (start, registration_request) =
+        RegistrationStart::begin(password_input(&pepper, password.as_bytes()), entropy).unwrap();
+    let wanted = Wanted::Enrol(Box::new(EnrolStart {
+        user: invitation.user.clone(),
+        device_name: "laptop".to_owned(),
+        d_out: d_out.public(),
+        d_in: d_in.public(),
+        d_tls: d_tls.spki(),
+        psk_g: psk_g.clone(),
+        fingerprint_commitment: [7; 32],
+        registration_request,
+    }));
+    let mut channel = Channel::open(&admitted, &link_tls, &invitation.gateway_pins, |_| wanted).await?;
+    let GatewayHello::Enrol(response) = channel.hear().await? else { panic!("no enrolment") };
+    let user = UserName::parse(&invitation.user).unwrap();
+    let names = LoginNames { user: user.clone(), gateway: invitation.gateway, device: response.device };
+    let record = start.finish(&response.registration_response, &names, &response.ksf, entropy).unwrap();
+    write_frame(&mut channel.send, &EnrolUpload { record }).await?;
+    let GatewayHello::Enrolled(enrolled) = channel.hear().await? else { panic!("not enrolled") };
+    let keys = knocker::Device {
+        gateway: invitation.gateway,
+        controller: ControllerPin { key: invitation.controller_key, realm: invitation.realm.clone() },
+        d_out,
+        psk_c: enrolled.psk_c,
+        psk_r: enrolled.psk_r,
+        digest: enrolled.digest,
+        gateway_key: invitation.gateway_key,
+        d_in,
+        psk_g,
+    };
+    let device = Device {
+        id: enrolled.device,
+        user,
+        gateway: invitation.gateway,
+        keys: Arc::new(keys),
+        d_tls,
+        pepper,
+        pins: enrolled.gateway_pins,
+        controllers,
+        last_stamp: Mutex::default(),
+    };
+    Ok(Enrolment { channel, device })
+}
+
+impl Enrolment {
+    /// The last step: the local credential is on disk.
+    pub(crate) async fn confirm(mut self) -> Result<Device, Failure> {
+        write_frame(&mut self.channel.send, &EnrolConfirm { device: self.device.id }).await?;
+        let done: EnrolDone = timeout(SOON, read_frame(&mut self.channel.recv)).await.expect("an answer")?;
+        assert!(done.published, "the controller has the row");
+        Ok(self.device)
+    }
+
+    /// The device as if it were enrolled.
+    pub(crate) fn into_device(self) -> Device {
+        self.device
+    }
+}

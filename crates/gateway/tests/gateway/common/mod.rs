@@ -1,0 +1,188 @@
+//! A real controller, a real gateway, real TCP upstreams on loopback, and a client made of `proto`'s machines.
+
+pub(crate) mod client;
+pub(crate) mod upstream;
+
+use std::fs::Permissions;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+use tempfile::TempDir;
+use vestibule_controller::Controller;
+use vestibule_controller::rows::Rows;
+use vestibule_gateway::admin::{Answer, InviteRequest, Request, ServiceRequest, UserRequest};
+use vestibule_gateway::directory::{AuditEntry, AuditQuery};
+use vestibule_gateway::{Gateway, Settings};
+use vestibule_proto::entropy::SystemEntropy;
+use vestibule_proto::invitation::{GatewayInvitation, Invitation};
+use vestibule_proto::login::KsfParams;
+use vestibule_proto::session::ServiceKind;
+
+use client::Device;
+
+/// Nothing in these tests takes longer, unless something is wrong.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+/// Loopback, any port.
+pub(crate) const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// One controller and one gateway, linked.
+pub(crate) struct World {
+    pub(crate) controller: Option<Controller>,
+    pub(crate) gateway: Option<Gateway>,
+    pub(crate) settings: Settings,
+    pub(crate) controller_at: SocketAddr,
+    root: TempDir,
+}
+
+/// The cheapest stretching that Argon2 allows.
+pub(crate) fn cheap() -> KsfParams {
+    KsfParams::new(8, 1, 1).unwrap()
+}
+
+impl World {
+    /// A linked pair.
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// A linked pair, with other settings of the gateway.
+    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let root = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
+        let controller_dir = root.path().join("controller");
+        vestibule_controller::init(&controller_dir, &mut SystemEntropy).unwrap();
+        // The port is known only once bound: the first start finds a free one.
+        let controller = start_controller(controller_dir.clone(), ANY).await;
+        let controller_at = controller.local_addrs()[0];
+        let invitation = invite_gateway(&controller_dir, controller_at).await;
+        controller.stop().await;
+        let controller = start_controller(controller_dir, controller_at).await;
+
+        let gateway_dir = root.path().join("gateway");
+        vestibule_gateway::init(&gateway_dir, &invitation, &mut SystemEntropy).unwrap();
+        let mut settings = Settings { ksf: cheap(), ..Settings::new(gateway_dir, vec![ANY]) };
+        change(&mut settings);
+        let mut world = Self { controller: Some(controller), gateway: None, settings, controller_at, root };
+        world.start_gateway().await;
+        // The same port after every restart.
+        world.settings.listen = world.gateway().local_addrs();
+        world.linked().await;
+        world
+    }
+
+    pub(crate) fn gateway(&self) -> &Gateway {
+        self.gateway.as_ref().unwrap()
+    }
+
+    pub(crate) async fn start_gateway(&mut self) {
+        self.gateway = Some(Gateway::start(self.settings.clone()).await.unwrap());
+    }
+
+    /// Stops the gateway in order and starts it again.
+    pub(crate) async fn restart_gateway(&mut self) {
+        self.gateway.take().unwrap().stop().await;
+        self.start_gateway().await;
+        self.linked().await;
+    }
+
+    pub(crate) async fn stop_controller(&mut self) {
+        self.controller.take().unwrap().stop().await;
+    }
+
+    pub(crate) async fn start_controller(&mut self) {
+        self.controller = Some(start_controller(self.root.path().join("controller"), self.controller_at).await);
+    }
+
+    /// Waits until the link stands.
+    pub(crate) async fn linked(&self) {
+        eventually("the link stands", async || self.gateway().status().await.link.unwrap().up).await;
+    }
+
+    /// Asks the gateway as its owner does.
+    pub(crate) async fn ask(&self, request: Request) -> Answer {
+        self.gateway().execute(request).await.unwrap()
+    }
+
+    pub(crate) async fn add_user(&self, name: &str, groups: &[&str]) {
+        let groups = groups.iter().map(|&group| group.to_owned()).collect();
+        self.ask(Request::User(UserRequest::Add { name: name.to_owned(), groups })).await;
+    }
+
+    pub(crate) async fn add_service(&self, name: &str, upstream: SocketAddr, allow: &[&str]) {
+        let (name, allow) = (name.to_owned(), allow.iter().map(|&grant| grant.to_owned()).collect());
+        let upstream = upstream.to_string();
+        self.ask(Request::Service(ServiceRequest::Add { name, kind: ServiceKind::Tcp, upstream, allow })).await;
+    }
+
+    pub(crate) async fn invite(&self, user: &str) -> Invitation {
+        let request = Request::Invite(InviteRequest::Add { user: user.to_owned(), expires_in: 3_600 });
+        let Answer::Invited(invited) = self.ask(request).await else { panic!("not invited") };
+        Invitation::from_link(&invited.link).unwrap()
+    }
+
+    /// A user with one enrolled device.
+    pub(crate) async fn enrol(&self, user: &str, password: &str) -> Device {
+        let known = self.gateway().execute(Request::User(UserRequest::Show { name: user.to_owned() })).await;
+        if known.is_err() {
+            self.add_user(user, &[]).await;
+        }
+        let invitation = self.invite(user).await;
+        eventually("the invitation's row is published", async || self.controller_rows() >= self.published().await)
+            .await;
+        client::enrol(&invitation, password).await.unwrap()
+    }
+
+    fn controller_rows(&self) -> u64 {
+        let rows = Rows::open(&self.root.path().join("controller/controller.db")).unwrap();
+        rows.gateways().unwrap()[0].rows
+    }
+
+    async fn published(&self) -> u64 {
+        let Answer::Status(status) = self.ask(Request::Status).await else { panic!("no status") };
+        (status.devices + status.invitations) as u64
+    }
+
+    pub(crate) async fn audit(&self) -> Vec<AuditEntry> {
+        let Answer::Audit(entries) = self.ask(Request::Audit(AuditQuery::default())).await else { panic!("no audit") };
+        entries
+    }
+
+    /// One of the running role's counters.
+    pub(crate) async fn counter(&self, name: &str) -> u64 {
+        let running = self.gateway().status().await;
+        running.counters.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("no counter {name}")).1
+    }
+
+    pub(crate) fn gateway_dir(&self) -> PathBuf {
+        self.settings.dir.clone()
+    }
+}
+
+async fn start_controller(dir: PathBuf, at: SocketAddr) -> Controller {
+    let public = vec![at.to_string()];
+    Controller::start(vestibule_controller::Settings { dir, listen: vec![at], public }).await.unwrap()
+}
+
+async fn invite_gateway(dir: &std::path::Path, at: SocketAddr) -> GatewayInvitation {
+    use vestibule_controller::admin::{Answer, Request, execute};
+    let (dir, public) = (dir.to_owned(), vec![at.to_string()]);
+    let inviting = tokio::task::spawn_blocking(move || {
+        let rows = Rows::open(&vestibule_controller::settings::database(&dir)).unwrap();
+        let keys = vestibule_controller::keys::Keys::read(&vestibule_controller::settings::key_file(&dir)).unwrap();
+        execute(&rows, &keys, &public, Request::Invite { name: "home".to_owned(), expires_in: 3_600 }).0
+    });
+    match inviting.await.unwrap() {
+        Answer::Invited(invited) => GatewayInvitation::from_link(&invited.link).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Waits for something that is to become true soon.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + SOON;
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "{what}: not within {SOON:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
