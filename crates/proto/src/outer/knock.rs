@@ -77,20 +77,12 @@ impl Knock {
         let mut reader = Reader::new(bytes);
         let versions = Versions { lowest: reader.u16()?, highest: reader.u16()? };
         let (flags, inner_len) = (KnockFlags::from_bits(reader.u16()?)?, reader.u16()?);
-        let knock = Self {
-            versions,
-            flags,
-            digest: LoginDigest::new(reader.array()?),
-            stamp: Stamp::from_millis(reader.u64()?),
-            knock_id: KnockId::new(reader.array()?),
-            challenge: reader.optional()?,
-            inner: {
-                reader.zeros(8)?;
-                read_inner(&mut reader, inner_len, flags)?
-            },
-        };
+        let (digest, stamp) = (LoginDigest::new(reader.array()?), Stamp::from_millis(reader.u64()?));
+        let (knock_id, challenge) = (KnockId::new(reader.array()?), reader.optional()?);
+        reader.zeros(8)?;
+        let inner = read_inner(&mut reader, inner_len, flags)?;
         reader.finish()?;
-        Ok(knock)
+        Ok(Self { versions, flags, digest, stamp, knock_id, challenge, inner })
     }
 }
 

@@ -52,7 +52,8 @@ const LEAD: [u8; 4] = header::lead(Kind::Knock);
 /// mac1 as it stands in a K1: names this datagram among all that passed [`Mac1Key::check`]. `None` for other lengths.
 #[must_use]
 pub fn mac1_of(k1: &[u8]) -> Option<[u8; 16]> {
-    k1.first_chunk::<MESSAGE_LEN>().filter(|_| k1.len() == MESSAGE_LEN).and_then(|k1| k1[MAC1].try_into().ok())
+    let k1: &[u8; MESSAGE_LEN] = k1.try_into().ok()?;
+    k1[MAC1].try_into().ok()
 }
 
 /// Whether a K1 bears the mac2 of this cookie: its sender receives what is sent to the address that the cookie was made for.
