@@ -25,6 +25,7 @@ const TOOLS: [Tool; 11] = [
     Tool { is_there: || which("curl").is_some(), package: "curl", serves: "web services through the proxies" },
     Tool { is_there: || which("ssh").is_some(), package: "openssh-client", serves: "ssh and scp through `pipe`" },
     Tool { is_there: || which("sshd").is_some(), package: "openssh-server", serves: "ssh and scp through `pipe`" },
+    Tool { is_there: || which("faketime").is_some(), package: "faketime", serves: "clients whose clock is wrong" },
     Tool { is_there: has_postgres, package: "postgresql", serves: "psql through `forward`" },
     Tool { is_there: || which("systemd-analyze").is_some(), package: "systemd", serves: "the unit files" },
 ];

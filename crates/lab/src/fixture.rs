@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::{
     Context, Host, Invocation, Network, Result, Role, RoleCommand,
     cli::{self, Service, Words},
+    machine::machine_id,
     program, until,
 };
 
@@ -183,7 +184,8 @@ impl Fixture {
         let dir = self.dir.path().join(name);
         fs::create_dir(&dir)?;
         host.become_machine(name, &dir)?;
-        let password = format!("correct horse of {user} battery staple");
+        // A password that holds the user's name is refused.
+        let password = format!("correct horse of {} battery staple", user.chars().rev().collect::<String>());
         Ok(Person { host, user: user.to_owned(), password, dir: dir.join("client") })
     }
 

@@ -26,6 +26,10 @@ pub(crate) struct GatewayConfig {
     /// From where an admitted client may come in.
     #[serde(default)]
     pub(crate) nat: Nat,
+    /// Typo bits of credentials enrolled from now on: so much of a wrong password is told before anything is sent, and so much a thief
+    /// of the credential file may test off line. At most 16.
+    #[serde(default = "default_typo_bits")]
+    pub(crate) typo_bits: u8,
     /// Limits of sessions.
     #[serde(default)]
     pub(crate) session: SessionConfig,
@@ -82,6 +86,10 @@ pub(crate) struct ServiceConfig {
     pub(crate) allow: Vec<String>,
 }
 
+fn default_typo_bits() -> u8 {
+    10
+}
+
 impl ServiceConfig {
     fn meant(&self, name: &str) -> Result<Service, Fault> {
         let wrong = |what: String| Fault::configuration(format!("service `{name}`: {what}"));
@@ -116,6 +124,10 @@ impl GatewayConfig {
         if self.public.len() > 4 {
             return Err(Fault::configuration("`public` has at most four addresses"));
         }
+        if self.typo_bits > 16 {
+            return Err(Fault::configuration("`typo_bits` is more than 16")
+                .detail("Each bit halves the list of a thief who has the credential file; with 16 the file alone nearly tells the password."));
+        }
         self.services().map(drop)
     }
 
@@ -137,6 +149,7 @@ impl GatewayConfig {
         settings.services = self.services()?;
         settings.session = SessionLimits { expires: self.session.expires, idle: self.session.idle };
         settings.limits.connections_per_session = usize::try_from(self.session.connections).unwrap_or(usize::MAX);
+        settings.typo_bits = self.typo_bits;
         settings.nat = match self.nat {
             Nat::Strict => NatPolicy::Strict,
             Nat::Net => NatPolicy::Net,
@@ -156,6 +169,8 @@ impl GatewayConfig {
              public = {}\n\n\
              # Where an admitted client may come from: strict, net or follow.\n\
              nat = \"follow\"\n\n\
+             # How much of a wrong password the client itself notices, in bits; 10 lets one in 1,024 through to a counted refusal.\n\
+             typo_bits = 10\n\n\
              [session]\nexpires = \"12h\"\nidle = \"30m\"\nconnections = 1024\n\n\
              # [services.db]\n# tcp = \"10.0.0.5:5432\"\n# allow = [\"group:sales\"]\n\n\
              # [services.orders]\n# web = \"http://10.0.0.8:8000\"\n# allow = [\"everyone\"]\n\n\
