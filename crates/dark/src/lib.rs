@@ -19,10 +19,11 @@
 //! |---|---|
 //! | `endpoint` `contact` `gate` `knocks` `counters` | the role's endpoint: [`Dark`], [`FirstContact`], [`KnockQueue`] |
 //! | `dial` | the dialling side |
-//! | [`tls`] `transport` | who the two ends are to each other; how their connection behaves |
+//! | [`tls`] `transport` `allowance` | who the two ends are to each other; how their connection behaves |
 //! | [`framed`] [`splice`] | what goes over streams: messages, and TCP connections |
 //! | [`fuzzing`] | entry for the fuzzer |
 
+mod allowance;
 mod contact;
 mod counters;
 mod dial;
@@ -41,6 +42,7 @@ pub mod tls;
 mod transport;
 mod wire;
 
+pub use allowance::{Allowance, AllowedStream};
 pub use contact::{ContactError, FirstContact};
 pub use counters::CountersSnapshot;
 pub use dial::{DIAL_LIMIT, DialError, dial};
@@ -48,4 +50,4 @@ pub use endpoint::{Dark, Options};
 pub use gate::{KnockFilter, Role};
 pub use knocks::{KnockQueue, QUEUE_LIMIT, ReceivedKnock};
 pub use tls::{NoExporter, exporter};
-pub use transport::{IDLE_TIMEOUT, KEEP_ALIVE, STREAMS_LIMIT, TransportKind, transport};
+pub use transport::{FIRST_STREAMS, IDLE_TIMEOUT, KEEP_ALIVE, STREAMS_LIMIT, TransportKind, transport};

@@ -11,7 +11,9 @@ use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectionError, ConnectionId};
 use support::{AT_LAST, Gateway, HERE, Relay, client_key, dial_with, key, server_key, server_tls, until};
 use vestibule_dark::tls::{self, ALPN_LINK, ALPN_SESSION, ClientPins, peer_spki};
-use vestibule_dark::{CountersSnapshot, DialError, Role, TransportKind, dial, exporter, transport};
+use vestibule_dark::{
+    Allowance, CountersSnapshot, DialError, FIRST_STREAMS, Role, TransportKind, dial, exporter, transport,
+};
 use vestibule_door::{Command, Door};
 use vestibule_proto::ticket::Tag;
 
@@ -221,6 +223,34 @@ async fn two_connections_at_once_do_not_mix() {
     tokio::join!(one.echoes(b"one"), other.echoes(b"other"));
     one.client.close(0u32.into(), b"");
     other.echoes(b"still here").await;
+}
+
+#[tokio::test]
+async fn who_uses_many_streams_is_allowed_more() {
+    const MANY: usize = FIRST_STREAMS as usize * 5;
+    let gateway = Gateway::bind();
+    let [tag, ..] = gateway.admit();
+    let both = gateway.connected(tag).await;
+    let allowance = Allowance::new(&both.server);
+    let accepting = async {
+        let mut open = Vec::new();
+        while open.len() < MANY {
+            let (_send, mut recv) = both.server.accept_bi().await.unwrap();
+            recv.read_exact(&mut [0]).await.unwrap();
+            open.push((allowance.accepted(), _send, recv));
+        }
+    };
+    let opening = async {
+        let mut open = Vec::new();
+        while open.len() < MANY {
+            let (mut send, recv) = both.client.open_bi().await.unwrap();
+            send.write_all(&[1]).await.unwrap();
+            open.push((send, recv));
+        }
+        open
+    };
+    let all_open = tokio::time::timeout(AT_LAST, async { tokio::join!(opening, accepting) }).await;
+    assert!(all_open.is_ok(), "more than the first allowance can be open at a time");
 }
 
 #[tokio::test]
