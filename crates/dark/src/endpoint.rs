@@ -134,10 +134,11 @@ impl Dark {
         self.endpoint.local_addr()
     }
 
-    /// Lets nobody in any more, closes all connections and gives them a second to say so. [`Dark::accept`] then returns
-    /// `None`. The socket goes with the last clone and the last connection.
+    /// Lets nobody in any more, closes all connections and gives them a second to say so. [`Dark::accept`] and, once it is
+    /// empty, the queue of knocks then return `None`. The socket goes with the last clone and the last connection.
     pub async fn close(&self) {
         self.socket.guard.closing.store(true, Ordering::Relaxed);
+        self.socket.guard.knocks.close();
         self.endpoint.close(VarInt::from_u32(0), b"");
         // Who does not get there in time finds out by his own time-out.
         let _ = tokio::time::timeout(CLOSING, self.endpoint.wait_idle()).await;

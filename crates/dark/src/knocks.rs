@@ -34,7 +34,7 @@ pub struct KnockQueue {
 }
 
 impl KnockQueue {
-    /// The next knock; waits for one. `None` once the endpoint is gone and the queue is empty. Cancel-safe.
+    /// The next knock; waits for one. `None` once the endpoint is closed or gone and the queue is empty. Cancel-safe.
     pub async fn recv(&mut self) -> Option<ReceivedKnock> {
         loop {
             // A permit is kept for one who isn't waiting yet, so that no wake-up is lost between these two lines.
@@ -59,17 +59,23 @@ pub(crate) struct KnockSink {
 }
 
 impl KnockSink {
-    /// Copies a knock into the queue; `false` if there is no room. `local` is the address that the knock came to, if an
+    /// Copies a knock into the queue; `false` if there is no room, or nobody will read it. `local` is the address that the knock came to, if an
     /// answer must be told to leave from there.
     pub(crate) fn push(&self, from: SocketAddr, local: Option<IpAddr>, knock: &[u8; MESSAGE_LEN]) -> bool {
         let mut queue = self.shared.queue();
-        if queue.waiting.len() >= QUEUE_LIMIT {
+        if queue.closed || queue.waiting.len() >= QUEUE_LIMIT {
             return false;
         }
         queue.waiting.push_back((ReceivedKnock { from, bytes: *knock }, local));
         drop(queue);
         self.shared.arrived.notify_one();
         true
+    }
+
+    /// Tells the reader that no more will come.
+    pub(crate) fn close(&self) {
+        self.shared.queue().closed = true;
+        self.shared.arrived.notify_one();
     }
 
     /// The address from which an answer to `to` must leave, if it knocked at one of several.
@@ -80,8 +86,7 @@ impl KnockSink {
 
 impl Drop for KnockSink {
     fn drop(&mut self) {
-        self.shared.queue().closed = true;
-        self.shared.arrived.notify_one();
+        self.close();
     }
 }
 
@@ -183,7 +188,8 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(sink.push(source(1), None, &[1; MESSAGE_LEN]));
         tokio::task::yield_now().await;
-        drop(sink);
+        sink.close();
+        assert!(!sink.push(source(2), None, &[2; MESSAGE_LEN]));
         let (knock, end) = waiting.await.unwrap();
         assert_eq!(knock.map(|knock| knock.from), Some(source(1)));
         assert_eq!(end, None);

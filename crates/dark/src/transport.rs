@@ -16,7 +16,7 @@ pub enum TransportKind {
 
 /// Streams that the peer may have open at a time at first; [`Allowance`](crate::Allowance) raises this as they are used.
 /// QUIC keeps about 40 bytes for each stream that may be opened, opened or not, and its tables grow by doubling: with
-/// [`UNI_STREAMS`] this fills 128 places, and an idle session pays for 5 KiB of them instead of 300.
+/// the 16 unidirectional ones this fills 128 places, and an idle session pays for 5 KiB of them instead of 300.
 pub const FIRST_STREAMS: u32 = 96;
 
 /// Streams that a peer may have open at a time at most.

@@ -322,10 +322,11 @@ async fn one_endpoint_takes_both_families() {
 
 #[tokio::test]
 async fn a_closed_endpoint_lets_nobody_in_and_says_so_to_its_own() {
-    let gateway = Gateway::bind();
+    let mut gateway = Gateway::bind();
     let [tag, late, ..] = gateway.admit();
     let both = gateway.connected(tag).await;
     gateway.dark.close().await;
+    assert_eq!(gateway.knocks.recv().await, None);
     assert!(matches!(both.client.closed().await, ConnectionError::ApplicationClosed(_)));
     assert!(gateway.dark.accept().await.is_none());
     let sent = gateway.counters().sent;

@@ -8,6 +8,7 @@ mod support;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use support::{AT_LAST, Both, Gateway, HERE, Relay, client_key, dial_with, long_header, received_at, stranger, until};
@@ -195,6 +196,35 @@ async fn the_queue_of_knocks_is_bounded_under_a_flood() {
     stranger.send_to(&knock(1), controller.address).unwrap();
     controller.until("one more", |counters| counters.knocks_passed == QUEUE_LIMIT as u64 + 1).await;
     assert_silent(&controller, &[&stranger]);
+}
+
+/// A stranger floods the endpoint, one thread has to serve it and everything else: other tasks run, clients come in.
+#[tokio::test(flavor = "current_thread")]
+async fn a_flood_holds_nobody_up() {
+    let gateway = Gateway::bind();
+    let [tag, ..] = gateway.admit();
+    let over = Arc::new(AtomicBool::new(false));
+    let flood = std::thread::spawn({
+        let (over, to) = (over.clone(), gateway.address);
+        move || {
+            let (stranger, junk) = (stranger(), [vec![0x40; 60], long_header(0xc3, 1, &[1; 20], 1200)]);
+            while !over.load(Ordering::Relaxed) {
+                // In bursts, with room for the kernel to take others' datagrams in between.
+                (0..100).for_each(|_| send_all(&stranger, to, &junk));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            received_at(&stranger)
+        }
+    });
+    gateway.until("the flood has begun", |counters| counters.quic_refused > 1000).await;
+    let both = gateway.connected(tag).await;
+    for _ in 0..20 {
+        both.echoes(b"through the flood").await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    over.store(true, Ordering::Relaxed);
+    assert_eq!(flood.join().unwrap(), Vec::<Vec<u8>>::new());
+    assert_eq!(gateway.counters().blocked_out, 0);
 }
 
 /// Whatever the kernel's filter drops never comes up; what is ours does.
