@@ -184,8 +184,8 @@ impl Fixture {
         let dir = self.dir.path().join(name);
         fs::create_dir(&dir)?;
         host.become_machine(name, &dir)?;
-        // A password that holds the user's name is refused.
-        let password = format!("correct horse of {} battery staple", user.chars().rev().collect::<String>());
+        // Each user's own. One that holds the user's name is refused.
+        let password = format!("correct horse {} battery staple", &machine_id(user)[..8]);
         Ok(Person { host, user: user.to_owned(), password, dir: dir.join("client") })
     }
 

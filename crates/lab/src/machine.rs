@@ -86,7 +86,7 @@ impl Host {
 }
 
 /// 32 hex digits that differ for different seeds (FNV-1a, twice).
-fn machine_id(seed: &str) -> String {
+pub(crate) fn machine_id(seed: &str) -> String {
     let hash =
         |start: u64| seed.bytes().fold(start, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{:016x}{:016x}", hash(0xcbf2_9ce4_8422_2325), hash(0x9ae1_6a3b_2f90_404f))
