@@ -15,7 +15,7 @@ struct Tool {
     serves: &'static str,
 }
 
-const TOOLS: [Tool; 11] = [
+const TOOLS: &[Tool] = &[
     Tool { is_there: || which("cc").is_some(), package: "gcc", serves: "the C parts of aws-lc-rs and SQLite" },
     Tool { is_there: || which("unshare").is_some(), package: "util-linux", serves: "hosts in network namespaces" },
     Tool { is_there: || which("ip").is_some(), package: "iproute2", serves: "hosts in network namespaces" },
