@@ -11,6 +11,9 @@ mod request;
 mod selector;
 pub mod socket;
 
+#[cfg(test)]
+mod tests;
+
 pub use answer::{
     Answer, DeviceView, InvitationView, InvitationViewState, Invited, LinkView, LiveSession, Reply, Running,
     ServiceView, SessionView, Status, UserDetail, UserView,

@@ -198,8 +198,9 @@ impl Admission {
             }
             AdmissionCommand::Answer { request, answer } => {
                 // Whoever asked may have stopped waiting.
-                let waiting = self.waiting().remove(&request);
-                let _ = waiting.map(|waiting| waiting.send(answer));
+                if let Some(waiting) = self.waiting().remove(&request) {
+                    let _ = waiting.send(answer);
+                }
             }
             AdmissionCommand::Audit(audit) => tell(shared, audit),
         }
@@ -259,7 +260,7 @@ impl Admission {
 
 /// Tells the owner; nobody waits for that.
 fn tell(shared: &Arc<Shared>, audit: AdmissionAudit) {
-    let Some(entry) = entry(audit) else { return };
+    let Some(entry) = entry(shared, audit) else { return };
     let shared = shared.clone();
     shared.tasks.clone().spawn(async move {
         if let Err(error) = shared.directory.audit(entry).await {
@@ -268,42 +269,57 @@ fn tell(shared: &Arc<Shared>, audit: AdmissionAudit) {
     });
 }
 
-/// What of it goes into the audit log. Wrong passwords are there already: they were counted.
-fn entry(audit: AdmissionAudit) -> Option<AuditEntry> {
-    let time = now().wall;
+/// What of it goes into the audit log. A device's wrong passwords are there already: they were counted.
+fn entry(shared: &Shared, audit: AdmissionAudit) -> Option<AuditEntry> {
     match audit {
         AdmissionAudit::WrongPassword { device, source, tries, limit } => {
             tracing::warn!(%device, %source, tries, limit, "a knock with a wrong password");
-            None
+            let is_device = shared.directory.device(&device).is_ok_and(|device| device.is_some());
+            (!is_device).then(|| about(shared, AuditKind::InvitationAltered, &device, source))
         }
         AdmissionAudit::Suspended { device, source } => {
-            tracing::error!(%device, %source, "ALARM: a device is suspended after too many wrong passwords");
+            tracing::error!(%device, %source, "ALARM: suspended after too many wrong passwords");
             None
         }
         AdmissionAudit::Refused { device, source, code } => {
-            let kind = match code {
-                RefusalCode::InvitationUsed | RefusalCode::InvitationExpired => AuditKind::InvitationRefused,
-                RefusalCode::WrongPassword
-                | RefusalCode::Wait
-                | RefusalCode::Suspended
-                | RefusalCode::Revoked
-                | RefusalCode::Version
-                | RefusalCode::Time
-                | RefusalCode::Fault
-                | RefusalCode::Busy => AuditKind::KnockRefused,
-            };
-            Some(AuditEntry::of(kind, time).device(&device).address(source).detail(format!("{code:?}")))
+            Some(about(shared, refusal_kind(code), &device, source).detail(format!("{code:?}")))
         }
         AdmissionAudit::InvitationAltered { device, source } => {
-            Some(AuditEntry::of(AuditKind::InvitationAltered, time).device(&device).address(source))
+            Some(about(shared, AuditKind::InvitationAltered, &device, source))
         }
         AdmissionAudit::ControllerSuspect { suspicion, digest, times } => {
             let detail = format!("{suspicion:?}, {times} times, last under {digest}");
-            Some(AuditEntry::of(AuditKind::ControllerSuspect, time).detail(detail))
+            tracing::warn!(detail, "the controller forwards what no device of ours can have sent");
+            Some(AuditEntry::of(AuditKind::ControllerSuspect, now().wall).detail(detail))
         }
         AdmissionAudit::Unused { device, announced } => {
             tracing::info!(%device, %announced, "a door stood open and nobody came");
             None
         }
+    }
+}
+
+fn refusal_kind(code: RefusalCode) -> AuditKind {
+    match code {
+        RefusalCode::InvitationUsed | RefusalCode::InvitationExpired => AuditKind::InvitationRefused,
+        RefusalCode::WrongPassword
+        | RefusalCode::Wait
+        | RefusalCode::Suspended
+        | RefusalCode::Revoked
+        | RefusalCode::Version
+        | RefusalCode::Time
+        | RefusalCode::Fault
+        | RefusalCode::Busy => AuditKind::KnockRefused,
+    }
+}
+
+/// An entry about a device or an invitation, and its user where there is one.
+fn about(shared: &Shared, kind: AuditKind, id: &DeviceId, source: SocketAddr) -> AuditEntry {
+    let entry = AuditEntry::of(kind, now().wall).device(id).address(source);
+    let of_device = shared.directory.device(id).ok().flatten().map(|device| device.user);
+    let user = of_device.or_else(|| Some(shared.directory.invitation(id).ok()??.user));
+    match user {
+        Some(user) => entry.user(&user),
+        None => entry,
     }
 }

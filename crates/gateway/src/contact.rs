@@ -71,9 +71,12 @@ async fn greet(
 async fn proceed(shared: Arc<Shared>, granted: Granted, greeted: Greeted) {
     let Greeted { connection, mut control, hello } = greeted;
     // From here on a revocation of the device closes the connection, wherever it stands.
-    let _contact = shared.contacts.enter(granted.device, &connection);
+    let contact = shared.contacts.enter(granted.device, &connection);
     match wanted(&shared, &granted, &connection, &mut control, hello).await {
-        Ok(Done::Session(session)) => serve::serve(&shared, session, &connection, control).await,
+        Ok(Done::Session(session)) => {
+            contact.has_session();
+            serve::serve(&shared, session, &connection, control).await;
+        }
         // The client comes again as a device.
         Ok(Done::Enrolled) => control.end(&connection, code::DONE).await,
         Err(reason) => {

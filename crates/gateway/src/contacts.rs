@@ -1,4 +1,5 @@
-//! Connections by device, from their first contact on: a revocation closes them wherever they stand.
+//! Connections by device, from their first contact on: a revocation closes them wherever they stand. Those that carry a
+//! session are the session's to end, with a good-bye.
 
 use quinn::Connection;
 use std::collections::HashMap;
@@ -9,7 +10,13 @@ use vestibule_proto::session::code;
 /// All connections of devices and invitations, with or without a session.
 #[derive(Default)]
 pub(crate) struct Contacts {
-    by_connection: Mutex<HashMap<usize, (DeviceId, Connection)>>,
+    by_connection: Mutex<HashMap<usize, Known>>,
+}
+
+struct Known {
+    device: DeviceId,
+    connection: Connection,
+    has_session: bool,
 }
 
 /// A connection is known until this is dropped.
@@ -22,26 +29,23 @@ impl Contacts {
     /// Enters a connection.
     pub(crate) fn enter(&self, device: DeviceId, connection: &Connection) -> Contact<'_> {
         let stable_id = connection.stable_id();
-        self.by_connection().insert(stable_id, (device, connection.clone()));
+        let known = Known { device, connection: connection.clone(), has_session: false };
+        self.by_connection().insert(stable_id, known);
         Contact { contacts: self, stable_id }
     }
 
-    /// Closes all connections of a device that have no session: those of sessions are told why before.
-    pub(crate) fn close(&self, device: &DeviceId, has_session: impl Fn(&Connection) -> bool) {
-        let of_device: Vec<_> = {
-            let by_connection = self.by_connection();
-            let of_device = by_connection.values().filter(|(owner, _)| owner == device);
-            of_device.map(|(_, connection)| connection.clone()).collect()
-        };
-        for connection in of_device.iter().filter(|connection| !has_session(connection)) {
-            connection.close(code::ENDED.into(), b"");
+    /// Closes all connections of a device that carry no session.
+    pub(crate) fn close(&self, device: &DeviceId) {
+        let by_connection = self.by_connection();
+        for known in by_connection.values().filter(|known| known.device == *device && !known.has_session) {
+            known.connection.close(code::ENDED.into(), b"");
         }
     }
 
     /// Closes all connections: the gateway is gone.
     pub(crate) fn close_all(&self) {
-        for (_, connection) in self.by_connection().values() {
-            connection.close(code::SHUTDOWN.into(), b"");
+        for known in self.by_connection().values() {
+            known.connection.close(code::SHUTDOWN.into(), b"");
         }
     }
 
@@ -50,8 +54,17 @@ impl Contacts {
         self.by_connection().len()
     }
 
-    fn by_connection(&self) -> MutexGuard<'_, HashMap<usize, (DeviceId, Connection)>> {
+    fn by_connection(&self) -> MutexGuard<'_, HashMap<usize, Known>> {
         self.by_connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Contact<'_> {
+    /// From here on the connection is ended by its session, which stands in the registry.
+    pub(crate) fn has_session(&self) {
+        if let Some(known) = self.contacts.by_connection().get_mut(&self.stable_id) {
+            known.has_session = true;
+        }
     }
 }
 

@@ -49,11 +49,10 @@ fn cut(shared: &Arc<Shared>, session: &Arc<Session>, reason: EndReason) {
 }
 
 async fn cut_device(shared: &Arc<Shared>, device: DeviceId) {
-    let sessions = shared.sessions.remove_device(&device);
-    shared.contacts.close(&device, |connection| sessions.iter().any(|session| session.uses(connection)));
-    for session in sessions {
+    for session in shared.sessions.remove_device(&device) {
         cut(shared, &session, EndReason::Revoked);
     }
+    shared.contacts.close(&device);
     shared.admission.revoke(shared, device).await;
 }
 

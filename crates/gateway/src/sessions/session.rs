@@ -123,11 +123,6 @@ impl Session {
         }
     }
 
-    /// Whether the session is used over this connection.
-    pub(crate) fn uses(&self, connection: &Connection) -> bool {
-        self.state().uses(connection)
-    }
-
     /// Lets one more flow in.
     ///
     /// # Errors

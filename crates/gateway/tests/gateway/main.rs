@@ -1,6 +1,12 @@
 //! The gateway over real sockets: a real controller, real SQLite, real TCP upstreams, on loopback.
 
-#![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a panic in a test is its report")]
 
+mod admissions;
 mod common;
 mod connect;
+mod enrol;
+mod link;
+mod sessions;
+mod start;
+mod tunnel;

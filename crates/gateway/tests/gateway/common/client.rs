@@ -1,9 +1,9 @@
 //! The client's side of every step, without a local credential: what it would hold is in memory.
 
-use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use vestibule_dark::framed::{FramedError, read_frame, write_frame};
@@ -14,8 +14,8 @@ use vestibule_proto::id::{DeviceId, GatewayId, Now, ServiceName, SessionId, Stam
 use vestibule_proto::inner::Purpose;
 use vestibule_proto::invitation::Invitation;
 use vestibule_proto::key::{PrivateKey, Psk, Secret, SigningKey, Spki};
-use vestibule_proto::knocker::{self, Admitted, Ask, KnockEvent, KnockFailure, Knocker};
-use vestibule_proto::login::{LoginNames, LoginStart, RegistrationStart, login_context, password_input};
+use vestibule_proto::knocker::{self, Admitted, Ask, KnockEvent, KnockFailure, Knocker, Schedule};
+use vestibule_proto::login::{KE3_LEN, LoginNames, LoginStart, RegistrationStart, login_context, password_input};
 use vestibule_proto::outer::ControllerPin;
 use vestibule_proto::session::{
     ClientHello, ClientNotice, GatewayHello, LoginFinish, Notice, Open, Opened, Reason, SESSION_VERSION, Target,
@@ -39,13 +39,12 @@ pub(crate) struct Device {
 
 /// Why the client got no session.
 #[derive(Debug)]
+#[allow(dead_code, reason = "read in reports")]
 pub(crate) enum Failure {
     Knock(KnockFailure),
     Dial(DialError),
     /// The gateway refused inside the channel.
     Refused(Reason),
-    /// The client saw by KE2 that the password is wrong.
-    WrongPassword,
     /// The channel broke.
     Channel(FramedError),
 }
@@ -82,7 +81,10 @@ pub(crate) async fn knock(
     last_stamp: &Mutex<Stamp>,
 ) -> Result<Admitted, KnockFailure> {
     let socket = UdpSocket::bind(ANY).await.unwrap();
-    let mut knocker = Knocker::new(keys.clone(), ask, controllers, Vec::new(), *last_stamp.lock().unwrap(), now());
+    let last = *last_stamp.lock().unwrap();
+    // Who is not answered after three tries within two seconds is not answered at all.
+    let schedule = Schedule { pauses: vec![Duration::from_millis(700); 3], rounds: 1 };
+    let mut knocker = Knocker::new(keys.clone(), ask, controllers, Vec::new(), last, now()).with_schedule(schedule);
     let mut buffer = [0; 2_048];
     knocker.handle_timeout(now(), &mut SystemEntropy);
     *last_stamp.lock().unwrap() = knocker.last_stamp();
@@ -140,6 +142,32 @@ impl Channel {
 }
 
 impl Device {
+    /// The same device, whose second layer was opened with another password: other inner keys.
+    pub(crate) fn with_wrong_layer(&self) -> Self {
+        let keys = knocker::Device {
+            gateway: self.keys.gateway,
+            controller: self.keys.controller.clone(),
+            d_out: self.keys.d_out.clone(),
+            psk_c: self.keys.psk_c.clone(),
+            psk_r: self.keys.psk_r.clone(),
+            digest: self.keys.digest,
+            gateway_key: self.keys.gateway_key,
+            d_in: PrivateKey::random(&mut SystemEntropy),
+            psk_g: Psk::random(&mut SystemEntropy),
+        };
+        Self {
+            id: self.id,
+            user: self.user.clone(),
+            gateway: self.gateway,
+            keys: Arc::new(keys),
+            d_tls: SigningKey::random(&mut SystemEntropy),
+            pepper: self.pepper.clone(),
+            pins: self.pins.clone(),
+            controllers: self.controllers.clone(),
+            last_stamp: Mutex::new(*self.last_stamp.lock().unwrap()),
+        }
+    }
+
     pub(crate) async fn knock(&self, purpose: Purpose, session: Option<SessionId>) -> Result<Admitted, KnockFailure> {
         knock(&self.keys, &self.controllers, Ask { purpose, session }, &self.last_stamp).await
     }
@@ -164,8 +192,11 @@ impl Device {
         let exporter = exporter(&channel.connection).unwrap();
         let context = login_context(SESSION_VERSION, &exporter, &admitted.ticket.inner_hash, admitted.ticket.id);
         let names = LoginNames { user: UserName::parse(user).unwrap(), gateway: self.gateway, device: self.id };
-        let (ke3, _) =
-            start.finish(&ke2, &context, &names, &ksf, &mut SystemEntropy).map_err(|_| Failure::WrongPassword)?;
+        // Who sees by KE2 that the password is wrong asks all the same: the gateway tells how many tries are used.
+        let ke3 = match start.finish(&ke2, &context, &names, &ksf, &mut SystemEntropy) {
+            Ok((ke3, _)) => ke3,
+            Err(_) => vec![0; KE3_LEN],
+        };
         write_frame(&mut channel.send, &LoginFinish { ke3 }).await?;
         let GatewayHello::Welcome(welcome) = channel.hear().await? else { panic!("no welcome") };
         Ok(Session { channel, welcome: *welcome })
@@ -209,9 +240,24 @@ impl Session {
         }
     }
 
+    /// Echoes a few bytes through an echo service: the flow works.
+    pub(crate) async fn echoes(&self, service: &str, greeting: &str) {
+        let (mut send, mut recv) = self.open(service).await.unwrap();
+        exchange(&mut send, &mut recv, greeting).await;
+        send.finish().unwrap();
+    }
+
     /// The next notice.
     pub(crate) async fn notice(&mut self) -> Result<Notice, FramedError> {
         timeout(SOON, read_frame(&mut self.channel.recv)).await.expect("the gateway says something")
+    }
+
+    /// The code with which the gateway closes the connection.
+    pub(crate) async fn close_code(&self) -> u32 {
+        match timeout(SOON, self.channel.connection.closed()).await.expect("the gateway closes") {
+            ConnectionError::ApplicationClosed(closed) => u32::try_from(closed.error_code.into_inner()).unwrap(),
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(crate) async fn sign_off(&mut self) {
@@ -324,4 +370,12 @@ impl Enrolment {
     pub(crate) fn into_device(self) -> Device {
         self.device
     }
+}
+
+/// Sends a word through an open flow to an echo upstream, and gets it back; the first time behind the upstream's greeting.
+pub(crate) async fn exchange(send: &mut SendStream, recv: &mut RecvStream, greeting: &str) {
+    send.write_all(b"word").await.unwrap();
+    let mut got = vec![0; greeting.len() + 4];
+    timeout(SOON, recv.read_exact(&mut got)).await.expect("an echo").unwrap();
+    assert_eq!(got, [greeting.as_bytes(), b"word"].concat());
 }

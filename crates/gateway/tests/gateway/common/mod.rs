@@ -1,5 +1,6 @@
 //! A real controller, a real gateway, real TCP upstreams on loopback, and a client made of `proto`'s machines.
 
+pub(crate) mod bare;
 pub(crate) mod client;
 pub(crate) mod upstream;
 
@@ -36,6 +37,13 @@ pub(crate) struct World {
     root: TempDir,
 }
 
+/// What the roles log is shown for a failed test, as much as `RUST_LOG` asks for.
+pub(crate) fn log() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    // The first test of the process sets it up for all.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+}
+
 /// The cheapest stretching that Argon2 allows.
 pub(crate) fn cheap() -> KsfParams {
     KsfParams::new(8, 1, 1).unwrap()
@@ -49,6 +57,7 @@ impl World {
 
     /// A linked pair, with other settings of the gateway.
     pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        log();
         let root = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
         let controller_dir = root.path().join("controller");
         vestibule_controller::init(&controller_dir, &mut SystemEntropy).unwrap();
@@ -128,19 +137,22 @@ impl World {
             self.add_user(user, &[]).await;
         }
         let invitation = self.invite(user).await;
-        eventually("the invitation's row is published", async || self.controller_rows() >= self.published().await)
-            .await;
+        self.published().await;
         client::enrol(&invitation, password).await.unwrap()
+    }
+
+    /// Waits until the controller has every row.
+    pub(crate) async fn published(&self) {
+        eventually("the rows are published", async || {
+            let Answer::Status(status) = self.ask(Request::Status).await else { panic!("no status") };
+            self.controller_rows() >= (status.devices + status.invitations) as u64
+        })
+        .await;
     }
 
     fn controller_rows(&self) -> u64 {
         let rows = Rows::open(&self.root.path().join("controller/controller.db")).unwrap();
         rows.gateways().unwrap()[0].rows
-    }
-
-    async fn published(&self) -> u64 {
-        let Answer::Status(status) = self.ask(Request::Status).await else { panic!("no status") };
-        (status.devices + status.invitations) as u64
     }
 
     pub(crate) async fn audit(&self) -> Vec<AuditEntry> {

@@ -1,6 +1,8 @@
 //! TCP upstreams.
 
 use std::net::SocketAddr;
+
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -63,4 +65,28 @@ pub(crate) async fn echo(name: &'static str) -> SocketAddr {
         }
     });
     at
+}
+
+/// An upstream whose backlog is full: the kernel drops further SYNs.
+pub(crate) struct Hanging {
+    pub(crate) at: SocketAddr,
+    _sockets: Vec<Socket>,
+}
+
+/// An upstream that neither accepts nor refuses.
+pub(crate) fn hanging() -> Hanging {
+    let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let listening = socket();
+    listening.bind(&super::ANY.into()).unwrap();
+    listening.listen(0).unwrap();
+    let at = listening.local_addr().unwrap().as_socket().unwrap();
+    let mut sockets = vec![listening];
+    for _ in 0..4 {
+        let filling = socket();
+        filling.set_nonblocking(true).unwrap();
+        // In progress, which is what non-blocking sockets call an error.
+        let _ = filling.connect(&at.into());
+        sockets.push(filling);
+    }
+    Hanging { at, _sockets: sockets }
 }
