@@ -30,7 +30,7 @@ fn scan(fixture: &Fixture, stranger: &vestibule_lab::Host, when: &str) -> Result
         let capture = Capture::start(stranger)?;
         let ran = stranger
             .command(&nmap)
-            .args(["-n", "-Pn", "-sS", "-sU", "-sV", "--version-all", "-T4", "--max-retries", "1"])
+            .args(["-n", "-Pn", "-sS", "-sU", "-sV", "--version-intensity", "2", "-T5", "--max-retries", "1"])
             .args(["-p", "T:4433,4434,4435,U:4433,4434", "--reason", "-oG", "-"])
             .arg(target.v4().to_string())
             .within(Duration::from_secs(240))
