@@ -55,7 +55,8 @@ fn hang(stream: TcpStream) -> io::Result<()> {
 fn tick(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     for number in 0_u64.. {
-        writeln!(stream, "{number}")?;
+        // A line in one piece: who reads a part of the stream reads whole lines.
+        stream.write_all(format!("{number}\n").as_bytes())?;
         thread::sleep(Duration::from_millis(1));
     }
     Ok(())
