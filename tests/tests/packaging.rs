@@ -67,6 +67,27 @@ fn units_give_commands_that_the_program_knows() -> Result<()> {
 }
 
 #[test]
+fn the_program_brings_the_manual_pages_that_units_name_and_completions() -> Result<()> {
+    let pages = tempfile::tempdir()?;
+    Host::here().command(program()?).arg("man").arg(pages.path()).run()?.ok()?;
+    for unit in [
+        "systemd/vestibule-controller.service",
+        "systemd/vestibule-gateway.service",
+        "systemd/user/vestibule-up.service",
+    ] {
+        let text = fs::read_to_string(packaging().join(unit))?;
+        let named = text.lines().find_map(|line| line.strip_prefix("Documentation=man:")?.strip_suffix("(1)"));
+        let page =
+            pages.path().join(named.ok_or_else(|| Failure::new(format!("{unit} names no page")))?.to_owned() + ".1");
+        assert!(fs::read_to_string(&page)?.contains(".TH"), "{}", page.display());
+    }
+    for (shell, words) in [("bash", "complete -F"), ("zsh", "#compdef vestibule"), ("fish", "complete -c vestibule")] {
+        Host::here().command(program()?).args(["completions", shell]).run()?.ok()?.says(words)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn each_role_has_a_user_and_a_directory_of_its_own() -> Result<()> {
     let root = tempfile::tempdir()?;
     fs::create_dir(root.path().join("etc"))?;
