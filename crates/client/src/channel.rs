@@ -7,6 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::time::{Duration, Instant};
 use vestibule_dark::framed::{FramedError, read_frame, write_frame};
 use vestibule_proto::entropy::SystemEntropy;
+use vestibule_proto::frame;
 use vestibule_proto::id::SessionId;
 use vestibule_proto::key::Secret;
 use vestibule_proto::login::{KE3_LEN, LoginContext, LoginError, LoginNames, LoginStart, login_context};
@@ -42,6 +43,19 @@ impl Control {
     pub(crate) async fn hear<T: DeserializeOwned>(&mut self) -> Result<T, ClientError> {
         let heard = tokio::time::timeout(MESSAGE_WITHIN, read_frame(&mut self.recv)).await;
         heard.map_err(|_| ClientError::GatewayAway(GatewayAway::Lost))?.map_err(|error| framed(&error))
+    }
+
+    /// The gateway's next message, not decoded yet: for where it may be one of two types.
+    pub(crate) async fn hear_document(&mut self) -> Result<Vec<u8>, ClientError> {
+        let recv = &mut self.recv;
+        let heard = tokio::time::timeout(MESSAGE_WITHIN, async {
+            let mut head = [0; frame::LENGTH_LEN];
+            recv.read_exact(&mut head).await.map_err(|_| ClientError::GatewayAway(GatewayAway::Lost))?;
+            let mut document = vec![0; frame::document_length(head).map_err(ClientError::unexpected)?];
+            recv.read_exact(&mut document).await.map_err(|_| ClientError::GatewayAway(GatewayAway::Lost))?;
+            Ok(document)
+        });
+        heard.await.map_err(|_| ClientError::GatewayAway(GatewayAway::Lost))?
     }
 }
 

@@ -1,6 +1,7 @@
 //! A session as the rest of this machine uses it: open connections, ask how it stands, end it.
 
 mod keeping;
+mod silence;
 
 use crate::address;
 use crate::agent::{Apparatus, DeviceInfo, SessionState, Status};

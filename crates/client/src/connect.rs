@@ -17,6 +17,9 @@ use vestibule_proto::session::{ClientNotice, Reason, ServiceInfo, Welcome, code}
 /// How long the gateway may take to acknowledge an end.
 const FAREWELL: Duration = Duration::from_secs(3);
 
+/// How long a close may take to leave this machine.
+const CLOSING: Duration = Duration::from_millis(20);
+
 /// A session and the connection that it stands on. Its resume secret is in this process's memory and nowhere else.
 pub(crate) struct Live {
     pub(crate) endpoint: Endpoint,
@@ -95,8 +98,16 @@ pub(crate) async fn end(connected: Connected) {
     // A gateway that does not hear it ends the session by its idle limit.
     let _ = control.say(&ClientNotice::SignOff).await;
     let _ = tokio::time::timeout(FAREWELL, live.connection.closed()).await;
-    live.connection.close(code::DONE.into(), b"");
-    let _ = tokio::time::timeout(FAREWELL, live.endpoint.wait_idle()).await;
+    close(&live.endpoint, &live.connection).await;
+}
+
+/// Closes a connection that is done with, and lets the close leave before the process may end.
+pub(crate) async fn close(endpoint: &Endpoint, connection: &Connection) {
+    if connection.close_reason().is_none() {
+        connection.close(code::DONE.into(), b"");
+        // It leaves at once; that the connection also drains (three times its time-out) is of no interest.
+        let _ = tokio::time::timeout(CLOSING, endpoint.wait_idle()).await;
+    }
 }
 
 /// A connection on which nothing came about is told so at once.

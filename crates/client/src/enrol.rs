@@ -9,7 +9,7 @@ mod place;
 
 use crate::connect;
 use crate::dial;
-use crate::error::{ClientError, CredentialTrouble, InvitationTrouble};
+use crate::error::{ClientError, CredentialTrouble, InvitationTrouble, Refused};
 use crate::home::{CredentialFile, Home};
 use crate::identity::{Identity, Names};
 use crate::knock;
@@ -128,7 +128,7 @@ impl<'a> Prepared<'a> {
     async fn run(&self, password: &Arc<Password>) -> Result<EnrolledDevice, ClientError> {
         let secrets = Secrets::random();
         let identity = Identity::of_invitation(self.invitation);
-        let knocked = knock::knock(&identity, Purpose::Enrol, None, 0).await?;
+        let knocked = knock::knock(&identity, Purpose::Enrol, None, 0).await.map_err(not_taken)?;
         let dialled = dial::dial(&knocked.admitted, &identity).await?;
         let registration = channel::Registration {
             user: self.user.clone(),
@@ -145,9 +145,7 @@ impl<'a> Prepared<'a> {
         let confirmed = channel::confirm(control, device).await;
         let published = connect::closing(&dialled, confirmed)?;
         self.place.take()?;
-        dialled.connection.close(vestibule_proto::session::code::DONE.into(), b"");
-        // The close itself has to leave before the process does.
-        let _ = tokio::time::timeout(channel::FAREWELL, dialled.endpoint.wait_idle()).await;
+        connect::close(&dialled.endpoint, &dialled.connection).await;
         Ok(self.enrolled(device, published, false))
     }
 
@@ -236,6 +234,16 @@ impl Secrets {
             pepper: Secret::random(entropy),
             fingerprint_salt: entropy::bytes(entropy),
         }
+    }
+}
+
+/// A refusal of an invitation has nothing to do with passwords: its inner half is not the one that was issued.
+fn not_taken(error: ClientError) -> ClientError {
+    let ClientError::Refused { why, .. } = &error else { return error };
+    if matches!(why, Refused::WrongPassword | Refused::Revoked | Refused::Suspended) {
+        ClientError::Invitation(InvitationTrouble::Unknown)
+    } else {
+        error
     }
 }
 

@@ -13,6 +13,8 @@ use vestibule_proto::session::Reason;
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The wait after a failed probe is that after so many failed attempts: what is probed may be alive.
+const PROBE_HEAD_START: u32 = 4;
 /// How long a gateway that shuts down is left alone.
 const RESTART_WAIT: Duration = Duration::from_secs(1);
 
@@ -23,6 +25,10 @@ pub enum Input {
     Broke,
     /// Packets of this machine leave from another address than the connection's: it can't live on.
     AddressChanged,
+    /// The gateway has not answered for a while. Told again for as long as it doesn't.
+    Silent,
+    /// The gateway answers again.
+    Heard,
     /// The gateway says why the session or the connection ends.
     Told(Reason),
     /// A commanded resumption succeeded; the session may live until then.
@@ -39,8 +45,11 @@ pub enum Input {
 pub enum Command {
     /// Let go of the connection: open streams are reset on their local sides.
     Abandon,
-    /// Knock with purpose *resume*, dial, prove; then report [`Input::Resumed`] or [`Input::Failed`].
+    /// Knock with purpose *resume*, dial, prove; then report [`Input::Resumed`] or [`Input::Failed`]. The connection before, if it
+    /// was not let go of, is to be kept until then, and let go of when this one stands.
     Resume,
+    /// Give the attempt up that is under way: the connection before lives after all.
+    Forget,
 }
 
 /// What the person may want to know.
@@ -70,8 +79,11 @@ pub struct Keeper {
 /// Named for what it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Connected.
-    ExpectBreak,
+    /// Connected; so far, or again. Not probed before that time.
+    ExpectBreak { quiet_until: Instant, failures: u32 },
+    /// Connected to somebody who does not answer: whether a new connection comes about is tried meanwhile. If the network is gone
+    /// none does, and the streams of the old one may survive.
+    ExpectEither { failures: u32 },
     /// Disconnected; the next attempt is due then.
     ExpectDue { due: Instant, failures: u32 },
     /// An attempt is under way. `stale`: the addresses have changed since it began.
@@ -83,36 +95,91 @@ enum State {
 impl Keeper {
     /// For a session that stands, and may live until `expires`.
     #[must_use]
-    pub fn new(expires: Instant) -> Self {
-        Self { state: State::ExpectBreak, expires, commands: VecDeque::new(), events: VecDeque::new() }
+    pub fn new(expires: Instant, now: Instant) -> Self {
+        let state = State::ExpectBreak { quiet_until: now, failures: 0 };
+        Self { state, expires, commands: VecDeque::new(), events: VecDeque::new() }
     }
 
     /// Takes in what happened.
     pub fn handle_input(&mut self, input: Input, now: Instant, entropy: &mut dyn Entropy) {
-        match (self.state, input) {
-            (State::Over, _) => {}
-            (State::ExpectBreak, Input::Broke | Input::AddressChanged) => self.lose(now, Duration::ZERO),
-            (State::ExpectBreak, Input::Told(Reason::ShuttingDown)) => self.lose(now, jittered(RESTART_WAIT, entropy)),
-            (State::ExpectBreak, Input::Told(reason)) => {
+        match self.state {
+            State::ExpectBreak { quiet_until, failures } => {
+                self.while_connected(input, quiet_until, failures, now, entropy)
+            }
+            State::ExpectEither { failures } => self.while_probing(input, failures, now, entropy),
+            State::ExpectDue { .. } => self.while_waiting(&input, now),
+            State::ExpectOutcome { failures, stale } => self.while_resuming(input, failures, stale, now, entropy),
+            State::Over => {}
+        }
+    }
+
+    fn while_connected(
+        &mut self,
+        input: Input,
+        quiet_until: Instant,
+        failures: u32,
+        now: Instant,
+        entropy: &mut dyn Entropy,
+    ) {
+        match input {
+            Input::Silent if now >= quiet_until => {
+                self.state = State::ExpectEither { failures };
+                self.commands.push_back(Command::Resume);
+            }
+            Input::Heard => self.state = State::ExpectBreak { quiet_until: now, failures: 0 },
+            Input::Broke | Input::AddressChanged => self.lose(now, Duration::ZERO),
+            Input::Told(reason) => self.told(reason, now, entropy),
+            // Silence that was probed just now, or news of no attempt of ours.
+            Input::Silent | Input::Resumed { .. } | Input::Failed(_) => {}
+        }
+    }
+
+    fn while_probing(&mut self, input: Input, failures: u32, now: Instant, entropy: &mut dyn Entropy) {
+        match input {
+            Input::Silent => {}
+            Input::Heard => {
+                self.commands.push_back(Command::Forget);
+                self.state = State::ExpectBreak { quiet_until: now, failures: 0 };
+            }
+            // The attempt that is under way goes on; from another network it would come to nothing.
+            Input::Broke | Input::AddressChanged => {
                 self.commands.push_back(Command::Abandon);
-                self.end(ClientError::from_reason(reason));
+                self.state = State::ExpectOutcome { failures: 0, stale: input == Input::AddressChanged };
+                self.events.push_back(Event::Reconnecting { last: None, wait: Duration::ZERO });
             }
+            Input::Told(reason) => {
+                self.commands.push_back(Command::Forget);
+                self.told(reason, now, entropy);
+            }
+            Input::Resumed { expires } => self.resumed(expires, now),
+            Input::Failed(error) if error.is_passing() => {
+                let quiet_until = now + jittered(backoff(failures + PROBE_HEAD_START), entropy);
+                self.state = State::ExpectBreak { quiet_until, failures: failures.saturating_add(1) };
+            }
+            Input::Failed(error) => {
+                self.commands.push_back(Command::Abandon);
+                self.end(error);
+            }
+        }
+    }
+
+    fn while_waiting(&mut self, input: &Input, now: Instant) {
+        match input {
             // Another network may reach what the last one did not: no reason to wait out the backoff.
-            (State::ExpectDue { .. }, Input::AddressChanged) => self.wait(None, now, Duration::ZERO, 0),
-            (State::ExpectOutcome { failures, .. }, Input::AddressChanged) => {
-                self.state = State::ExpectOutcome { failures, stale: true };
-            }
-            (State::ExpectOutcome { .. }, Input::Resumed { expires }) => {
-                self.state = State::ExpectBreak;
-                self.expires = expires;
-                self.events.push_back(Event::Resumed);
-            }
-            (State::ExpectOutcome { failures, stale }, Input::Failed(error)) => {
-                self.fail(error, failures, stale, now, entropy);
-            }
+            Input::AddressChanged => self.wait(None, now, Duration::ZERO, 0),
             // News of a connection that was let go of already, or of no attempt of ours.
-            (State::ExpectDue { .. } | State::ExpectOutcome { .. }, Input::Broke | Input::Told(_))
-            | (State::ExpectBreak | State::ExpectDue { .. }, Input::Resumed { .. } | Input::Failed(_)) => {}
+            Input::Broke | Input::Silent | Input::Heard | Input::Told(_) | Input::Resumed { .. } | Input::Failed(_) => {
+            }
+        }
+    }
+
+    fn while_resuming(&mut self, input: Input, failures: u32, stale: bool, now: Instant, entropy: &mut dyn Entropy) {
+        match input {
+            Input::AddressChanged => self.state = State::ExpectOutcome { failures, stale: true },
+            Input::Resumed { expires } => self.resumed(expires, now),
+            Input::Failed(error) => self.fail(error, failures, stale, now, entropy),
+            // News of a connection that was let go of already.
+            Input::Broke | Input::Silent | Input::Heard | Input::Told(_) => {}
         }
     }
 
@@ -132,7 +199,7 @@ impl Keeper {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::ExpectDue { due, .. } => Some(due.min(self.expires)),
-            State::ExpectBreak | State::ExpectOutcome { .. } | State::Over => None,
+            State::ExpectBreak { .. } | State::ExpectEither { .. } | State::ExpectOutcome { .. } | State::Over => None,
         }
     }
 
@@ -150,6 +217,20 @@ impl Keeper {
     #[must_use]
     pub fn expires(&self) -> Instant {
         self.expires
+    }
+
+    fn told(&mut self, reason: Reason, now: Instant, entropy: &mut dyn Entropy) {
+        if reason == Reason::ShuttingDown {
+            return self.lose(now, jittered(RESTART_WAIT, entropy));
+        }
+        self.commands.push_back(Command::Abandon);
+        self.end(ClientError::from_reason(reason));
+    }
+
+    fn resumed(&mut self, expires: Instant, now: Instant) {
+        self.state = State::ExpectBreak { quiet_until: now, failures: 0 };
+        self.expires = expires;
+        self.events.push_back(Event::Resumed);
     }
 
     fn lose(&mut self, now: Instant, wait: Duration) {
@@ -211,7 +292,7 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let now = Instant::now();
-            Self { keeper: Keeper::new(now + LIFE), now, entropy: SeededEntropy::new(1) }
+            Self { keeper: Keeper::new(now + LIFE, now), now, entropy: SeededEntropy::new(1) }
         }
 
         fn input(&mut self, input: Input) {
@@ -370,10 +451,57 @@ mod tests {
         assert!(bench.now <= bench.keeper.expires() + LONGEST_WAIT);
     }
 
+    #[test]
+    fn silence_is_probed_beside_the_old_connection() {
+        let mut bench = Bench::new();
+        bench.input(Input::Silent);
+        assert_eq!((bench.commands(), bench.events()), (vec![Command::Resume], vec![]));
+        bench.input(Input::Silent);
+        assert_eq!(bench.commands(), [], "one attempt is enough");
+        bench.resumed();
+        assert_eq!(bench.events(), [Event::Resumed]);
+        // It was a gap: the answer comes before the attempt ends.
+        bench.input(Input::Silent);
+        bench.input(Input::Heard);
+        assert_eq!((bench.commands(), bench.events()), (vec![Command::Resume, Command::Forget], vec![]));
+        bench.input(Input::Silent);
+        assert_eq!(bench.commands(), [Command::Resume], "and once more");
+    }
+
+    #[test]
+    fn a_probe_that_fails_leaves_the_old_connection_alone_for_a_while() {
+        let mut bench = Bench::new();
+        bench.input(Input::Silent);
+        bench.input(Input::Failed(AWAY));
+        bench.commands();
+        bench.input(Input::Silent);
+        assert_eq!((bench.commands(), bench.events()), (vec![], vec![]));
+        bench.pass(backoff(PROBE_HEAD_START));
+        bench.input(Input::Silent);
+        assert_eq!(bench.commands(), [Command::Resume]);
+        // The old connection times out while this attempt is under way: it counts.
+        bench.input(Input::Broke);
+        assert_eq!(bench.commands(), [Command::Abandon]);
+        assert_eq!(bench.events(), [Event::Reconnecting { last: None, wait: Duration::ZERO }]);
+        bench.resumed();
+        assert_eq!(bench.events(), [Event::Resumed]);
+    }
+
+    #[test]
+    fn a_probe_may_find_that_the_session_is_gone() {
+        let mut bench = Bench::new();
+        bench.input(Input::Silent);
+        bench.input(Input::Failed(ClientError::SessionEnded(Reason::NoSession)));
+        assert_eq!(bench.commands(), [Command::Resume, Command::Abandon]);
+        assert_eq!(bench.events(), [Event::Over(ClientError::SessionEnded(Reason::NoSession))]);
+    }
+
     fn inputs() -> impl Strategy<Value = Option<Input>> {
         prop_oneof![
             Just(None),
             Just(Some(Input::Broke)),
+            Just(Some(Input::Silent)),
+            Just(Some(Input::Heard)),
             Just(Some(Input::AddressChanged)),
             Just(Some(Input::Told(Reason::ShuttingDown))),
             Just(Some(Input::Told(Reason::Revoked))),
@@ -403,8 +531,12 @@ mod tests {
                     prop_assert!(!over || command == Command::Abandon);
                     match command {
                         Command::Resume => {
-                            prop_assert!(!under_way && !connected);
+                            prop_assert!(!under_way);
                             under_way = true;
+                        }
+                        Command::Forget => {
+                            prop_assert!(under_way && connected);
+                            under_way = false;
                         }
                         Command::Abandon => {
                             prop_assert!(connected);

@@ -5,7 +5,7 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | 0, E1 | [`enrol`]: an invitation becomes a local credential in a [`home`] |
+//! | 0, E1 | [`mod@enrol`]: an invitation becomes a local credential in a [`home`] |
 //! | 1 | [`local`]: the credential is opened, before a packet is sent |
 //! | 2-5 | `knock`: UDP, guidance |
 //! | 6 | `dial`, `channel`: the connection by tag, the login or the resumption |

@@ -1,13 +1,14 @@
 //! The shell around [`Keeper`]: one task per session that listens to the gateway, looks at this machine's addresses, and does what
 //! the machine commands.
 
+use super::silence::Silence;
 use super::{Keeping, Phase, Shared, lock};
 use crate::address::{SleepWatch, SourceWatch};
 use crate::channel::Control;
 use crate::connect::{self, Connected, Live};
-use crate::error::ClientError;
+use crate::error::{ClientError, GatewayAway};
 use crate::keeper::{Command, Event, Input, Keeper};
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
@@ -30,19 +31,14 @@ pub(super) enum Order {
     SignOff(oneshot::Sender<Result<(), ClientError>>),
 }
 
-/// What the task's own helpers report, with the number of the connection or attempt that it is about.
-struct Report {
-    number: u64,
-    news: News,
-}
-
-enum News {
+/// What the task's own helpers report. The number is that of the connection or attempt that it is about.
+enum Report {
     /// The gateway said something on the control stream.
-    Notice(Notice),
+    Notice(u64, Notice),
     /// The connection is gone; nothing more will be said.
-    Broke,
+    Broke(u64),
     /// What came of a resumption.
-    Outcome(Result<Box<Connected>, ClientError>),
+    Outcome(u64, Result<Box<Connected>, ClientError>),
 }
 
 /// Starts the task for a session that stands.
@@ -61,9 +57,13 @@ struct Task {
     /// The sending half of the control stream, while connected.
     send: Option<SendStream>,
     /// Counts connections and attempts, so that late news of an earlier one are known as such.
-    number: u64,
-    /// Listens, or resumes; what it replaces is ended.
-    helper: AbortOnDropHandle<()>,
+    numbers: u64,
+    /// Listens to the connection that there is.
+    listening: Option<(u64, AbortOnDropHandle<()>)>,
+    /// The attempt that is under way.
+    resuming: Option<(u64, AbortOnDropHandle<()>)>,
+    silence: Silence,
+    was_silent: bool,
     reports: mpsc::Sender<Report>,
     source: SourceWatch,
     sleep: SleepWatch,
@@ -72,16 +72,19 @@ struct Task {
 impl Task {
     fn new(shared: Arc<Shared>, live: Arc<Live>, control: Control, reports: mpsc::Sender<Report>) -> Self {
         let Control { send, recv } = control;
-        let helper = listen(0, live.connection.clone(), recv, reports.clone());
+        let listening = listen(0, live.connection.clone(), recv, reports.clone());
         Self {
             shared,
-            keeper: Keeper::new(live.expires),
+            keeper: Keeper::new(live.expires, Instant::now()),
             source: SourceWatch::new(live.address()),
             sleep: SleepWatch::new(Instant::now(), SystemTime::now()),
             live,
             send: Some(send),
-            number: 0,
-            helper,
+            numbers: 0,
+            listening: Some((0, listening)),
+            resuming: None,
+            silence: Silence::default(),
+            was_silent: false,
             reports,
         }
     }
@@ -111,38 +114,63 @@ impl Task {
     }
 
     fn take(&mut self, report: Report) {
-        if report.number != self.number {
-            return;
-        }
-        match report.news {
-            News::Notice(Notice::Services(services)) => *lock(&self.shared.services) = services.into(),
-            News::Notice(Notice::Ended(reason)) => self.input(Input::Told(reason)),
-            News::Broke => self.input(Input::Broke),
-            News::Outcome(Ok(connected)) => self.connected(*connected),
-            News::Outcome(Err(error)) => self.input(Input::Failed(error)),
+        let listening = self.listening.as_ref().map(|(number, _)| *number);
+        let resuming = self.resuming.as_ref().map(|(number, _)| *number);
+        match report {
+            Report::Notice(number, notice) if listening == Some(number) => match notice {
+                Notice::Services(services) => *lock(&self.shared.services) = services.into(),
+                Notice::Ended(reason) => self.input(Input::Told(reason)),
+            },
+            Report::Broke(number) if listening == Some(number) => self.input(Input::Broke),
+            Report::Outcome(number, outcome) if resuming == Some(number) => {
+                self.resuming = None;
+                match outcome {
+                    Ok(connected) => self.connected(*connected),
+                    Err(error) => self.input(Input::Failed(error)),
+                }
+            }
+            Report::Notice(..) | Report::Broke(_) | Report::Outcome(..) => {}
         }
     }
 
     fn connected(&mut self, connected: Connected) {
         let Connected { live, control, services } = connected;
         let Control { send, recv } = control;
+        if self.send.is_some() {
+            // The old connection was kept for the case that it lives.
+            self.let_go();
+        }
+        self.numbers += 1;
         self.live = Arc::new(live);
         self.send = Some(send);
         self.source = SourceWatch::new(self.live.address());
-        self.helper = listen(self.number, self.live.connection.clone(), recv, self.reports.clone());
+        self.silence = Silence::default();
+        self.was_silent = false;
+        let listening = listen(self.numbers, self.live.connection.clone(), recv, self.reports.clone());
+        self.listening = Some((self.numbers, listening));
         *lock(&self.shared.services) = services.into();
         self.shared.resumptions.fetch_add(1, Ordering::Relaxed);
         self.shared.phase.send_replace(Phase::Connected(Arc::clone(&self.live)));
         self.input(Input::Resumed { expires: self.live.expires });
     }
 
-    /// Looks whether packets to the gateway still leave from the same address, and whether the machine has slept.
+    /// Looks whether packets to the gateway still leave from the same address, whether the machine has slept, and whether the gateway
+    /// answers.
     fn look(&mut self) {
+        let now = Instant::now();
         let moved = self.source.changed();
-        let slept = self.sleep.slept(Instant::now(), SystemTime::now());
+        let slept = self.sleep.slept(now, SystemTime::now());
         if moved || slept {
             tracing::info!(moved, slept, "this machine's network has changed");
             self.input(Input::AddressChanged);
+        }
+        if self.send.is_some() {
+            let silent = self.silence.look(self.live.connection.stats().into(), now);
+            match (silent, std::mem::replace(&mut self.was_silent, silent)) {
+                (true, _) => self.input(Input::Silent),
+                (false, true) => self.input(Input::Heard),
+                (false, false) => {}
+            }
         }
     }
 
@@ -156,6 +184,7 @@ impl Task {
             match command {
                 Command::Abandon => self.abandon(),
                 Command::Resume => self.resume(),
+                Command::Forget => self.resuming = None,
             }
         }
         let mut over = false;
@@ -175,28 +204,33 @@ impl Task {
         over
     }
 
-    /// Lets go of the connection. Streams that are being carried notice, and reset their local sides.
     fn abandon(&mut self) {
+        self.let_go();
+        self.shared.phase.send_replace(Phase::Reconnecting(Arc::clone(&self.live)));
+    }
+
+    /// Lets go of the connection. Streams that are being carried notice, and reset their local sides.
+    fn let_go(&mut self) {
         let stats = self.live.connection.stats();
         self.shared.sent.fetch_add(stats.udp_tx.bytes, Ordering::Relaxed);
         self.shared.received.fetch_add(stats.udp_rx.bytes, Ordering::Relaxed);
         self.live.connection.close(code::SHUTDOWN.into(), b"");
         self.send = None;
-        self.number += 1;
-        self.shared.phase.send_replace(Phase::Reconnecting(Arc::clone(&self.live)));
+        self.listening = None;
     }
 
     fn resume(&mut self) {
-        self.number += 1;
-        let (number, reports) = (self.number, self.reports.clone());
+        self.numbers += 1;
+        let (number, reports) = (self.numbers, self.reports.clone());
         let (identity, live) = (Arc::clone(&lock(&self.shared.identity)), Arc::clone(&self.live));
-        self.helper = AbortOnDropHandle::new(tokio::spawn(async move {
+        let attempt = tokio::spawn(async move {
             let resumed =
                 connect::resume(&identity, Purpose::Resume, live.session, &live.resume_secret, live.clock_offset_ms);
-            let news = News::Outcome(resumed.await.map(Box::new));
+            let outcome = resumed.await.map(Box::new);
             // Fails only when the session was ended meanwhile.
-            let _ = reports.send(Report { number, news }).await;
-        }));
+            let _ = reports.send(Report::Outcome(number, outcome)).await;
+        });
+        self.resuming = Some((number, AbortOnDropHandle::new(attempt)));
     }
 
     /// Tells the gateway, over this connection or one of its own.
@@ -208,19 +242,22 @@ impl Task {
         };
         let told = async {
             write_frame(&mut send, &ClientNotice::SignOff).await.map_err(|error| crate::channel::framed(&error))?;
-            // The gateway's last word, or the end of the connection.
             while let Some(report) = reported.recv().await {
-                match report.news {
-                    News::Notice(Notice::Ended(_)) | News::Broke => break,
-                    News::Notice(Notice::Services(_)) | News::Outcome(_) => {}
+                match report {
+                    Report::Notice(_, Notice::Ended(_)) => return Ok(()),
+                    Report::Broke(_) => break,
+                    Report::Notice(_, Notice::Services(_)) | Report::Outcome(..) => {}
                 }
             }
-            Ok(())
+            // Without a last word: the way in which the connection was closed may be one.
+            match self.live.connection.close_reason() {
+                Some(ConnectionError::ApplicationClosed(close)) if close.error_code == code::ENDED.into() => Ok(()),
+                _ => Err(ClientError::GatewayAway(GatewayAway::Lost)),
+            }
         };
-        let outcome = tokio::time::timeout(FAREWELL, told).await.unwrap_or(Ok(()));
-        self.live.connection.close(code::DONE.into(), b"");
-        // The close itself has to leave before the process does.
-        let _ = tokio::time::timeout(FAREWELL, self.live.endpoint.wait_idle()).await;
+        let lost = Err(ClientError::GatewayAway(GatewayAway::Lost));
+        let outcome = tokio::time::timeout(FAREWELL, told).await.unwrap_or(lost);
+        connect::close(&self.live.endpoint, &self.live.connection).await;
         outcome
     }
 
@@ -242,7 +279,7 @@ fn listen(
         loop {
             match read_frame::<Notice>(&mut recv).await {
                 Ok(notice) => {
-                    if reports.send(Report { number, news: News::Notice(notice) }).await.is_err() {
+                    if reports.send(Report::Notice(number, notice)).await.is_err() {
                         return;
                     }
                 }
@@ -256,7 +293,7 @@ fn listen(
         }
         let reason = connection.closed().await;
         tracing::debug!(%reason, "the connection is gone");
-        let _ = reports.send(Report { number, news: News::Broke }).await;
+        let _ = reports.send(Report::Broke(number)).await;
     }))
 }
 

@@ -4,16 +4,13 @@ use super::Secrets;
 use crate::channel::{Control, out_of_order};
 use crate::dial::Dialled;
 use crate::error::ClientError;
-use std::time::Duration;
 use vestibule_proto::enrol::{EnrolConfirm, EnrolDone, EnrolStart, EnrolUpload, Enrolled};
 use vestibule_proto::entropy::SystemEntropy;
+use vestibule_proto::frame;
 use vestibule_proto::id::{DeviceId, GatewayId, UserName};
 use vestibule_proto::key::Secret;
 use vestibule_proto::login::{LoginNames, RegistrationStart};
 use vestibule_proto::session::{GatewayHello, Wanted};
-
-/// How long the gateway may take to acknowledge the end.
-pub(super) const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What is registered.
 pub(super) struct Registration {
@@ -77,6 +74,13 @@ pub(super) async fn register(
 /// `EnrolConfirm` ⇄ `EnrolDone`: the credential is on the disk; the device becomes active. Says whether it is published.
 pub(super) async fn confirm(mut control: Control, device: DeviceId) -> Result<bool, ClientError> {
     control.say(&EnrolConfirm { device }).await?;
-    let EnrolDone { published } = control.hear().await?;
-    Ok(published)
+    let document = control.hear_document().await?;
+    // The last word is the only one that has a type of its own; a refusal has that of all others.
+    match frame::decode::<GatewayHello>(&document) {
+        Ok(GatewayHello::Refused(reason)) => Err(ClientError::from_reason(reason)),
+        Ok(_) | Err(_) => {
+            let EnrolDone { published } = frame::decode(&document).map_err(|_| out_of_order())?;
+            Ok(published)
+        }
+    }
 }

@@ -1,0 +1,7 @@
+//! The client against the real controller and the real gateway, over loopback, in one process.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod enrolment;
+mod session;
+mod world;
