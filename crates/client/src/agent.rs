@@ -1,7 +1,7 @@
 //! The socket of a running `up`: what other processes of the same user may ask of it, and pipes through its session.
 //!
 //! A Unix socket (0600, in the client's directory, the peer's user checked). One request per connection: a
-//! [frame](mod@vestibule_proto::frame) each way; after [`Answer::Opened`] the connection carries the service's bytes.
+//! [frame](mod@vestibule_proto::frame) each way; after `Opened` the connection carries the service's bytes.
 
 mod caller;
 mod host;

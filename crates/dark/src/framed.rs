@@ -1,4 +1,4 @@
-//! [`frame`](vestibule_proto::frame)s over QUIC streams: one call writes a message, one call reads one.
+//! [frames](mod@vestibule_proto::frame) over QUIC streams: one call writes a message, one call reads one.
 //!
 //! For everything that is said inside an authenticated channel: the link (C1), login (L1-L4), resumption (R1), enrolment
 //! (E1) and the head of a tunnel stream (T).

@@ -1,6 +1,6 @@
 //! Administration: what the gateway's owner may ask, and how it is answered.
 //!
-//! [`execute`] works on the [`Directory`](crate::directory::Directory) alone. The running role serves requests through
+//! [`execute()`] works on the [`Directory`](crate::directory::Directory) alone. The running role serves requests through
 //! its [`socket`] and carries out the effects; when it isn't running, the program calls `execute` on the files (holding
 //! the role's lock) and drops them: there is nothing to carry out.
 

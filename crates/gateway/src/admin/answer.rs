@@ -225,7 +225,7 @@ pub struct SessionView {
     pub live: Option<LiveSession>,
 }
 
-/// A session as the running role sees it. Left empty by [`execute`](super::execute); the runtime fills it in.
+/// A session as the running role sees it. Left empty by [`execute`](super::execute()); the runtime fills it in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveSession {
     /// The client's address now; `None` while it is not connected.
@@ -257,7 +257,7 @@ pub struct Status {
     pub running: Option<Running>,
 }
 
-/// The running role. Left empty by [`execute`](super::execute); the runtime fills it in.
+/// The running role. Left empty by [`execute`](super::execute()); the runtime fills it in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
     /// For how many seconds it has been running.
