@@ -68,6 +68,14 @@ fn told(answer: Answer) -> Outcome {
     Ok((answer, Vec::new()))
 }
 
+/// What a change is answered with. It stands already: if it can't be shown, the running role must hear of it all the same.
+fn shown_or(shown: Result<Answer, AdminError>, done: impl FnOnce() -> String) -> Answer {
+    shown.unwrap_or_else(|error| {
+        tracing::warn!(%error, "a change is carried out but can't be shown");
+        Answer::Done(done())
+    })
+}
+
 /// A name as it was typed.
 fn name<T: FromStr<Err = InvalidName>>(text: &str) -> Result<T, AdminError> {
     text.parse().map_err(|error| AdminError::invalid(format!("`{text}` is not a name: {error}"), "choose another name"))

@@ -6,7 +6,7 @@ use vestibule_proto::id::{ServiceName, Stamp, UserName};
 use super::super::AdminError;
 use super::super::answer::{Answer, ServiceView};
 use super::super::request::ServiceRequest;
-use super::{Outcome, name, told};
+use super::{Outcome, name, shown_or, told};
 use crate::directory::{Directory, Service, Source, User, What};
 
 pub(super) async fn execute(directory: &Directory, request: ServiceRequest, now: Stamp) -> Outcome {
@@ -16,7 +16,8 @@ pub(super) async fn execute(directory: &Directory, request: ServiceRequest, now:
             let grants = allow.iter().map(|text| grant(text)).collect::<Result<_, _>>()?;
             let service = Service { name: name.clone(), kind, upstream, grants, source: Source::Directory };
             let effects = directory.add_service(service, now).await?;
-            Ok((show(directory, &name).await?, effects))
+            let shown = show(directory, &name).await;
+            Ok((shown_or(shown, || format!("the service {name} is added")), effects))
         }
         ServiceRequest::List => {
             let services = directory.services().await?;

@@ -6,7 +6,7 @@ use vestibule_proto::id::{Stamp, UserName};
 
 use super::super::answer::{Answer, UserDetail, UserView};
 use super::super::{AdminError, request::UserRequest};
-use super::{Outcome, counts, device, invite, name, session, told};
+use super::{Outcome, counts, device, invite, name, session, shown_or, told};
 use crate::directory::{Device, Directory, SessionRecord, User, What};
 
 pub(super) async fn execute(directory: &Directory, request: UserRequest, now: Stamp) -> Outcome {
@@ -14,12 +14,14 @@ pub(super) async fn execute(directory: &Directory, request: UserRequest, now: St
         UserRequest::Add { name: text, groups } => {
             let name: UserName = name(&text)?;
             let effects = directory.add_user(name.clone(), &groups, now).await?;
-            Ok((detail(directory, &name, now).await?, effects))
+            let shown = detail(directory, &name, now).await;
+            Ok((shown_or(shown, || format!("the user {name} is added")), effects))
         }
         UserRequest::Groups { name: text, groups } => {
             let name: UserName = name(&text)?;
             let effects = directory.set_groups(name.clone(), &groups, now).await?;
-            Ok((detail(directory, &name, now).await?, effects))
+            let shown = detail(directory, &name, now).await;
+            Ok((shown_or(shown, || format!("the groups of the user {name} are changed")), effects))
         }
         UserRequest::List => told(Answer::Users(list(directory, now).await?)),
         UserRequest::Show { name: text } => told(detail(directory, &name(&text)?, now).await?),
