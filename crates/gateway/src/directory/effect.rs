@@ -17,7 +17,8 @@ pub enum Effect {
     CutDevice(DeviceId),
     /// End all sessions of this user. [`CutDevice`](Self::CutDevice) follows for each of the user's devices.
     CutUser(UserName),
-    /// Cut all flows to this service; sessions go on.
+    /// Cut all flows to this service; sessions go on. Comes behind [`ReloadServices`](Self::ReloadServices), so that no flow
+    /// begins under the former catalogue after it.
     CutService(ServiceName),
     /// Take the row from the controller. If the link is down: nothing, the next link publishes the whole set.
     WithdrawRow(LoginDigest),

@@ -101,7 +101,7 @@ impl Directory {
             }
             remove(c, &name)?;
             record(c, &AuditEntry::of(AuditKind::ServiceRemoved, now).detail(name.to_string()))?;
-            Ok(vec![Effect::CutService(name.clone()), Effect::ReloadServices])
+            Ok(vec![Effect::ReloadServices, Effect::CutService(name.clone())])
         })
         .await
     }
@@ -160,7 +160,9 @@ fn replace_configured(
     if former.iter().eq(wanted.values()) {
         return Ok(Vec::new());
     }
-    let mut effects = Vec::new();
+    // The catalogue first: what opens between the two is cut, or leads to the new upstream already. The other way round a
+    // flow that began in between would go on to the old one.
+    let mut effects = vec![Effect::ReloadServices];
     for service in &former {
         remove(c, &service.name)?;
         let leads_there_still =
@@ -174,7 +176,6 @@ fn replace_configured(
     }
     let names: Vec<_> = wanted.keys().map(ServiceName::as_str).collect();
     record(c, &AuditEntry::of(AuditKind::ServicesConfigured, now).detail(names.join(" ")))?;
-    effects.push(Effect::ReloadServices);
     Ok(effects)
 }
 
