@@ -82,8 +82,11 @@ pub(crate) async fn enrol(
 
 /// The device is active from here on. True if the controller has its row.
 async fn confirm_device(shared: &Arc<Shared>, invitation: DeviceId, device: DeviceId) -> Result<bool, EnrolError> {
+    let one_at_a_time = shared.changing.lock().await;
     let effects = shared.directory.confirm_device(invitation, device, now().wall).await?;
-    let Some(published) = effects::carry_out(shared, effects).await else { return Ok(false) };
+    let published = effects::carry_out(shared, effects).await;
+    drop(one_at_a_time);
+    let Some(published) = published else { return Ok(false) };
     Ok(matches!(tokio::time::timeout(PUBLISHED_WITHIN, published).await, Ok(Ok(true))))
 }
 

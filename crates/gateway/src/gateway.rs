@@ -85,6 +85,7 @@ impl Gateway {
     /// When the services can't be: the former settings stay in force.
     pub async fn reload(&self, settings: Settings) -> Result<(), DirectoryError> {
         let services = settings.services.clone();
+        let _one_at_a_time = self.shared.changing.lock().await;
         let effects = self.shared.directory.set_configured_services(services, now().wall).await?;
         self.shared.set_settings(settings);
         effects::carry_out(&self.shared, effects).await;
@@ -200,15 +201,21 @@ fn seed(record: SessionRecord, now: Stamp) -> Option<SessionSeed> {
         user: record.user,
         device: record.device,
         resume_secret: record.resume_secret?,
-        expires_in: record.expires.saturating_since(now),
+        // By a clock that was set back while the gateway was down it would else live longer than it was given.
+        expires_in: record.expires.saturating_since(now.max(record.created)),
         idle_limit: record.idle_limit,
         idle_since: now.saturating_since(record.last_use),
     })
 }
 
 async fn execute(shared: &Arc<Shared>, request: Request) -> Result<Answer, AdminError> {
+    let one_at_a_time = match request.is_change() {
+        true => Some(shared.changing.lock().await),
+        false => None,
+    };
     let (mut answer, effects) = admin::execute(&shared.directory, request, now().wall, &mut entropy()).await?;
     effects::carry_out(shared, effects).await;
+    drop(one_at_a_time);
     status::enrich(shared, &mut answer).await;
     Ok(answer)
 }
@@ -220,9 +227,86 @@ async fn keep_directory(shared: Arc<Shared>) {
     loop {
         every.tick().await;
         shared.write_ends().await;
+        let _one_at_a_time = shared.changing.lock().await;
         match shared.directory.forget_due(now().wall).await {
             Ok(effects) => drop(effects::carry_out(&shared, effects).await),
             Err(error) => tracing::warn!(%error, "what is due could not be forgotten yet"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::UserRequest;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+    use vestibule_proto::entropy::SeededEntropy;
+    use vestibule_proto::id::{DeviceId, GatewayId, SessionId, UserName};
+    use vestibule_proto::invitation::GatewayInvitation;
+    use vestibule_proto::key::{PrivateKey, RealmKey, Secret, SigningKey};
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// A gateway whose controller never answers.
+    async fn alone() -> (tempfile::TempDir, Gateway) {
+        let root = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
+        let mut entropy = SeededEntropy::new(1);
+        let link = GatewayInvitation {
+            format: 1,
+            controllers: vec!["127.0.0.1:9".to_owned()],
+            controller_key: PrivateKey::random(&mut entropy).public(),
+            controller_pin: SigningKey::random(&mut entropy).spki(),
+            realm: RealmKey::random(&mut entropy),
+            name: "home".to_owned(),
+            gateway: GatewayId::new([1; 16]),
+            expires: Stamp::from_millis(u64::MAX),
+            secret: Secret::random(&mut entropy),
+        };
+        let dir = root.path().join("gateway");
+        settings::init(&dir, &link, &mut entropy).unwrap();
+        let gateway = Gateway::start(Settings::new(dir, vec!["127.0.0.1:0".parse().unwrap()])).await.unwrap();
+        (root, gateway)
+    }
+
+    /// Else the effects of the earlier change, read before the later one was written, could be put in force behind it: a grant
+    /// that was taken away would live on.
+    #[tokio::test]
+    async fn a_change_waits_until_the_one_before_it_is_carried_out() {
+        let (_root, gateway) = alone().await;
+        let add = |name: &str| Request::User(UserRequest::Add { name: name.to_owned(), groups: Vec::new() });
+        let being_carried_out = gateway.shared.changing.lock().await;
+        let mut later = std::pin::pin!(gateway.execute(add("alice")));
+        assert!(tokio::time::timeout(Duration::from_millis(200), &mut later).await.is_err());
+        let mut reloading = std::pin::pin!(gateway.reload((*gateway.shared.settings()).clone()));
+        assert!(tokio::time::timeout(Duration::from_millis(200), &mut reloading).await.is_err());
+        // Who only asks does not wait.
+        let Ok(Answer::Users(users)) = gateway.execute(Request::User(UserRequest::List)).await else {
+            panic!("no list")
+        };
+        assert!(users.is_empty(), "not even written yet");
+        drop(being_carried_out);
+        later.await.unwrap();
+        reloading.await.unwrap();
+    }
+
+    #[test]
+    fn a_clock_set_back_over_a_restart_gives_no_session_more_time() {
+        let created = Stamp::from_millis(1_800_000_000_000);
+        let record = |last_use| SessionRecord {
+            id: SessionId::new([1; 16]),
+            user: UserName::parse("alice").unwrap(),
+            device: DeviceId::new([2; 16]),
+            resume_secret: Some(Secret::new([3; 32])),
+            address: "192.0.2.7:5000".parse().unwrap(),
+            created,
+            expires: created.saturating_add(12 * HOUR),
+            idle_limit: HOUR,
+            last_use,
+            ended: None,
+        };
+        let lives = |now: Stamp| seed(record(created), now).unwrap().expires_in;
+        assert_eq!(lives(created.saturating_add(HOUR)), 11 * HOUR);
+        assert_eq!(lives(created.saturating_sub(10 * 365 * 24 * HOUR)), 12 * HOUR);
     }
 }

@@ -38,6 +38,9 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) tasks: TaskTracker,
     pub(crate) started: Instant,
+    /// Held from a change of the directory until its effects are carried out: these read the directory again, and of two
+    /// changes at once the earlier one's must not be put in force, or be told to the controller, behind the later one's.
+    pub(crate) changing: tokio::sync::Mutex<()>,
     settings: RwLock<Arc<Settings>>,
     catalogue: RwLock<Arc<Catalogue>>,
     /// Sessions whose end could not be written down yet.
@@ -82,6 +85,7 @@ impl Shared {
             counters: Counters::default(),
             tasks: TaskTracker::new(),
             started: Instant::now(),
+            changing: tokio::sync::Mutex::default(),
             settings: RwLock::new(Arc::new(settings)),
             catalogue: RwLock::new(Arc::new(catalogue)),
             unwritten: Mutex::default(),

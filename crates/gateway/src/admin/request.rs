@@ -28,6 +28,22 @@ pub enum Request {
     Status,
 }
 
+impl Request {
+    /// Whether it may change the directory; the others only ask.
+    pub(crate) fn is_change(&self) -> bool {
+        match self {
+            Self::User(UserRequest::List | UserRequest::Show { .. })
+            | Self::Device(DeviceRequest::List { .. } | DeviceRequest::Show { .. })
+            | Self::Invite(InviteRequest::List | InviteRequest::Show { .. })
+            | Self::Service(ServiceRequest::List | ServiceRequest::Show { .. })
+            | Self::Session(SessionRequest::List { .. } | SessionRequest::Show { .. })
+            | Self::Audit(_)
+            | Self::Status => false,
+            Self::User(_) | Self::Device(_) | Self::Invite(_) | Self::Service(_) | Self::Session(_) => true,
+        }
+    }
+}
+
 /// About users.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
