@@ -191,3 +191,41 @@ async fn flush_last(shared: &Shared) {
 pub(crate) fn entropy() -> SystemEntropy {
     SystemEntropy
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vestibule_proto::entropy::SeededEntropy;
+    use vestibule_proto::id::GatewayId;
+    use vestibule_proto::key::{PrivateKey, Psk, SigningKey};
+    use vestibule_proto::link::{FromController, PublishedRow, ToController, rows_digest};
+
+    /// The removal of a gateway and its last publication may meet.
+    #[tokio::test]
+    async fn nothing_is_in_force_that_a_removed_gateway_publishes() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("controller");
+        settings::init(&dir, &mut SystemEntropy).unwrap();
+        let listen = vec!["127.0.0.1:0".parse().unwrap()];
+        let controller = Controller::start(Settings { dir, listen, public: Vec::new() }).await.unwrap();
+        let executor = Executor { shared: controller.shared.clone(), tasks: controller.tasks.clone() };
+
+        let mut entropy = SeededEntropy::new(1);
+        let (removed, key) = (GatewayId::new([1; 16]), SigningKey::random(&mut entropy));
+        let row = PublishedRow {
+            digest: LoginDigest::new([2; 32]),
+            device_key: PrivateKey::random(&mut entropy).public(),
+            psk_c: Psk::random(&mut entropy),
+        };
+        let signature = key.sign(&rows_digest(&removed, std::slice::from_ref(&row)));
+        for request in [
+            ToController::Publish { row: row.clone(), signature },
+            ToController::Rows { first: true, last: true, rows: vec![row.clone()], signature },
+        ] {
+            let answer = links::publish(&executor, removed, &key.spki(), request, &mut None).await;
+            assert_eq!(answer, FromController::Refused);
+            assert_eq!(controller.shared.recognition().row_count(), 0);
+        }
+        controller.stop().await;
+    }
+}

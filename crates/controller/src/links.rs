@@ -2,7 +2,7 @@
 
 use crate::controller::now;
 use crate::knocks::Executor;
-use crate::rows::Rows;
+use crate::rows::{Rows, RowsError};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -187,6 +187,11 @@ async fn link(executor: &Executor, contact: FirstContact, expected: Expected) ->
 
     let gateway = expected.gateway;
     shared.links.stand(gateway, &connection, hello.addresses);
+    if !still_known(executor, gateway, &spki) {
+        shared.links.fall(&gateway, &connection);
+        connection.close(code::ENDED.into(), b"");
+        return Err("it was removed meanwhile".to_owned());
+    }
     executor.step(0, |recognition| recognition.set_link(gateway, LinkState::Up));
     tracing::info!(%gateway, name, from = %connection.remote_address(), "gateway linked");
     serve(executor, gateway, &spki, &connection).await;
@@ -226,6 +231,27 @@ async fn greet(
         }
     }
     (Welcome::Linked { version: LINK_VERSION }, Some(presented))
+}
+
+/// Whether the gateway is to be linked under this key now that a removal would find its link.
+fn still_known(executor: &Executor, gateway: GatewayId, spki: &Spki) -> bool {
+    let known = executor.shared.rows.gateway_spki(&gateway);
+    known.is_ok_and(|known| known.is_some_and(|known| known == *spki))
+}
+
+/// Answers for rows that are in the machine already and could not be written down. Those of a gateway that was removed at
+/// that moment are taken back; the others hold until the next start.
+fn not_written(executor: &Executor, gateway: GatewayId, error: &RowsError) -> FromController {
+    if *error == RowsError::UnknownGateway(gateway) {
+        tracing::warn!(%gateway, "a gateway that was removed publishes: refused");
+        executor.step(0, |recognition| {
+            // Removing rows can't collide with anything.
+            let _ = recognition.replace_rows(gateway, Vec::new());
+        });
+        return FromController::Refused;
+    }
+    tracing::error!(%gateway, %error, "published rows can't be written down; they hold until the next start");
+    FromController::Storage
 }
 
 /// Brings the machine's rows for links in step with what is on disk.
@@ -289,7 +315,7 @@ async fn expect_pong(connection: quinn::Connection) {
 }
 
 /// Carries out what a gateway publishes: on disk first, then in the machine.
-async fn publish(
+pub(crate) async fn publish(
     executor: &Executor,
     gateway: GatewayId,
     spki: &Spki,
@@ -345,10 +371,7 @@ async fn replace(executor: &Executor, gateway: GatewayId, set: Vec<PublishedRow>
     }
     match executor.shared.rows.replace(gateway, rows).await {
         Ok(()) => FromController::Done,
-        Err(error) => {
-            tracing::error!(%error, "published rows can't be written down; they hold until the next start");
-            FromController::Storage
-        }
+        Err(error) => not_written(executor, gateway, &error),
     }
 }
 
@@ -360,10 +383,7 @@ async fn upsert(executor: &Executor, gateway: GatewayId, row: PublishedRow) -> F
     }
     match executor.shared.rows.publish(gateway, row).await {
         Ok(()) => FromController::Done,
-        Err(error) => {
-            tracing::error!(%error, "a published row can't be written down; it holds until the next start");
-            FromController::Storage
-        }
+        Err(error) => not_written(executor, gateway, &error),
     }
 }
 
