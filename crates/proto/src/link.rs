@@ -2,7 +2,7 @@
 //!
 //! The gateway dials; one QUIC connection; one bidirectional stream per request; [`frame`](crate::frame)s. The
 //! gateway's first stream is [`Hello`] → [`Welcome`]. Then the gateway opens a stream per [`ToController`] and reads one
-//! [`FromController`]; the controller opens a stream per [`ToGateway`] and reads one [`Answer`](crate::link::Answer).
+//! [`FromController`]; the controller opens a stream per [`ToGateway`] and reads one [`Answer`].
 
 use crate::id::{GatewayId, LinkRequest, LoginDigest};
 use crate::key::{self, Psk, PublicKey, Spki};
@@ -131,7 +131,10 @@ pub enum FromController {
 
 /// Requests from the controller.
 #[derive(Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "a request lives from one frame to its handling; almost all are admissions")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a request lives from one frame to its handling; almost all are admissions"
+)]
 pub enum ToGateway {
     /// K3: this address wants in; the inner part is the device's own word.
     Admit {
