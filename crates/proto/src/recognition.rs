@@ -58,7 +58,7 @@ pub struct ControllerKeys {
     pub realm: RealmKey,
 }
 
-/// How much the machine may hold. The defaults bound it to some 50 MB beside the rows, which take about 0.4 KB each.
+/// How much the machine may hold. The defaults bound it to some 60 MB beside the rows, which take about 0.4 KB each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Rows.
@@ -69,13 +69,14 @@ pub struct Limits {
     pub copies: usize,
     /// Wasted work per second that counts as load; see [`Counters::unreadable`], `unknown`, `old`, `rate`.
     pub wasted_per_second: u32,
-    /// First sights remembered per epoch of 64 s, some 20 bytes each; beyond, under load, no cookies are given.
+    /// First sights remembered, of the three epochs of 64 s that are current at a time and of those to come, some 20 bytes
+    /// each; beyond, under load, no cookies are given.
     pub sights: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { rows: 1_000_000, waiting: 4_096, copies: 16_384, wasted_per_second: 500, sights: 1 << 18 }
+        Self { rows: 1_000_000, waiting: 4_096, copies: 16_384, wasted_per_second: 500, sights: 1 << 20 }
     }
 }
 

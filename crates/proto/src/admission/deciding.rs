@@ -10,7 +10,7 @@ use crate::id::{DeviceId, GatewayId, LinkRequest, LoginDigest, Now, Stamp};
 use crate::inner::{self, I1_LEN, InnerKnock, OpenedInner, Purpose, Refusal, RefusalCode, Unreadable, Versions};
 use crate::key::PrivateKey;
 use crate::link::Answer;
-use crate::recognition::FRESHNESS_WINDOW;
+use crate::recognition::{FRESHNESS_WINDOW, MARGIN};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl Admissions {
         if self.requests.is_full() {
             return self.refuse(&case, RefusalCode::Busy, Duration::ZERO, now, entropy);
         }
-        match self.judge(&case, time, entropy) {
+        match self.judge(&case, now, time, entropy) {
             Decision::Right(opened, version) => self.remember(case, opened, version, now),
             Decision::Wrong => self.count(case, now, time),
             Decision::Refused(code, retry_after) => self.refuse(&case, code, retry_after, now, entropy),
@@ -61,8 +61,9 @@ impl Admissions {
     }
 
     /// Whether the knock may be looked at, then what it says. The seal is not tried before the policy allows a guess.
-    fn judge(&mut self, case: &Case, time: Stamp, entropy: &mut dyn Entropy) -> Decision {
+    fn judge(&mut self, case: &Case, now: Now, time: Stamp, entropy: &mut dyn Entropy) -> Decision {
         let guesses = self.guesses_at(case.device, time);
+        let newest = self.devices.newest(case.device);
         let Some(device) = self.devices.get(&case.digest) else {
             return Decision::Refused(RefusalCode::Revoked, Duration::ZERO);
         };
@@ -75,7 +76,9 @@ impl Admissions {
             Verdict::Suspended => return Decision::Refused(RefusalCode::Suspended, Duration::ZERO),
         }
         match open(self.keys.id, &self.keys.key, device, &case.i1, entropy) {
-            Ok(opened) => match check(device, &opened.knock, time) {
+            Ok(opened) => match check(device, &opened.knock)
+                .and_then(|version| check_time(device, &opened.knock, newest, now.wall, time).map(|()| version))
+            {
                 Ok(version) => Decision::Right(Box::new(opened), version),
                 Err(code) => Decision::Refused(code, Duration::ZERO),
             },
@@ -199,25 +202,39 @@ fn open(
     inner::open_inner(id, key, &device.d_in, &device.psk_g, device.digest, i1, entropy)
 }
 
-/// Version, time, purpose: what a right seal does not settle. Gives the version to speak.
-fn check(device: &AdmissibleDevice, knock: &InnerKnock, time: Stamp) -> Result<u16, RefusalCode> {
+/// Version and purpose. Gives the version to speak.
+fn check(device: &AdmissibleDevice, knock: &InnerKnock) -> Result<u16, RefusalCode> {
     let version = knock.versions.common(Versions::OURS).filter(|common| *common >= device.version_floor);
-    let version = version.ok_or(RefusalCode::Version)?;
-    // What is ahead of our clock was challenged by the controller, or our clock is behind; either way the durable seen-set
-    // remembers it for as long as it could come again.
-    if knock.stamp.saturating_add(FRESHNESS_WINDOW) < time {
-        return Err(RefusalCode::Time);
-    }
     match (device.kind, knock.purpose) {
-        (DeviceKind::Enrolled, Purpose::Login | Purpose::Resume | Purpose::Leave) => Ok(version),
-        (DeviceKind::Invitation { used: true, .. }, _) => Err(RefusalCode::InvitationUsed),
-        (DeviceKind::Invitation { expires, .. }, _) if time >= expires => Err(RefusalCode::InvitationExpired),
-        (DeviceKind::Invitation { .. }, Purpose::Enrol) => Ok(version),
+        (DeviceKind::Enrolled, Purpose::Login | Purpose::Resume | Purpose::Leave)
+        | (DeviceKind::Invitation { .. }, Purpose::Enrol) => version.ok_or(RefusalCode::Version),
         // An enrolled device does not enrol, an invitation does nothing else: no version of the client asks so.
         (DeviceKind::Enrolled, Purpose::Enrol)
         | (DeviceKind::Invitation { .. }, Purpose::Login | Purpose::Resume | Purpose::Leave) => {
             Err(RefusalCode::Version)
         }
+    }
+}
+
+/// Whether the knock is of now, and the invitation in force.
+///
+/// The stamp is compared with the wall clock as it stands: a client takes its time from the controller, so a gateway
+/// that insisted on a time it once read would refuse everybody. What is ahead of our clock was challenged by the
+/// controller, or our clock is behind; the durable seen-set remembers it for as long as it could come again. What lies
+/// before a knock that was admitted since is not revived by any clock. An invitation that has expired stays so.
+fn check_time(
+    device: &AdmissibleDevice,
+    knock: &InnerKnock,
+    newest: Stamp,
+    wall: Stamp,
+    time: Stamp,
+) -> Result<(), RefusalCode> {
+    let too_old = knock.stamp.saturating_add(FRESHNESS_WINDOW) < wall || knock.stamp <= newest.saturating_sub(MARGIN);
+    match device.kind {
+        DeviceKind::Invitation { used: true, .. } => Err(RefusalCode::InvitationUsed),
+        DeviceKind::Invitation { expires, .. } if time >= expires => Err(RefusalCode::InvitationExpired),
+        DeviceKind::Invitation { .. } | DeviceKind::Enrolled if too_old => Err(RefusalCode::Time),
+        DeviceKind::Invitation { .. } | DeviceKind::Enrolled => Ok(()),
     }
 }
 

@@ -58,6 +58,8 @@ pub enum DeviceKind {
 #[derive(Default)]
 pub(super) struct Shared {
     pub(super) guesses: GuessCount,
+    /// The newest stamp that was admitted since the start.
+    pub(super) newest: Stamp,
     /// Its door per address family: one each.
     pub(super) doors: [Option<TicketId>; 2],
     recent: Vec<u64>,
@@ -88,6 +90,10 @@ impl Devices {
 
     pub(super) fn guesses(&self, device: DeviceId) -> GuessCount {
         self.shared.get(&device).map_or(GuessCount::default(), |shared| shared.guesses)
+    }
+
+    pub(super) fn newest(&self, device: DeviceId) -> Stamp {
+        self.shared.get(&device).map_or(Stamp::default(), |shared| shared.newest)
     }
 
     pub(super) fn len(&self) -> usize {

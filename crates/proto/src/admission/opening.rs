@@ -23,7 +23,7 @@ impl Admissions {
     /// The knock is new: a ticket, and the order to open. Nothing is said yet.
     pub(super) fn open(&mut self, state: ExpectRemembered, until: Instant, now: Now, entropy: &mut dyn Entropy) {
         let ExpectRemembered { case, opened, version } = state;
-        let (purpose, session) = (opened.knock.purpose, opened.knock.session);
+        let (purpose, session, stamp) = (opened.knock.purpose, opened.knock.session, opened.knock.stamp);
         let time = self.clock.read(now);
         let Some(device) = self.devices.get_mut(&case.digest) else { return self.answer(case.request, Answer::Seen) };
         let kind = device.kind;
@@ -51,6 +51,7 @@ impl Admissions {
             return self.refuse(&case, RefusalCode::Busy, Duration::ZERO, now, entropy);
         }
         if let Some(shared) = self.devices.shared_mut(case.device) {
+            shared.newest = shared.newest.max(stamp);
             *shared.door(Family::of(case.source)) = Some(id);
         }
         self.commands.push_back(open);

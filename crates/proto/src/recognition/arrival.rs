@@ -3,7 +3,7 @@
 use super::answering::Addressee;
 use super::copies::Seen;
 use super::freshness::{FRESHNESS_WINDOW, Present, Verdict};
-use super::load::{Arrival, Gate};
+use super::load::{Arrival, Gate, epoch_named};
 use super::rows::{LiveRow, Owners};
 use super::{Command, Recognition};
 use crate::entropy::Entropy;
@@ -56,12 +56,9 @@ impl Recognition {
 
     /// Under load: mac2, or a cookie (K2c).
     fn passes_load(&mut self, datagram: &Datagram<'_>, entropy: &mut dyn Entropy) -> bool {
-        let arrival = Arrival {
-            datagram: datagram.bytes,
-            mac1: datagram.to.mac1,
-            epoch_is_current: self.epoch_is_current(datagram),
-            source: datagram.to.from,
-        };
+        let Some(epoch) = self.epoch_named(datagram) else { return false };
+        let Datagram { bytes, to, .. } = *datagram;
+        let arrival = Arrival { datagram: bytes, mac1: to.mac1, epoch, source: to.from };
         match self.load.gate(arrival, datagram.now.mono, datagram.time, entropy) {
             Gate::Pass => return true,
             Gate::Silent => self.counters.load_silent += 1,
@@ -70,10 +67,10 @@ impl Recognition {
         false
     }
 
-    fn epoch_is_current(&self, datagram: &Datagram<'_>) -> bool {
-        let ephemeral = datagram.bytes.get(EPHEMERAL).and_then(|e| e.first_chunk());
-        let header = Header::read(Kind::Knock, datagram.bytes);
-        header.zip(ephemeral).is_some_and(|(h, e)| h.epoch_is_current(&self.keys.realm, e, datagram.time))
+    fn epoch_named(&self, datagram: &Datagram<'_>) -> Option<u32> {
+        let ephemeral = datagram.bytes.get(EPHEMERAL)?.first_chunk()?;
+        let header = Header::read(Kind::Knock, datagram.bytes)?;
+        Some(epoch_named(&self.keys.realm, &header, ephemeral))
     }
 
     fn give_cookie(&mut self, datagram: &Datagram<'_>, cookie: &[u8; 16], entropy: &mut dyn Entropy) {

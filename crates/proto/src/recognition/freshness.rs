@@ -16,6 +16,8 @@ pub const MARGIN: Duration = Duration::from_secs(2);
 
 /// At most one sealed time answer per row in this time.
 pub(super) const TIME_ANSWER_PAUSE: Duration = Duration::from_secs(60);
+/// Between two challenges of one gateway's link after a start.
+const LINK_ANSWER_PAUSE: Duration = Duration::from_secs(2);
 
 /// Knock ids kept per row. More are above the line only for a device that stamps by counting on from a wrong clock;
 /// then the line rises.
@@ -28,6 +30,8 @@ pub(super) struct Freshness {
     last: Stamp,
     /// Stamps up to here are silence.
     floor: Stamp,
+    /// What was accepted up to here is not known by its id: it was before this start. Such stamps get no time answer.
+    unknown_until: Stamp,
     /// Ids above the floor that were accepted or given a time answer.
     known: Vec<(Stamp, KnockId)>,
     time_told: Option<Instant>,
@@ -64,8 +68,16 @@ impl Freshness {
     /// A row whose newest accepted stamp on disk is `last`.
     pub(super) fn since(last: Stamp) -> Self {
         let mut freshness = Self::default();
-        freshness.raise(last);
+        freshness.restore(last);
         freshness
+    }
+
+    /// Up to `last` knocks were accepted of which nothing else is remembered.
+    pub(super) fn restore(&mut self, last: Stamp) {
+        if last > self.last {
+            self.unknown_until = last;
+            self.raise(last);
+        }
     }
 
     pub(super) fn last(&self) -> Stamp {
@@ -84,10 +96,15 @@ impl Freshness {
         if in_time || challenged {
             return Verdict::Fresh;
         }
-        if stamp <= self.last {
+        // A new id above the floor is no recording of this life. A device that counts on from a stamp ahead of its clock,
+        // and did not hear that its last ones were accepted, is at or below `last` here, and has to be answered.
+        if stamp <= self.unknown_until {
             return Verdict::Old;
         }
-        let pausing = self.time_told.is_some_and(|told| present.mono < told + TIME_ANSWER_PAUSE);
+        // A link's knock after a start has nothing wrong with its clock: only a gateway's own key makes one, and a gateway
+        // that restarts in that minute must not be shut out until it is over.
+        let pause = if stamp <= present.challenge_until { LINK_ANSWER_PAUSE } else { TIME_ANSWER_PAUSE };
+        let pausing = self.time_told.is_some_and(|told| present.mono < told + pause);
         if pausing { Verdict::ToldAlready } else { Verdict::OffClock }
     }
 
@@ -104,8 +121,7 @@ impl Freshness {
         self.know(stamp, id);
     }
 
-    /// `stamp` was accepted, here or before a restart.
-    pub(super) fn raise(&mut self, stamp: Stamp) {
+    fn raise(&mut self, stamp: Stamp) {
         self.last = self.last.max(stamp);
         self.floor = self.floor.max(self.last.saturating_sub(MARGIN));
         let floor = self.floor;
@@ -221,6 +237,22 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_did_not_hear_of_its_last_acceptance_is_told_the_time_and_a_recording_is_not() {
+        let mut row = Freshness::since(at(0));
+        for number in 1..=5 {
+            row.accept(at(number), id(number as u64));
+        }
+        let hour_later = present(3_600_000);
+        assert_eq!(row.judge(at(3), id(3), false, hour_later), Verdict::Seen);
+        assert_eq!(row.judge(at(3), id(99), false, hour_later), Verdict::OffClock, "a new knock that counts on");
+        assert_eq!(row.judge(at(0), id(98), false, hour_later), Verdict::Old);
+        let restarted = Freshness::since(row.last());
+        assert_eq!(restarted.judge(at(3), id(3), false, hour_later), Verdict::Old);
+        assert_eq!(restarted.judge(at(5), id(99), false, hour_later), Verdict::Old);
+        assert_eq!(restarted.judge(at(6), id(99), false, hour_later), Verdict::OffClock);
+    }
+
+    #[test]
     fn a_challenge_stands_for_the_window_but_not_for_being_new() {
         let mut row = Freshness::since(at(0));
         assert_eq!(row.judge(at(86_400_000), id(1), true, present(0)), Verdict::Fresh);
@@ -290,13 +322,14 @@ mod tests {
         /// after a restart, none told the time after it was accepted.
         #[test]
         fn no_knock_is_accepted_twice(steps in prop::collection::vec(step(), 0..120)) {
-            let (mut row, mut time) = (Freshness::default(), 0);
+            let (mut row, mut time, mut written) = (Freshness::default(), 0, Stamp::default());
             let mut accepted = std::collections::BTreeSet::new();
             for step in steps {
                 match step {
                     Step::Clock(ms) => time = ms,
                     Step::Restart => {
-                        row = Freshness::since(row.last());
+                        written = row.last();
+                        row = Freshness::since(written);
                         let line = row.last().saturating_sub(MARGIN);
                         accepted.retain(|(stamp, _)| *stamp <= line);
                     }
@@ -314,7 +347,7 @@ mod tests {
                                 row.accept(stamp, id);
                             }
                             Verdict::OffClock => {
-                                prop_assert!(!accepted.contains(&key) && stamp > row.last());
+                                prop_assert!(!accepted.contains(&key) && stamp > written);
                                 row.tell_time(stamp, id, Instant::now());
                             }
                             Verdict::Old | Verdict::Seen | Verdict::ToldAlready => {}

@@ -5,15 +5,17 @@
 //! are what the controller is for.
 //!
 //! A cookie is an answer, and recordings get no answer. So one is given only for a mac1 that is seen for the first time, in
-//! an epoch that is current; what was seen in these epochs is remembered at all times, not only under load. After a start
-//! nothing is remembered yet: until recordings from before it have grown old, knocks are let through without a cookie.
+//! an epoch that is current. What was seen is remembered at all times, not only under load, by its own epoch: also one
+//! that is still to come, for it will be current when clocks are set right. After a start nothing is remembered: in the
+//! epochs of which recordings may exist, knocks are let through without a cookie.
 
 use super::copies::Mac1;
 use crate::entropy::Entropy;
+use crate::header::{Header, masked_epoch};
 use crate::id::Stamp;
-use crate::key::Secret;
+use crate::key::{RealmKey, Secret};
 use crate::outer::{cookie_for, mac2_matches};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -22,11 +24,8 @@ const COOKIE_ROTATION: Duration = Duration::from_secs(60);
 /// Load is measured over this time, and lasts this long after it was last found.
 const MEASURED_OVER: Duration = Duration::from_secs(1);
 const LASTS: Duration = Duration::from_secs(5);
-/// Seconds in a generation of remembered mac1s: one epoch of the header.
-const GENERATION_SECS: u64 = 64;
-/// A knock is current in its own epoch and in the two beside it. Seen in the first of them, it must still be known in the
-/// last.
-const GENERATIONS: usize = 3;
+/// Seconds in an epoch, as in the header.
+const EPOCH_SECS: u64 = 64;
 
 /// What is to be done with a datagram whose mac1 is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +43,8 @@ pub(super) enum Gate {
 pub(super) struct Arrival<'a> {
     pub(super) datagram: &'a [u8],
     pub(super) mac1: Mac1,
-    pub(super) epoch_is_current: bool,
+    /// Of the sender's clock, unmasked.
+    pub(super) epoch: u32,
     pub(super) source: SocketAddr,
 }
 
@@ -73,23 +73,24 @@ impl Load {
             wasted: 0,
             until: None,
             cookies: CookieSecrets { made_at: mono, current: Secret::random(entropy), previous: None },
-            sights: Sights::since(time, remembered),
+            sights: Sights::since(epoch_of(time), remembered),
         }
     }
 
     /// Called for every datagram with a right mac1 that is not a copy of a known knock.
     pub(super) fn gate(&mut self, arrival: Arrival<'_>, mono: Instant, time: Stamp, entropy: &mut dyn Entropy) -> Gate {
-        let first_sight = arrival.epoch_is_current && self.sights.is_first(&arrival.mac1, time);
-        if !self.is_loaded(mono) || self.sights.quarantined {
+        let sight = self.sights.look(arrival.epoch, &arrival.mac1, epoch_of(time));
+        if !self.is_loaded(mono) {
             return Gate::Pass;
         }
         self.cookies.rotate(mono, entropy);
         if self.cookies.prove(arrival.datagram, arrival.source) {
-            Gate::Pass
-        } else if first_sight {
-            Gate::Cookie(cookie_for(&self.cookies.current, arrival.source))
-        } else {
-            Gate::Silent
+            return Gate::Pass;
+        }
+        match sight {
+            Sight::First => Gate::Cookie(cookie_for(&self.cookies.current, arrival.source)),
+            Sight::Unknown => Gate::Pass,
+            Sight::Known | Sight::NotCurrent => Gate::Silent,
         }
     }
 
@@ -136,52 +137,90 @@ impl CookieSecrets {
     }
 }
 
-/// The mac1s of the last epochs: eight bytes of each, at most `limit` per generation.
+/// What a mac1 is, seen beside those that came before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    First,
+    Known,
+    /// Of an epoch that is over, or is still to come.
+    NotCurrent,
+    /// Of an epoch that had begun before this memory did: nobody can say.
+    Unknown,
+}
+
+/// The mac1s of epochs that are not over: eight bytes of each, at most `limit` in all.
 struct Sights {
     limit: usize,
-    generation: u64,
-    /// Newest first.
-    seen: [HashSet<u64>; GENERATIONS],
-    /// Recordings from before this memory began may still be current until this generation is over.
-    blind_until: u64,
-    quarantined: bool,
+    present: u32,
+    /// Up to this epoch recordings may exist from before this memory began.
+    unknown_until: u32,
+    by_epoch: BTreeMap<u32, HashSet<u64>>,
+    len: usize,
 }
 
 impl Sights {
-    fn since(time: Stamp, limit: usize) -> Self {
-        let generation = generation(time);
-        let blind_until = generation + GENERATIONS as u64 - 1;
-        Self { limit, generation, seen: Default::default(), blind_until, quarantined: true }
+    fn since(present: u32, limit: usize) -> Self {
+        Self { limit, present, unknown_until: present.saturating_add(1), by_epoch: BTreeMap::new(), len: 0 }
     }
 
-    /// Whether this mac1 is seen for the first time; from now on it is known. A full memory knows everything.
-    fn is_first(&mut self, mac1: &Mac1, time: Stamp) -> bool {
-        self.turn_to(generation(time));
+    /// Judges a mac1, which from now on is known. A full memory knows everything.
+    fn look(&mut self, epoch: u32, mac1: &Mac1, present: u32) -> Sight {
+        self.turn_to(present);
+        if epoch.saturating_add(1) < present {
+            return Sight::NotCurrent;
+        }
+        let is_new = self.remember(epoch, mac1);
+        if epoch > present.saturating_add(1) {
+            Sight::NotCurrent
+        } else if epoch <= self.unknown_until {
+            Sight::Unknown
+        } else if is_new {
+            Sight::First
+        } else {
+            Sight::Known
+        }
+    }
+
+    fn remember(&mut self, epoch: u32, mac1: &Mac1) -> bool {
         let [a, b, c, d, e, f, g, h, ..] = *mac1;
         let name = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
-        if self.seen.iter().any(|seen| seen.contains(&name)) || self.seen[0].len() >= self.limit {
-            return false;
+        if self.len >= self.limit {
+            self.make_room();
         }
-        self.seen[0].insert(name)
+        let is_new = self.len < self.limit && self.by_epoch.entry(epoch).or_default().insert(name);
+        self.len += usize::from(is_new);
+        is_new
     }
 
-    fn turn_to(&mut self, generation: u64) {
-        if generation < self.generation {
+    /// The epoch farthest ahead makes room for those that are current; these don't for one another.
+    fn make_room(&mut self) {
+        let current_until = self.present.saturating_add(1);
+        if let Some(last) = self.by_epoch.last_entry().filter(|last| *last.key() > current_until) {
+            self.len -= last.remove().len();
+        }
+    }
+
+    fn turn_to(&mut self, present: u32) {
+        if present < self.present {
             // Time was set far back: what is current now may have been seen and forgotten.
-            self.blind_until = generation + GENERATIONS as u64 - 1;
-            self.seen = Default::default();
+            *self = Self::since(present, self.limit);
         }
-        for _ in 0..generation.saturating_sub(self.generation).min(GENERATIONS as u64) {
-            self.seen.rotate_right(1);
-            self.seen[0] = HashSet::new();
+        self.present = present;
+        while let Some(first) = self.by_epoch.first_entry().filter(|first| first.key().saturating_add(1) < present) {
+            self.len -= first.remove().len();
         }
-        self.generation = generation;
-        self.quarantined = generation <= self.blind_until;
     }
 }
 
-fn generation(time: Stamp) -> u64 {
-    time.as_secs() / GENERATION_SECS
+/// The number of the epoch of this time.
+fn epoch_of(time: Stamp) -> u32 {
+    (time.as_secs() / EPOCH_SECS) as u32
+}
+
+/// The epoch that a K1 names: its mask is what the epoch 0 looks like in it.
+pub(super) fn epoch_named(realm: &RealmKey, header: &Header, ephemeral: &[u8; 32]) -> u32 {
+    let mask = masked_epoch(realm, ephemeral, Stamp::from_millis(0));
+    u32::from_be_bytes(header.masked_epoch) ^ u32::from_be_bytes(mask)
 }
 
 #[cfg(test)]
@@ -191,7 +230,9 @@ mod tests {
     use crate::outer::mac1_of;
 
     const T: Stamp = Stamp::from_millis(1_800_000_000_000);
-    const QUARANTINE: Duration = Duration::from_secs(3 * GENERATION_SECS);
+    const EPOCH: Duration = Duration::from_secs(64);
+    /// From then on no recording from before the start is current.
+    const KNOWING: Duration = Duration::from_secs(3 * 64);
 
     struct Bench {
         load: Load,
@@ -205,12 +246,17 @@ mod tests {
             Self { load: Load::new(3, remembered, start, T, &mut entropy), start, entropy }
         }
 
-        fn arrive(&mut self, number: u8, epoch_is_current: bool, after: Duration) -> Gate {
+        /// A datagram whose sender's clock is so many epochs ahead.
+        fn arrive(&mut self, number: u8, ahead: i32, after: Duration) -> Gate {
+            let time = T.saturating_add(after);
+            self.arrive_at(number, epoch_of(time).saturating_add_signed(ahead), after, time)
+        }
+
+        fn arrive_at(&mut self, number: u8, epoch: u32, after: Duration, time: Stamp) -> Gate {
             let datagram = [number; 1200];
             let source = "192.0.2.1:1".parse().unwrap();
-            let mac1 = mac1_of(&datagram).unwrap();
-            let arrival = Arrival { datagram: &datagram, mac1, epoch_is_current, source };
-            self.load.gate(arrival, self.start + after, T.saturating_add(after), &mut self.entropy)
+            let arrival = Arrival { datagram: &datagram, mac1: mac1_of(&datagram).unwrap(), epoch, source };
+            self.load.gate(arrival, self.start + after, time, &mut self.entropy)
         }
 
         fn press(&mut self, after: Duration) {
@@ -219,39 +265,65 @@ mod tests {
     }
 
     #[test]
+    fn epochs_are_those_of_the_header() {
+        let realm = Secret::new([1; 32]);
+        for seconds in [0, 63, 64, 1_800_000_000, 1_800_000_063] {
+            let time = Stamp::from_millis(seconds * 1_000);
+            let masked_epoch = masked_epoch(&realm, &[2; 32], time);
+            let header = Header { kind: crate::header::Kind::Knock, masked_epoch, message_id: [0; 8] };
+            assert_eq!(epoch_named(&realm, &header, &[2; 32]), epoch_of(time));
+        }
+    }
+
+    #[test]
     fn everything_passes_without_load() {
         let mut bench = Bench::new(100);
-        assert_eq!(bench.arrive(1, true, QUARANTINE), Gate::Pass);
-        bench.load.waste(bench.start + QUARANTINE);
-        bench.load.waste(bench.start + QUARANTINE);
-        assert_eq!(bench.arrive(2, false, QUARANTINE), Gate::Pass);
+        assert_eq!(bench.arrive(1, 0, KNOWING), Gate::Pass);
+        bench.load.waste(bench.start + KNOWING);
+        bench.load.waste(bench.start + KNOWING);
+        assert_eq!(bench.arrive(2, -9, KNOWING), Gate::Pass);
     }
 
     #[test]
     fn under_load_a_cookie_is_given_once_per_mac1_and_in_its_epoch_only() {
         let mut bench = Bench::new(100);
-        assert_eq!(bench.arrive(9, true, QUARANTINE), Gate::Pass, "seen before there was load");
-        bench.press(QUARANTINE);
-        assert!(matches!(bench.arrive(1, true, QUARANTINE), Gate::Cookie(_)));
-        assert_eq!(bench.arrive(1, true, QUARANTINE), Gate::Silent);
-        assert_eq!(bench.arrive(2, false, QUARANTINE), Gate::Silent);
-        assert_eq!(bench.arrive(9, true, QUARANTINE), Gate::Silent, "a recording");
-        let two_epochs = QUARANTINE + Duration::from_secs(2 * GENERATION_SECS);
-        bench.press(two_epochs);
-        assert_eq!(bench.arrive(9, true, two_epochs), Gate::Silent, "still current, still known");
+        assert_eq!(bench.arrive(9, 1, KNOWING), Gate::Pass, "seen before there was load");
+        bench.press(KNOWING);
+        for (number, ahead) in [(1, 0), (2, 1), (3, -1)] {
+            assert!(matches!(bench.arrive(number, ahead, KNOWING), Gate::Cookie(_)));
+            assert_eq!(bench.arrive(number, ahead, KNOWING), Gate::Silent);
+        }
+        assert_eq!(bench.arrive(4, -2, KNOWING), Gate::Silent);
+        assert_eq!(bench.arrive(5, 2, KNOWING), Gate::Silent);
+        for epochs in 0..4 {
+            let later = KNOWING + EPOCH * epochs;
+            bench.press(later);
+            assert_eq!(bench.arrive(9, 1 - epochs as i32, later), Gate::Silent, "a recording");
+        }
+    }
+
+    #[test]
+    fn what_was_ahead_of_time_is_known_when_its_time_has_come() {
+        let mut bench = Bench::new(100);
+        assert_eq!(bench.arrive(1, 60, KNOWING), Gate::Pass);
+        for epochs in 59..=61 {
+            let later = KNOWING + EPOCH * epochs;
+            bench.press(later);
+            assert_eq!(bench.arrive(1, 60 - epochs as i32, later), Gate::Silent);
+        }
     }
 
     #[test]
     fn load_ends_by_itself() {
         let mut bench = Bench::new(100);
-        bench.press(QUARANTINE);
-        assert!(matches!(bench.arrive(1, true, QUARANTINE + LASTS - Duration::from_millis(1)), Gate::Cookie(_)));
-        assert_eq!(bench.arrive(2, true, QUARANTINE + LASTS), Gate::Pass);
+        bench.press(KNOWING);
+        assert!(matches!(bench.arrive(1, 0, KNOWING + LASTS - Duration::from_millis(1)), Gate::Cookie(_)));
+        assert_eq!(bench.arrive(2, 0, KNOWING + LASTS), Gate::Pass);
         for tick in 0..100 {
-            bench.load.waste(bench.start + QUARANTINE + LASTS + Duration::from_millis(500 * tick));
+            bench.load.waste(bench.start + KNOWING + LASTS + Duration::from_millis(500 * tick));
         }
         assert!(
-            !bench.load.is_loaded(bench.start + QUARANTINE + LASTS + Duration::from_secs(50)),
+            !bench.load.is_loaded(bench.start + KNOWING + LASTS + Duration::from_secs(50)),
             "two a second are none"
         );
     }
@@ -259,35 +331,47 @@ mod tests {
     #[test]
     fn until_recordings_have_grown_old_nobody_is_given_a_cookie() {
         let mut bench = Bench::new(100);
-        let last = Duration::from_secs(2 * GENERATION_SECS);
-        for after in [Duration::ZERO, last] {
-            bench.press(after);
-            assert_eq!(bench.arrive(after.as_secs() as u8, true, after), Gate::Pass);
+        for (number, epochs) in (1..).zip(0..2) {
+            bench.press(EPOCH * epochs);
+            assert_eq!(bench.arrive(number, 0, EPOCH * epochs), Gate::Pass);
+            assert_eq!(bench.arrive(number, -2, EPOCH * epochs), Gate::Silent);
         }
-        bench.press(QUARANTINE);
-        assert!(matches!(bench.arrive(3, true, QUARANTINE), Gate::Cookie(_)));
+        bench.press(EPOCH * 2);
+        assert!(matches!(bench.arrive(3, 0, EPOCH * 2), Gate::Cookie(_)));
+        assert_eq!(bench.arrive(4, -1, EPOCH * 2), Gate::Pass);
     }
 
     #[test]
     fn memory_is_bounded_and_when_it_is_full_there_is_silence() {
         let mut bench = Bench::new(2);
-        bench.press(QUARANTINE);
-        assert!(matches!(bench.arrive(1, true, QUARANTINE), Gate::Cookie(_)));
-        assert!(matches!(bench.arrive(2, true, QUARANTINE), Gate::Cookie(_)));
-        assert_eq!(bench.arrive(3, true, QUARANTINE), Gate::Silent);
-        assert_eq!(bench.load.sights.seen[0].len(), 2);
+        bench.press(KNOWING);
+        assert!(matches!(bench.arrive(1, 0, KNOWING), Gate::Cookie(_)));
+        assert!(matches!(bench.arrive(2, 0, KNOWING), Gate::Cookie(_)));
+        assert_eq!(bench.arrive(3, 0, KNOWING), Gate::Silent);
+        assert_eq!(bench.load.sights.len, 2);
+        let later = KNOWING + 2 * EPOCH;
+        bench.press(later);
+        assert!(matches!(bench.arrive(3, 0, later), Gate::Cookie(_)));
+        assert_eq!((bench.load.sights.len, bench.load.sights.by_epoch.len()), (1, 1));
+    }
+
+    #[test]
+    fn what_is_far_ahead_takes_nobodys_room() {
+        let mut bench = Bench::new(10);
+        bench.press(KNOWING);
+        for number in 0..200 {
+            bench.arrive(number, 100 + i32::from(number), KNOWING);
+            assert!(bench.load.sights.len <= 10);
+        }
+        assert!(matches!(bench.arrive(201, 0, KNOWING), Gate::Cookie(_)));
     }
 
     #[test]
     fn a_clock_set_far_back_begins_anew() {
         let mut bench = Bench::new(100);
-        bench.press(QUARANTINE);
-        assert!(matches!(bench.arrive(1, true, QUARANTINE), Gate::Cookie(_)));
-        let datagram = [2; 1200];
-        let source = "192.0.2.1:1".parse().unwrap();
-        let arrival = Arrival { datagram: &datagram, mac1: [2; 16], epoch_is_current: true, source };
+        bench.press(KNOWING);
+        assert!(matches!(bench.arrive(1, 0, KNOWING), Gate::Cookie(_)));
         let back = T.saturating_sub(Duration::from_secs(100 * 3_600));
-        let gate = bench.load.gate(arrival, bench.start + QUARANTINE, back, &mut bench.entropy);
-        assert_eq!(gate, Gate::Pass);
+        assert_eq!(bench.arrive_at(2, epoch_of(back), KNOWING, back), Gate::Pass);
     }
 }

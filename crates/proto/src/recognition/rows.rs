@@ -253,7 +253,7 @@ impl LiveRow {
         if let Some(old) = old {
             live.owners = old.owners.with(row.owner);
             (live.freshness, live.rate, live.dirty) = (old.freshness, old.rate, old.dirty);
-            live.freshness.raise(row.last);
+            live.freshness.restore(row.last);
         }
         live
     }
@@ -401,7 +401,7 @@ mod tests {
         let mut rows = Rows::with_limit(10);
         rows.upsert(row(1, 1, Owner::Gateway(ONE))).unwrap();
         let stamp = Stamp::from_millis(1_800_000_000_000);
-        rows.get_mut(&digest(1)).unwrap().freshness.raise(stamp);
+        rows.get_mut(&digest(1)).unwrap().freshness.restore(stamp);
         rows.mark_dirty(&digest(1));
         rows.mark_dirty(&digest(1));
         rows.replace(ONE, vec![row(1, 1, Owner::Gateway(ONE))]).unwrap();

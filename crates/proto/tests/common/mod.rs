@@ -9,7 +9,7 @@ use vestibule_proto::guess::GuessCount;
 use vestibule_proto::id::{DeviceId, GatewayId, LoginDigest, Now, Stamp};
 use vestibule_proto::inner::Purpose;
 use vestibule_proto::key::{PrivateKey, Psk, RealmKey, Secret};
-use vestibule_proto::knocker::{Ask, Device, LinkDevice};
+use vestibule_proto::knocker::{Ask, Device};
 use vestibule_proto::outer::ControllerPin;
 use vestibule_proto::recognition::{ControllerKeys, Owner, Row};
 
@@ -77,27 +77,6 @@ impl Realm {
             last: Stamp::default(),
         };
         Person { device: Arc::new(device), row, admissible }
-    }
-
-    /// The gateway's own row, and what it knocks with.
-    pub(crate) fn link(&mut self) -> (Arc<LinkDevice>, Row) {
-        let controller = self.pin();
-        let entropy = &mut self.entropy;
-        let device = LinkDevice {
-            controller,
-            d_out: PrivateKey::random(entropy),
-            psk_c: Psk::random(entropy),
-            digest: LoginDigest::random(entropy),
-        };
-        let row = Row {
-            digest: device.digest,
-            device_key: device.d_out.public(),
-            psk_c: device.psk_c.clone(),
-            owner: Owner::Link(self.gateway.id),
-            temporary_until: None,
-            last: Stamp::default(),
-        };
-        (Arc::new(device), row)
     }
 }
 

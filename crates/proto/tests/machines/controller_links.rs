@@ -1,13 +1,14 @@
 //! C1: gateways that knock for their own links.
 
 use super::controller_bench::{Bench, HOME, tell};
-use crate::common::{address, ms};
+use crate::common::{Realm, address, ms};
 use std::sync::Arc;
 use std::time::Duration;
-use vestibule_proto::id::{KnockId, Stamp};
+use vestibule_proto::id::{KnockId, LoginDigest, Stamp};
+use vestibule_proto::key::{PrivateKey, Psk};
 use vestibule_proto::knocker::{KnockEvent, Knocker, LinkDevice};
 use vestibule_proto::outer::{Knock, KnockFlags, Message, Versions, seal_knock};
-use vestibule_proto::recognition::{Command, LINK_WINDOW, Row};
+use vestibule_proto::recognition::{Command, LINK_WINDOW, Owner, Row};
 use vestibule_proto::ticket::Ticket;
 
 const CONTROLLER: &str = "198.51.100.1:7000";
@@ -166,9 +167,32 @@ impl Bench {
             digest: link.digest,
             device_key: link.d_out.public(),
             psk_c: link.psk_c.clone(),
-            owner: vestibule_proto::recognition::Owner::Link(self.gateway()),
+            owner: Owner::Link(self.gateway()),
             temporary_until: None,
             last: Stamp::default(),
         }
+    }
+}
+
+impl Realm {
+    /// The gateway's own row, and what it knocks with.
+    fn link(&mut self) -> (Arc<LinkDevice>, Row) {
+        let controller = self.pin();
+        let entropy = &mut self.entropy;
+        let device = LinkDevice {
+            controller,
+            d_out: PrivateKey::random(entropy),
+            psk_c: Psk::random(entropy),
+            digest: LoginDigest::random(entropy),
+        };
+        let row = Row {
+            digest: device.digest,
+            device_key: device.d_out.public(),
+            psk_c: device.psk_c.clone(),
+            owner: Owner::Link(self.gateway.id),
+            temporary_until: None,
+            last: Stamp::default(),
+        };
+        (Arc::new(device), row)
     }
 }

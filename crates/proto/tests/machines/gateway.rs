@@ -144,10 +144,29 @@ fn a_clock_set_back_does_not_revive_what_was_too_old() {
     let mut bench = Bench::new();
     let withheld = bench.right();
     bench.pass(Duration::from_secs(3_600));
-    let known = bench.right();
-    bench.deliver(HOME, &known);
+    bench.admit(HOME);
     bench.now = Now::new(bench.now.mono, bench.now.wall.saturating_sub(Duration::from_secs(3_600)));
     assert_eq!(bench.refused(&withheld).code, RefusalCode::Time);
+
+    let mut bench = invited(false, ms(60_000));
+    bench.pass(ms(60_000));
+    let late = enrol(&mut bench, Purpose::Enrol);
+    assert_eq!(bench.refused(&late).code, RefusalCode::InvitationExpired);
+    bench.now = Now::new(bench.now.mono, bench.now.wall.saturating_sub(ms(60_000)));
+    let again = enrol(&mut bench, Purpose::Enrol);
+    assert_eq!(bench.refused(&again).code, RefusalCode::InvitationExpired);
+}
+
+#[test]
+fn a_clock_that_was_ahead_for_a_while_shuts_nobody_out() {
+    let mut bench = Bench::new();
+    let true_time = bench.now;
+    bench.now = Now::new(true_time.mono, true_time.wall.saturating_add(Duration::from_secs(3_600)));
+    let made_in_time = InnerKnock { stamp: true_time.wall, ..bench.plain() };
+    let sent = bench.make(made_in_time);
+    assert_eq!(bench.refused(&sent).code, RefusalCode::Time);
+    bench.now = true_time.after(ms(1_000));
+    bench.admit(HOME);
 }
 
 #[test]
