@@ -80,6 +80,19 @@ pub fn check(invitation: &Invitation, options: &EnrolOptions) -> Result<(), Clie
     Prepared::new(invitation, options).map(|_| ())
 }
 
+/// Looks whether `password` may be set at an enrolment by this invitation. Nothing is sent.
+///
+/// # Errors
+/// [`ClientError::WeakPassword`].
+pub fn check_password(invitation: &Invitation, password: &Password) -> Result<(), ClientError> {
+    refuse_if_common(password, &invited(invitation)?)
+        .map_err(|weak| ClientError::WeakPassword { reason: weak.to_string() })
+}
+
+fn invited(invitation: &Invitation) -> Result<UserName, ClientError> {
+    UserName::parse(&invitation.user).map_err(|_| ClientError::Invitation(InvitationTrouble::Newer))
+}
+
 /// Enrols this device with `password`, which is set by this and never leaves the device.
 ///
 /// # Errors
@@ -91,8 +104,7 @@ pub async fn enrol(
     options: &EnrolOptions,
 ) -> Result<EnrolledDevice, ClientError> {
     let prepared = Prepared::new(invitation, options)?;
-    refuse_if_common(&password, &prepared.user)
-        .map_err(|weak| ClientError::WeakPassword { reason: weak.to_string() })?;
+    check_password(invitation, &password)?;
     match prepared.run(&password).await {
         // By this device, perhaps: then its credential waits beside its place.
         Err(error @ ClientError::Invitation(InvitationTrouble::Used)) => prepared.take_up(&password, error).await,
@@ -111,7 +123,7 @@ struct Prepared<'a> {
 
 impl<'a> Prepared<'a> {
     fn new(invitation: &'a Invitation, options: &'a EnrolOptions) -> Result<Self, ClientError> {
-        let user = UserName::parse(&invitation.user).map_err(|_| ClientError::Invitation(InvitationTrouble::Newer))?;
+        let user = invited(invitation)?;
         options.home.prepare()?;
         let place = Place::choose(&options.home, &user, invitation, &options.sources);
         if !options.replace && place.is_taken() {

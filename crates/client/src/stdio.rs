@@ -35,23 +35,34 @@ enum Side<P, F> {
 /// When a stream is closed, or the kernel refuses.
 pub fn take() -> io::Result<(Input, Output)> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
-    let input = match own(io::stdin().as_fd(), OFlags::RDONLY)? {
-        Own::Pipe(fd) => Side::Pipe(pipe::Receiver::from_owned_fd(fd)?),
-        Own::Socket(socket) => Side::Socket(socket),
-        Own::Plain => Side::Plain(tokio::io::stdin()),
-    };
-    if !matches!(input, Side::Plain(_)) {
+    let (input, output) = (Input::of(io::stdin().as_fd())?, Output::of(io::stdout().as_fd())?);
+    if !matches!(input.0, Side::Plain(_)) {
         rustix::stdio::dup2_stdin(&null)?;
     }
-    let output = match own(io::stdout().as_fd(), OFlags::WRONLY)? {
-        Own::Pipe(fd) => Side::Pipe(pipe::Sender::from_owned_fd(fd)?),
-        Own::Socket(socket) => Side::Socket(socket),
-        Own::Plain => Side::Plain(tokio::io::stdout()),
-    };
-    if !matches!(output, Side::Plain(_)) {
+    if !matches!(output.0, Some(Side::Plain(_))) {
         rustix::stdio::dup2_stdout(&null)?;
     }
-    Ok((Input(input), Output(Some(output))))
+    Ok((input, output))
+}
+
+impl Input {
+    fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(Self(match own(fd, OFlags::RDONLY)? {
+            Own::Pipe(fd) => Side::Pipe(pipe::Receiver::from_owned_fd(fd)?),
+            Own::Socket(socket) => Side::Socket(socket),
+            Own::Plain => Side::Plain(tokio::io::stdin()),
+        }))
+    }
+}
+
+impl Output {
+    fn of(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(Self(Some(match own(fd, OFlags::WRONLY)? {
+            Own::Pipe(fd) => Side::Pipe(pipe::Sender::from_owned_fd(fd)?),
+            Own::Socket(socket) => Side::Socket(socket),
+            Own::Plain => Side::Plain(tokio::io::stdout()),
+        })))
+    }
 }
 
 enum Own {
@@ -146,5 +157,76 @@ impl AsyncWrite for Output {
             self.0 = None;
         }
         ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{PipeReader, PipeWriter, Read, Write};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn is_blocking(fd: impl AsFd) -> bool {
+        !rustix::fs::fcntl_getfl(fd).unwrap().contains(OFlags::NONBLOCK)
+    }
+
+    #[tokio::test]
+    async fn a_pipe_is_read_without_changing_it_for_those_who_share_it() {
+        let (shared, mut writer): (PipeReader, PipeWriter) = io::pipe().unwrap();
+        let mut input = Input::of(shared.as_fd()).unwrap();
+        assert!(matches!(input.0, Side::Pipe(_)) && is_blocking(&shared));
+        writer.write_all(b"hello").unwrap();
+        let mut seen = [0; 5];
+        input.read_exact(&mut seen).await.unwrap();
+        assert_eq!(&seen, b"hello");
+        drop(writer);
+        assert_eq!(input.read(&mut seen).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn shutting_an_output_down_ends_it_for_its_reader() {
+        let (mut reader, shared) = io::pipe().unwrap();
+        let mut output = Output::of(shared.as_fd()).unwrap();
+        assert!(matches!(output.0, Some(Side::Pipe(_))) && is_blocking(&shared));
+        // As `take` does: nothing else of this process leads there any more.
+        drop(shared);
+        // More than a pipe holds.
+        let sent = vec![7; 1 << 20];
+        let expected = sent.clone();
+        let reading = std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            reader.read_to_end(&mut seen).unwrap();
+            assert!(seen == expected);
+        });
+        output.write_all(&sent).await.unwrap();
+        output.shutdown().await.unwrap();
+        let ended = tokio::task::spawn_blocking(move || reading.join());
+        assert!(ended.await.unwrap().is_ok(), "the reader saw all and then the end, while the output still lives");
+        assert_eq!(output.write(b"x").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[tokio::test]
+    async fn sockets_work_in_both_places() {
+        let (ours, theirs) = StdUnixStream::pair().unwrap();
+        let (mut input, mut output) = (Input::of(ours.as_fd()).unwrap(), Output::of(ours.as_fd()).unwrap());
+        drop(ours);
+        theirs.set_nonblocking(true).unwrap();
+        let mut theirs = UnixStream::from_std(theirs).unwrap();
+        output.write_all(b"out").await.unwrap();
+        output.shutdown().await.unwrap();
+        let mut seen = Vec::new();
+        theirs.read_to_end(&mut seen).await.unwrap();
+        assert_eq!(seen, b"out");
+        theirs.write_all(b"in").await.unwrap();
+        theirs.shutdown().await.unwrap();
+        seen.clear();
+        input.read_to_end(&mut seen).await.unwrap();
+        assert_eq!(seen, b"in");
+    }
+
+    #[tokio::test]
+    async fn files_are_left_to_threads() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(matches!(own(file.as_fd(), OFlags::RDONLY), Ok(Own::Plain)));
     }
 }

@@ -209,3 +209,10 @@ async fn a_directory_with_a_long_path_works() {
     let (_serving, up) = bench.up().await;
     up.status().await.unwrap();
 }
+
+#[test]
+fn the_same_user_and_root_are_welcome() {
+    let own = rustix::process::geteuid().as_raw();
+    assert!(place::is_welcome(own) && place::is_welcome(0));
+    assert!(!place::is_welcome(own + 1));
+}

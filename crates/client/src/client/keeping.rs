@@ -22,6 +22,8 @@ use vestibule_proto::session::{ClientNotice, Notice, code};
 
 /// How long the gateway may take to acknowledge a sign-off.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// How long the gateway may take from its last word to the connection's end.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Room in the channels between the tasks of one session.
 const ROOM: usize = 16;
 
@@ -284,8 +286,14 @@ fn listen(
                     }
                 }
                 Err(FramedError::Lost(_)) => break,
+                // It has said all and is about to close, as at every sign-off. One that says nothing more and stays is left.
+                Err(FramedError::Ended) => {
+                    let _ = tokio::time::timeout(CLOSE_WITHIN, connection.closed()).await;
+                    connection.close(code::PROTOCOL.into(), b"");
+                    break;
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "the gateway ended the control stream");
+                    tracing::warn!(%error, "the gateway broke the protocol on the control stream");
                     connection.close(code::PROTOCOL.into(), b"");
                     break;
                 }

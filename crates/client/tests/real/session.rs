@@ -9,12 +9,13 @@ use vestibule_client::agent::{Agent, Apparatus, RunningUp, SessionState};
 use vestibule_client::error::{ClientError, CredentialTrouble, GatewayAway, Refused};
 use vestibule_client::forward::{Forward, Forwarder};
 use vestibule_client::keeper::Event;
+use vestibule_client::proxy::{HttpProxy, SocksProxy};
 use vestibule_client::{Client, Tunnel};
 use vestibule_gateway::admin::{Answer, DeviceRequest, Request, ServiceRequest, SessionRequest};
 use vestibule_local_credential::{Fingerprint, Locked};
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::key::Secret;
-use vestibule_proto::session::Reason;
+use vestibule_proto::session::{Reason, ServiceKind};
 
 async fn event(events: &mut Receiver<Event>, wanted: impl Fn(&Event) -> bool) -> Event {
     let found = async {
@@ -118,6 +119,70 @@ async fn forwards_carry_early_words_half_close_and_resets() {
     drop(near);
     let read = tokio::time::timeout(SOON, far.read(&mut [0])).await.unwrap();
     assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+/// An upstream that answers one request with `101` and then echoes, or with a body that names what it saw.
+async fn web(world: &World) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = listener.local_addr().unwrap().to_string();
+    let (name, allow) = ("orders".to_owned(), vec!["everyone".to_owned()]);
+    world.ask(Request::Service(ServiceRequest::Add { name, kind: ServiceKind::Web, upstream, allow })).await;
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+                if head.contains("upgrade: websocket") {
+                    let answer = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+                    stream.write_all(answer).await.unwrap();
+                    let (mut read, mut write) = stream.split();
+                    let _ = tokio::io::copy(&mut read, &mut write).await;
+                } else {
+                    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{head}", head.len());
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+}
+
+#[tokio::test]
+async fn proxies_lead_through_the_session() {
+    let world = World::new().await;
+    world.echo().await;
+    web(&world).await;
+    let client = world.alice().await.connect().await.unwrap();
+    let http = HttpProxy::bind("127.0.0.1:0".parse().unwrap(), client.clone()).await.unwrap();
+    let socks = SocksProxy::bind("127.0.0.1:0".parse().unwrap(), client.clone()).await.unwrap();
+    let (at_http, at_socks) = (http.local_addr(), socks.local_addr());
+    tokio::spawn(http.serve());
+    tokio::spawn(socks.serve());
+    let mut browser = TcpStream::connect(at_http).await.unwrap();
+    browser.write_all(b"GET /x HTTP/1.1\r\nHost: orders.localhost:1\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut page = String::new();
+    browser.read_to_string(&mut page).await.unwrap();
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("get /x http/1.1\r\nhost: orders.localhost:1"), "{page}");
+    let upgrade = "Host: orders.localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for (proxy, request, skipped) in [
+        (at_http, format!("GET /ws HTTP/1.1\r\n{upgrade}").into_bytes(), "\r\n\r\n"),
+        (at_http, b"CONNECT echo:7 HTTP/1.1\r\n\r\n".to_vec(), "\r\n\r\n"),
+        (at_socks, [&[5, 1, 0, 5, 1, 0, 3, 4][..], b"echo", &[0, 7]].concat(), "\0\0\0\0\0\0"),
+    ] {
+        let mut program = TcpStream::connect(proxy).await.unwrap();
+        program.write_all(&request).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(skipped.as_bytes()) {
+            head.push(program.read_u8().await.unwrap());
+        }
+        program.write_all(b"there and back").await.unwrap();
+        program.shutdown().await.unwrap();
+        let mut back = Vec::new();
+        program.read_to_end(&mut back).await.unwrap();
+        assert_eq!(back, b"there and back", "{}", String::from_utf8_lossy(&head));
+    }
 }
 
 #[tokio::test]
