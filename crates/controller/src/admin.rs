@@ -71,6 +71,9 @@ pub struct Invited {
     pub link: String,
     /// After this moment (milliseconds since the Unix epoch) it is no longer known.
     pub expires: u64,
+    /// Whether an earlier link of this name, not used yet, works no longer.
+    #[serde(default)]
+    pub replaces: bool,
 }
 
 /// A gateway, as lists show it.
@@ -221,8 +224,9 @@ fn invite(
     name: &str,
     expires_in: Duration,
 ) -> Result<(Answer, Option<Effect>), Answer> {
-    if name.is_empty() || name.len() > NAME_LIMIT || name.chars().any(char::is_control) {
-        return Err(failed("a gateway's name has 1 to 64 printable characters", "choose another name"));
+    if !is_name(name) {
+        let message = format!("`{name}` is no gateway's name: it has 1 to 64 of a-z, A-Z, 0-9, `.`, `_` and `-`");
+        return Err(failed(&message, "choose another name"));
     }
     let expires = now().wall.saturating_add(expires_in);
     let invitation = GatewayInvitation {
@@ -237,10 +241,19 @@ fn invite(
         secret: Secret::random(&mut entropy()),
     };
     let first_knock = invitation.keys();
-    rows.invite_gateway(invitation.gateway, name, &first_knock, expires)
+    let replaces = rows
+        .invite_gateway(invitation.gateway, name, &first_knock, expires)
         .map_err(|error| failed(&error.to_string(), "`vestibule controller gateways` lists the names in use"))?;
-    let invited = Invited { name: name.to_owned(), link: invitation.to_link(), expires: expires.as_millis() };
+    let invited = Invited { name: name.to_owned(), link: invitation.to_link(), expires: expires.as_millis(), replaces };
     Ok((Answer::Invited(invited), Some(Effect::LinksChanged)))
+}
+
+/// Whether a gateway may be called so: 1 to 64 letters, digits, `.`, `_`, `-`. Clients name their credentials' files by it, and
+/// people type it.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-');
+    name.len() <= NAME_LIMIT && name.chars().all(plain) && name.starts_with(|first: char| first.is_ascii_alphanumeric())
 }
 
 fn gateways(rows: &Rows) -> Result<Vec<GatewayView>, Answer> {

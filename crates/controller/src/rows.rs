@@ -97,7 +97,7 @@ impl Rows {
     }
 
     /// Makes the temporary row under which an invited gateway may link until `expires`. An earlier invitation of the
-    /// same name that was not used is replaced. Blocks; not for async code.
+    /// same name that was not used is replaced: then true. Blocks; not for async code.
     ///
     /// # Errors
     /// [`RowsError::NameTaken`] when a gateway of this name has linked.
@@ -107,7 +107,7 @@ impl Rows {
         name: &str,
         first_knock: &KnockKeys,
         expires: Stamp,
-    ) -> Result<(), RowsError> {
+    ) -> Result<bool, RowsError> {
         let name = name.to_owned();
         let row = Row {
             digest: first_knock.digest,

@@ -47,8 +47,9 @@ pub(crate) fn ask(dir: &Path, request: Request) -> Result<Answer, Fault> {
 
 fn offline(dir: &Path, request: Request) -> Result<Reply, Fault> {
     if request == Request::Status {
-        return Err(Fault::new(fault::NOT_RUNNING, "the gateway is not running").next("vestibule gateway run"));
+        return Err(roles::not_running(Role::Gateway, dir));
     }
+    roles::must_exist(Role::Gateway, dir)?;
     let keys = Keys::read(dir).map_err(|error| roles::gateway::keys_fault(&error, dir))?;
     let _lock = RoleLock::acquire(&settings::lock_file(dir)).map_err(|error| roles::lock_fault(&error))?;
     let directory =
@@ -59,7 +60,7 @@ fn offline(dir: &Path, request: Request) -> Result<Reply, Fault> {
         // A name that stands in both places is told when the service is added, not when another command is given.
         let now = Stamp::from_system(SystemTime::now());
         if let Err(error) = directory.set_configured_services(services, now).await {
-            crate::output::note(&format!("note: {error}"));
+            crate::output::note(&format!("note: {}", roles::gateway::directory_fault(&error, dir)));
         }
         let done = admin::execute(&directory, request, now, &mut SystemEntropy).await;
         Ok(Reply::from(done.map(|(answer, _)| answer)))

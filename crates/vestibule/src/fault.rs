@@ -1,12 +1,15 @@
 //! Errors as a person meets them: what happened, what it means, what to do next, and an exit code that a script can tell apart.
 
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Something unexpected inside the program or its surroundings.
 pub(crate) const UNEXPECTED: u8 = 1;
 /// The command line is wrong.
 pub(crate) const USAGE: u8 = 2;
+/// The invitation can't be used.
+pub(crate) const INVITATION: u8 = 50;
 /// The configuration is wrong.
 pub(crate) const CONFIGURATION: u8 = 40;
 /// A directory or file can't be used: disk full, read-only, permission.
@@ -61,6 +64,12 @@ impl Fault {
         self
     }
 
+    /// The same, naming the file in which it was found.
+    pub(crate) fn in_file(mut self, file: &Path) -> Self {
+        self.headline = format!("{}: {}", file.display(), self.headline);
+        self
+    }
+
     /// Adds what it means.
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
@@ -71,6 +80,13 @@ impl Fault {
     pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
         self
+    }
+
+    /// The whole of it in one line, for a log.
+    pub(crate) fn in_one_line(&self) -> String {
+        let parts = [Some(&self.headline), self.detail.as_ref(), self.next.as_ref()];
+        let lines = parts.into_iter().flatten().flat_map(|part| part.lines());
+        lines.map(str::trim).collect::<Vec<_>>().join("; ")
     }
 
     /// Prints the fault to stderr and gives its exit code.

@@ -1,13 +1,16 @@
 //! The one place that prints: tables and sentences for people, JSON for scripts, colours on terminals only.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
 use crate::fault::Fault;
-use anstream::{eprintln, println};
+use anstream::eprintln;
 use comfy_table::{Table, presets};
 use owo_colors::OwoColorize;
 use serde::Serialize;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
+
+/// What stands in a table where there is nothing to say.
+const NOTHING: &str = "-";
 
 /// How this run speaks.
 pub(crate) struct Output {
@@ -30,8 +33,7 @@ impl Output {
         if self.json {
             return self.json(value);
         }
-        println!("{}", sentence());
-        Ok(())
+        write_line(&sentence())
     }
 
     /// Prints a list: a JSON array of `rows`, or a table with `heads` whose cells come from `cells`.
@@ -51,12 +53,13 @@ impl Output {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_header(heads.iter().map(|head| head.to_uppercase()));
         for row in rows {
-            table.add_row(cells(row));
+            table.add_row(cells(row).into_iter().map(or_nothing));
         }
-        for line in table.lines() {
-            println!("{}", line.trim_end());
+        // Columns stand two spaces apart, and the first one at the margin.
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
         }
-        Ok(())
+        table.lines().try_for_each(|line| write_line(line.trim_end()))
     }
 
     /// Prints one thing: a JSON object, or lines of name and value.
@@ -65,23 +68,40 @@ impl Output {
             return self.json(value);
         }
         let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        for (name, value) in lines {
-            println!("{:width$}  {value}", name.dimmed());
-        }
-        Ok(())
+        lines.iter().try_for_each(|(name, value)| {
+            write_line(&format!("{:width$}  {}", name.dimmed(), or_nothing(value.clone())))
+        })
     }
 
     fn json<T: Serialize>(&self, value: &T) -> Result<(), Fault> {
         let text = serde_json::to_string_pretty(value)
             .map_err(|error| Fault::unexpected(format!("the answer can't be written as JSON: {error}")))?;
-        println!("{text}");
-        Ok(())
+        write_line(&text)
+    }
+}
+
+fn or_nothing(cell: String) -> String {
+    if cell.is_empty() { NOTHING.to_owned() } else { cell }
+}
+
+/// Writes a line to stdout, with colours only where it is a terminal.
+fn write_line(text: &str) -> Result<(), Fault> {
+    written(writeln!(anstream::stdout(), "{text}"))
+}
+
+/// Whether stdout took it. A reader that has seen enough (`| head`) is no failure.
+fn written(result: io::Result<()>) -> Result<(), Fault> {
+    match result {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Fault::files(format!("stdout can't be written: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
 /// Prints raw bytes to stdout.
 pub(crate) fn write_stdout(bytes: &[u8]) -> Result<(), Fault> {
-    std::io::stdout().write_all(bytes).map_err(|error| Fault::unexpected(format!("stdout can't be written: {error}")))
+    written(io::stdout().write_all(bytes))
 }
 
 /// A line for the person at the terminal that is not the command's result: to stderr.
@@ -89,9 +109,9 @@ pub(crate) fn note(line: &str) {
     eprintln!("{line}");
 }
 
-/// Prints a line of a story to stdout.
+/// Prints a line of a story to stdout. A story goes on when nobody listens any more.
 pub(crate) fn line(text: &str) {
-    println!("{text}");
+    let _ = write_line(text);
 }
 
 /// Prints a fault to stderr.

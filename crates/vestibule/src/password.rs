@@ -2,7 +2,9 @@
 
 use crate::cli::PasswordArgs;
 use crate::fault::Fault;
+use std::fs::File;
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 use vestibule_local_credential::password::Password;
@@ -20,6 +22,13 @@ pub(crate) enum Source {
     Askpass(PathBuf),
 }
 
+/// Standard input without the buffer of the standard library, which would keep the password in memory, and from a pipe's stream
+/// whatever came along with it.
+pub(crate) fn unbuffered_stdin() -> Result<File, Fault> {
+    let own = std::io::stdin().as_fd().try_clone_to_owned();
+    own.map(File::from).map_err(|error| Fault::usage(format!("stdin can't be read: {error}")))
+}
+
 impl Source {
     /// What the arguments and the surroundings say. Without a terminal a program named by `VESTIBULE_ASKPASS` or `SSH_ASKPASS` is asked.
     ///
@@ -32,7 +41,7 @@ impl Source {
         if let Some(program) = &arguments.askpass {
             return Ok(Self::Askpass(program.clone()));
         }
-        if std::fs::File::open("/dev/tty").is_ok_and(|terminal| terminal.is_terminal()) {
+        if File::open("/dev/tty").is_ok_and(|terminal| terminal.is_terminal()) {
             return Ok(Self::Terminal);
         }
         let program = ["VESTIBULE_ASKPASS", "SSH_ASKPASS"].into_iter().find_map(std::env::var_os);
@@ -52,16 +61,27 @@ impl Source {
                 let typed = zeroize::Zeroizing::new(typed);
                 Password::new(&typed).map_err(|error| Fault::usage(error.to_string()))
             }
-            Self::Stdin => Password::from_reader(std::io::stdin().lock())
-                .map_err(|error| Fault::usage(format!("the password can't be read from stdin: {error}"))),
-            Self::Askpass(program) => Password::from_askpass(program, prompt, ASK_WITHIN)
-                .map_err(|error| Fault::usage(format!("{} gave no password: {error}", program.display()))),
+            Self::Stdin => Password::from_reader(unbuffered_stdin()?).map_err(|error| {
+                Fault::usage(format!("the password can't be read from stdin: {error}"))
+                    .next("write it there as one line")
+            }),
+            Self::Askpass(program) => Password::from_askpass(program, prompt, ASK_WITHIN).map_err(|error| {
+                Fault::usage(format!("no password came from {}", program.display()))
+                    .detail(format!("{error}."))
+                    .next("name a program that prints it: --askpass PROGRAM; or use --password-stdin")
+            }),
         }
     }
 
-    /// Asks for a new password: twice on a terminal, so that a slip does not lock the person out.
-    pub(crate) fn ask_new(&self, prompt: &str) -> Result<Password, Fault> {
+    /// Asks for a new password: twice on a terminal, so that a slip does not lock the person out; but not again for one that is
+    /// refused by `check`.
+    pub(crate) fn ask_new(
+        &self,
+        prompt: &str,
+        check: impl FnOnce(&Password) -> Result<(), Fault>,
+    ) -> Result<Password, Fault> {
         let first = self.ask(prompt)?;
+        check(&first)?;
         match self {
             Self::Terminal => {
                 let again = self.ask("Again: ")?;

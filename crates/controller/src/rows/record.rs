@@ -74,15 +74,16 @@ pub(super) fn must_be_known(c: &Connection, gateway: &GatewayId) -> Result<(), R
     if known { Ok(()) } else { Err(RowsError::UnknownGateway(*gateway)) }
 }
 
-/// Makes an invited gateway and the temporary row for its first knock.
-pub(super) fn invite_gateway(c: &Connection, gateway: &GatewayId, name: &str, row: &Row) -> Result<(), RowsError> {
+/// Makes an invited gateway and the temporary row for its first knock. True if an invitation that was not used made room.
+pub(super) fn invite_gateway(c: &Connection, gateway: &GatewayId, name: &str, row: &Row) -> Result<bool, RowsError> {
     let linked = "SELECT EXISTS (SELECT 1 FROM gateway WHERE name = ?1 AND spki IS NOT NULL)";
     if c.query_row(linked, [name], |found| found.get(0))? {
         return Err(RowsError::NameTaken(name.to_owned()));
     }
-    remove_gateway(c, name)?;
+    let replaced = remove_gateway(c, name)?.is_some();
     c.execute("INSERT INTO gateway (id, name) VALUES (?1, ?2)", (gateway.as_bytes(), name))?;
-    insert_link(c, gateway, row)
+    insert_link(c, gateway, row)?;
+    Ok(replaced)
 }
 
 /// Gives an invited gateway its lasting keys.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use vestibule_gateway::admin::{
     Answer, DeviceView, InvitationView, Invited, ServiceView, SessionView, Status, UserDetail, UserView,
 };
-use vestibule_gateway::directory::AuditEntry;
+use vestibule_gateway::directory::{AuditEntry, Source};
 use vestibule_proto::id::Stamp;
 
 /// Digits of an id that lists show; enough to name it, and `show` tells the rest.
@@ -141,7 +141,7 @@ fn service_cells(service: &ServiceView) -> Vec<String> {
         word(&service.kind),
         service.upstream.clone(),
         service.allow.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-        word(&service.source),
+        source(service).to_owned(),
     ]
 }
 
@@ -154,7 +154,7 @@ fn service_lines(service: &ServiceView, output: &Output) -> Result<(), Fault> {
             ("upstream", service.upstream.clone()),
             ("allowed", service.allow.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
             ("who that is now", service.users.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
-            ("defined in", word(&service.source)),
+            ("defined in", source(service).to_owned()),
         ],
     )
 }
@@ -192,7 +192,7 @@ fn session_lines(session: &SessionView, output: &Output) -> Result<(), Fault> {
 
 fn session_state(session: &SessionView) -> String {
     match (&session.ended, &session.live) {
-        (Some(_), _) => session.reason.as_ref().map_or_else(|| "ended".to_owned(), |reason| word(reason)),
+        (Some(_), _) => session.reason.as_ref().map_or_else(|| "ended".to_owned(), word),
         (None, Some(live)) if live.remote.is_some() => "connected".to_owned(),
         (None, _) => "away".to_owned(),
     }
@@ -256,6 +256,14 @@ fn dash() -> String {
 
 fn short(id: &impl ToString) -> String {
     id.to_string().chars().take(ID_DIGITS).collect()
+}
+
+/// Where a service is defined, and may be removed.
+fn source(service: &ServiceView) -> &'static str {
+    match service.source {
+        Source::File => "gateway.toml",
+        Source::Directory => "database",
+    }
 }
 
 /// The word by which JSON names a value without fields.

@@ -1,7 +1,7 @@
 //! `user`, `device`, `invite`, `service`, `session`, `audit`: the owner's commands.
 
 use super::DirArgs;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use std::time::Duration;
 
 /// Users.
@@ -117,11 +117,12 @@ pub(crate) enum ServiceCommand {
 
 /// `service add`.
 #[derive(Args)]
+#[command(group = ArgGroup::new("upstream").required(true).args(["tcp", "web"]))]
 pub(crate) struct ServiceAddArgs {
     /// 1 to 63 characters of a-z, 0-9 and `-`.
     pub(crate) name: String,
     /// A TCP service at this address, as seen from the gateway.
-    #[arg(long, value_name = "HOST:PORT", conflicts_with = "web", required_unless_present = "web")]
+    #[arg(long, value_name = "HOST:PORT")]
     pub(crate) tcp: Option<String>,
     /// A web application at this address, as seen from the gateway.
     #[arg(long, value_name = "http://HOST:PORT")]
@@ -166,7 +167,7 @@ pub(crate) struct AuditArgs {
     #[arg(long, value_name = "USER")]
     pub(crate) user: Option<String>,
     /// At most so many entries, the newest.
-    #[arg(long, default_value_t = 100, value_name = "N")]
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) last: u32,
     #[command(flatten)]
     pub(crate) dir: DirArgs,

@@ -15,7 +15,8 @@ pub(crate) enum ControllerCommand {
     /// Invite a gateway: prints a single-use link for `vestibule gateway init --controller`.
     #[command(after_help = "Example:\n  vestibule controller invite office --expires 1d")]
     Invite {
-        /// How the gateway is called in this controller's lists.
+        /// How the gateway is called in lists and in its users' credentials: 1 to 64 letters, digits, `.`, `_`, `-`.
+        #[arg(value_parser = gateway_name)]
         name: String,
         /// How long the link may be used.
         #[arg(long, default_value = "1d", value_name = "TIME", value_parser = crate::config::parse_span)]
@@ -34,6 +35,14 @@ pub(crate) enum ControllerCommand {
     },
     /// Counters of the running controller.
     Status(RoleArgs),
+}
+
+fn gateway_name(text: &str) -> Result<String, String> {
+    if vestibule_controller::admin::is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a gateway's name has 1 to 64 letters, digits, `.`, `_` and `-`, a letter or digit first".to_owned())
+    }
 }
 
 /// What can be done with the gateway.
@@ -61,10 +70,10 @@ pub(crate) struct RoleArgs {
 /// `controller init`.
 #[derive(Args)]
 pub(crate) struct ControllerInitArgs {
-    /// UDP addresses to listen on.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4433")]
+    /// UDP addresses to listen on; repeat for several.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4433", value_parser = crate::config::parse_address)]
     pub(crate) listen: Vec<SocketAddr>,
-    /// How clients and gateways reach this controller: goes into every invitation.
+    /// How clients and gateways reach this controller: goes into every invitation; repeat for several.
     #[arg(long, value_name = "HOST:PORT", required = true)]
     pub(crate) public: Vec<String>,
     #[command(flatten)]
@@ -77,11 +86,11 @@ pub(crate) struct GatewayInitArgs {
     /// The link that `vestibule controller invite NAME` printed; `-` reads it from stdin.
     #[arg(long, value_name = "LINK")]
     pub(crate) controller: String,
-    /// UDP addresses to listen on.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4434")]
+    /// UDP addresses to listen on; repeat for several.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4434", value_parser = crate::config::parse_address)]
     pub(crate) listen: Vec<SocketAddr>,
-    /// How clients reach this gateway, told to them only once it is ready for them.
-    #[arg(long, value_name = "ADDR:PORT", required = true)]
+    /// How clients reach this gateway, told to them only once it is ready for them; repeat for several.
+    #[arg(long, value_name = "ADDR:PORT", required = true, value_parser = crate::config::parse_address)]
     pub(crate) public: Vec<SocketAddr>,
     #[command(flatten)]
     pub(crate) role: RoleArgs,

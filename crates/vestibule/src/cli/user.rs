@@ -10,7 +10,7 @@ pub(crate) struct CredentialArgs {
     /// The client's directory [default: /var/lib/vestibule/client for root, else in the user's data directory].
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// The credential, `USER@GATEWAY`, when this machine has several.
+    /// The credential, when this machine has several: `USER@GATEWAY`, or `USER` where that tells it.
     #[arg(long = "as", value_name = "USER@GATEWAY")]
     pub(crate) credential: Option<String>,
 }
@@ -51,10 +51,10 @@ pub(crate) struct EnrollArgs {
 )]
 pub(crate) struct UpArgs {
     /// The SOCKS5 proxy's local address [default: 127.0.0.1:1080, or what client.toml says].
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = crate::config::parse_address)]
     pub(crate) socks: Option<SocketAddr>,
     /// The local address of the HTTP proxy and of the `NAME.localhost` web services [default: 127.0.0.1:8118, or what client.toml says].
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = crate::config::parse_address)]
     pub(crate) http: Option<SocketAddr>,
     /// Also forward `LOCAL=SERVICE`; repeat for several.
     #[arg(long, value_name = "LOCAL=SERVICE")]

@@ -21,19 +21,23 @@ struct Found {
 pub(crate) fn run(arguments: CheckArgs, output: &Output) -> Result<ExitCode, Fault> {
     let files = if arguments.files.is_empty() { existing()? } else { arguments.files };
     let mut found = Vec::new();
-    let mut first_fault = None;
+    let mut faults = Vec::new();
     for file in files {
         let problem = check(&file).err();
         found.push(Found { file, valid: problem.is_none(), problem: problem.as_ref().map(ToString::to_string) });
-        first_fault = first_fault.or(problem);
+        faults.extend(problem);
     }
     output.list(&found, &["file", "state"], |found| {
         vec![found.file.display().to_string(), if found.valid { "valid" } else { "not valid" }.to_owned()]
     })?;
-    match first_fault {
-        Some(fault) => Err(fault),
-        None => Ok(ExitCode::SUCCESS),
-    }
+    // Each is told; the first one makes the exit code.
+    let mut faults = faults.into_iter();
+    let Some(first) = faults.next() else { return Ok(ExitCode::SUCCESS) };
+    let code = first.report();
+    faults.for_each(|fault| {
+        fault.report();
+    });
+    Ok(code)
 }
 
 fn existing() -> Result<Vec<PathBuf>, Fault> {
@@ -54,9 +58,9 @@ fn existing() -> Result<Vec<PathBuf>, Fault> {
 /// Checks one file, by the role that its name tells.
 fn check(file: &Path) -> Result<(), Fault> {
     match file.file_name().and_then(|name| name.to_str()) {
-        Some("controller.toml") => load::<ControllerConfig>(file)?.check(),
-        Some("gateway.toml") => load::<GatewayConfig>(file)?.check(),
-        Some("client.toml") => load::<ClientConfig>(file)?.check(),
+        Some("controller.toml") => load::<ControllerConfig>(file).map(drop),
+        Some("gateway.toml") => load::<GatewayConfig>(file).map(drop),
+        Some("client.toml") => load::<ClientConfig>(file).map(drop),
         _ => Err(Fault::usage(format!("{} names no role", file.display()))
             .next("call it controller.toml, gateway.toml or client.toml")),
     }

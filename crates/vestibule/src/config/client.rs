@@ -1,9 +1,11 @@
 //! `client.toml`: optional; every key has a default.
 
-use super::LogConfig;
+use super::{Checked, LogConfig};
 use crate::fault::Fault;
 use serde::Deserialize;
 use std::net::SocketAddr;
+use vestibule_client::ClientError;
+use vestibule_client::forward::Forward;
 
 /// The client's configuration.
 #[derive(Deserialize, Clone, Debug)]
@@ -30,12 +32,8 @@ impl Default for ClientConfig {
     }
 }
 
-impl ClientConfig {
-    /// Whether the values make sense together.
-    ///
-    /// # Errors
-    /// Exit code 40 and what is wrong.
-    pub(crate) fn check(&self) -> Result<(), Fault> {
+impl Checked for ClientConfig {
+    fn check(&self) -> Result<(), Fault> {
         for (key, address) in [("socks", self.socks), ("http", self.http)] {
             if !address.ip().is_loopback() {
                 return Err(Fault::configuration(format!("`{key}` is {address}: only a loopback address is allowed"))
@@ -43,6 +41,18 @@ impl ClientConfig {
                     .next("use 127.0.0.1 or [::1]"));
             }
         }
-        Ok(())
+        self.forwards()?;
+        self.log.check()
+    }
+}
+
+impl ClientConfig {
+    /// The forwards, as the client wants them.
+    ///
+    /// # Errors
+    /// Exit code 40, naming the text that is none.
+    pub(crate) fn forwards(&self) -> Result<Vec<Forward>, Fault> {
+        let forwards = self.forward.iter().map(|text| text.parse());
+        forwards.collect::<Result<_, ClientError>>().map_err(|error| Fault::from(error).into_configuration())
     }
 }

@@ -1,6 +1,6 @@
 //! `controller.toml`.
 
-use super::LogConfig;
+use super::{Checked, LogConfig};
 use crate::fault::Fault;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -18,12 +18,8 @@ pub(crate) struct ControllerConfig {
     pub(crate) log: LogConfig,
 }
 
-impl ControllerConfig {
-    /// Whether the values make sense together.
-    ///
-    /// # Errors
-    /// Exit code 40 and what is wrong.
-    pub(crate) fn check(&self) -> Result<(), Fault> {
+impl Checked for ControllerConfig {
+    fn check(&self) -> Result<(), Fault> {
         if self.listen.is_empty() {
             return Err(Fault::configuration("`listen` is empty: the controller needs a UDP address"));
         }
@@ -32,9 +28,12 @@ impl ControllerConfig {
         }
         self.public
             .iter()
-            .try_for_each(|public| crate::roles::check_host_port(public).map_err(Fault::into_configuration))
+            .try_for_each(|public| crate::roles::check_host_port(public).map_err(Fault::into_configuration))?;
+        self.log.check()
     }
+}
 
+impl ControllerConfig {
     /// The text of a new configuration file.
     pub(crate) fn template(listen: &[SocketAddr], public: &[String]) -> String {
         format!(

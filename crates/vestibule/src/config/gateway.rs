@@ -1,6 +1,6 @@
 //! `gateway.toml`.
 
-use super::{LogConfig, span};
+use super::{Checked, LogConfig, span};
 use crate::fault::Fault;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -97,13 +97,13 @@ impl ServiceConfig {
             (Some(tcp), None) => (ServiceKind::Tcp, tcp),
             (None, Some(web)) => (ServiceKind::Web, web),
             (Some(_), Some(_)) | (None, None) => {
-                return Err(wrong("it needs one of `tcp` and `web`".to_owned())
+                return Err(wrong("it needs either `tcp` or `web`".to_owned())
                     .next("tcp = \"host:port\", or web = \"http://host:port\""));
             }
         };
         let grants = self.allow.iter().map(|who| who.parse::<Grant>());
         Ok(Service {
-            name: ServiceName::parse(name).map_err(|error| wrong(error.to_string()))?,
+            name: ServiceName::parse(name).map_err(|error| wrong(format!("this is no service name: {error}")))?,
             kind,
             upstream: upstream_of(kind, text).map_err(wrong)?,
             grants: grants.collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))?,
@@ -112,12 +112,8 @@ impl ServiceConfig {
     }
 }
 
-impl GatewayConfig {
-    /// Whether the values make sense together.
-    ///
-    /// # Errors
-    /// Exit code 40 and what is wrong.
-    pub(crate) fn check(&self) -> Result<(), Fault> {
+impl Checked for GatewayConfig {
+    fn check(&self) -> Result<(), Fault> {
         if self.listen.is_empty() {
             return Err(Fault::configuration("`listen` is empty: the gateway needs a UDP address"));
         }
@@ -128,9 +124,12 @@ impl GatewayConfig {
             return Err(Fault::configuration("`typo_bits` is more than 16")
                 .detail("Each bit halves the list of a thief who has the credential file; with 16 the file alone nearly tells the password."));
         }
-        self.services().map(drop)
+        self.services()?;
+        self.log.check()
     }
+}
 
+impl GatewayConfig {
     /// The services, as the gateway wants them.
     ///
     /// # Errors

@@ -9,12 +9,15 @@ mod reading;
 pub(crate) use client::ClientConfig;
 pub(crate) use controller::ControllerConfig;
 pub(crate) use gateway::GatewayConfig;
-pub(crate) use reading::load;
 #[cfg(test)]
 pub(crate) use reading::parse;
+pub(crate) use reading::{Checked, load};
 
+use crate::fault::Fault;
 use serde::{Deserialize, Deserializer, de::Error};
+use std::net::SocketAddr;
 use std::time::Duration;
+use tracing_subscriber::EnvFilter;
 
 /// How a role logs.
 #[derive(Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,19 @@ pub(crate) struct LogConfig {
 impl Default for LogConfig {
     fn default() -> Self {
         Self { format: LogFormat::Human, filter: "info".to_owned() }
+    }
+}
+
+impl LogConfig {
+    /// Whether the filter is one.
+    ///
+    /// # Errors
+    /// Exit code 40 and what is wrong with it.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        EnvFilter::builder().parse(&self.filter).map(drop).map_err(|error| {
+            Fault::configuration(format!("`filter` is `{}`: {error}", self.filter))
+                .next("use error, warn, info, debug or trace, or for example `info,vestibule_gateway=debug`")
+        })
     }
 }
 
@@ -60,6 +76,15 @@ pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
         return Err(format!("`{text}` is out of range: from 1s to 3650d"));
     }
     Ok(Duration::from_secs(total))
+}
+
+/// Parses an IP address and a port.
+pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "`{text}` is not an IP address and a port, as in 203.0.113.7:4434 or [::]:4434 (names are not looked up)"
+        )
+    })
 }
 
 /// Serde for a time written as in [`parse_span`].

@@ -8,15 +8,31 @@ use std::path::Path;
 /// A larger file is no configuration, in bytes.
 const LIMIT: u64 = 1024 * 1024;
 
-/// Reads and parses the file at `path`.
+/// A configuration whose values can be wrong together, each being right by itself.
+pub(crate) trait Checked {
+    /// Whether the values make sense together.
+    ///
+    /// # Errors
+    /// Exit code 40 and what is wrong; [`load`] adds the file.
+    fn check(&self) -> Result<(), Fault>;
+}
+
+/// Reads, parses and checks the file at `path`.
 ///
 /// # Errors
 /// Exit code 40 with file, line, and the nearest known key; 41 when the file can't be read.
-pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<T, Fault> {
-    let unreadable = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => Fault::configuration(format!("there is no {}", path.display()))
-            .next("make one with `init`, or name the directory with --dir"),
-        _ => Fault::files(format!("{} can't be read: {error}", path.display())),
+pub(crate) fn load<T: DeserializeOwned + Checked>(path: &Path) -> Result<T, Fault> {
+    let config: T = parse(&read(path)?, &path.display().to_string())?;
+    config.check().map_err(|fault| fault.in_file(path))?;
+    Ok(config)
+}
+
+fn read(path: &Path) -> Result<String, Fault> {
+    let unreadable = |error: std::io::Error| {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            return Fault::configuration(format!("there is no {}", path.display()));
+        }
+        Fault::files(format!("{} can't be read: {error}", path.display()))
     };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
@@ -24,7 +40,7 @@ pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<T, Fault> {
     if text.len() as u64 > LIMIT {
         return Err(Fault::configuration(format!("{} is larger than 1 MiB", path.display())));
     }
-    parse(&text, &path.display().to_string())
+    Ok(text)
 }
 
 /// Parses the text of the file called `name`.
@@ -38,25 +54,37 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, Fa
     };
     let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
     let source = text.lines().nth(line - 1).unwrap_or("").trim();
-    let fault = match unknown_key(error.message()) {
-        Some((key, known)) => {
-            let fault = Fault::configuration(format!("{name}, line {line}: there is no key `{key}`"));
-            match nearest(&key, &known) {
+    let fault = match Unknown::told_by(error.message()) {
+        Some(unknown) => {
+            let Unknown { what, word, known } = &unknown;
+            let fault = Fault::configuration(format!("{name}, line {line}: there is no {what} `{word}`"));
+            match nearest(word, known) {
                 Some(near) => fault.next(format!("did you mean `{near}`?")),
-                None => fault.next(format!("known keys here: {}", known.join(", "))),
+                None => fault.next(format!("known {what}s here: {}", known.join(", "))),
             }
         }
         None => Fault::configuration(format!("{name}, line {line}: {}", error.message())),
     };
-    Err(fault.detail(source.to_owned()))
+    Err(if source.is_empty() { fault } else { fault.detail(source.to_owned()) })
 }
 
-/// The key and the known ones, out of serde's sentence about an unknown field (or variant).
-fn unknown_key(message: &str) -> Option<(String, Vec<String>)> {
-    let rest = message.strip_prefix("unknown field ").or_else(|| message.strip_prefix("unknown variant "))?;
-    let mut quoted = rest.split('`').skip(1).step_by(2).map(str::to_owned);
-    let key = quoted.next()?;
-    Some((key, quoted.collect()))
+/// A word that is not among the known ones.
+struct Unknown {
+    /// `key` or `value`.
+    what: &'static str,
+    word: String,
+    known: Vec<String>,
+}
+
+impl Unknown {
+    /// Out of serde's sentence about an unknown field or variant.
+    fn told_by(message: &str) -> Option<Self> {
+        let field = message.strip_prefix("unknown field ").map(|rest| ("key", rest));
+        let (what, rest) = field.or_else(|| message.strip_prefix("unknown variant ").map(|rest| ("value", rest)))?;
+        let mut quoted = rest.split('`').skip(1).step_by(2).map(str::to_owned);
+        let word = quoted.next()?;
+        Some(Self { what, word, known: quoted.collect() })
+    }
 }
 
 /// The known key that the person most likely meant.
@@ -101,6 +129,13 @@ mod tests {
     fn a_key_like_no_other_lists_what_is_known() {
         let fault = refusal::<ControllerConfig>("public = [\"c.example:4433\"]\nzzzzzzzzzz = 1\n");
         assert!(fault.next.unwrap().starts_with("known keys here: listen"));
+    }
+
+    #[test]
+    fn a_value_that_is_none_of_a_few_is_not_called_a_key() {
+        let fault = refusal::<GatewayConfig>("listen = [\"[::]:1\"]\npublic = [\"[::1]:1\"]\nnat = \"folow\"\n");
+        assert_eq!(fault.headline, "file.toml, line 3: there is no value `folow`");
+        assert_eq!(fault.next.as_deref(), Some("did you mean `follow`?"));
     }
 
     #[test]

@@ -168,7 +168,7 @@ pub(crate) fn stay(cast: &mut Cast) -> Result<(), Fault> {
         format!("  curl http://web.localhost:{}/     (or open it in a browser)", http.port()),
         format!("  curl --socks5-hostname {} http://web/", cast.socks_proxy),
         format!("  curl --proxy http://{http} http://web/"),
-        format!("  nc {} {}", cast.forward.ip(), cast.forward.port()),
+        format!("  {program} pipe hello --dir {client}     (a TCP service; Ctrl-D ends it)"),
         format!("  {program} status --dir {client}"),
         format!("  {program} session list --dir {gateway}"),
         format!("  {program} audit --dir {gateway}"),

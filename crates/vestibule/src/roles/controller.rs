@@ -29,12 +29,6 @@ pub(crate) fn run(command: ControllerCommand, output: &Output) -> Result<ExitCod
     }
 }
 
-fn load(file: &Path) -> Result<ControllerConfig, Fault> {
-    let config: ControllerConfig = config::load(file)?;
-    config.check()?;
-    Ok(config)
-}
-
 fn dir(arguments: &RoleArgs) -> Result<PathBuf, Fault> {
     Role::Controller.dir(arguments.dir.as_deref())
 }
@@ -51,9 +45,11 @@ fn init(arguments: &ControllerInitArgs, output: &Output) -> Result<ExitCode, Fau
     output.say(&made, || {
         format!(
             "The controller's keys and database are in {}.\n\
-             Next:  vestibule controller run\n\
-             Then:  vestibule controller invite NAME   (a link for the first gateway)",
-            dir.display()
+             Next:  {}\n\
+             Then:  {}   (a link for the first gateway)",
+            dir.display(),
+            super::command("controller run", Role::Controller, &dir),
+            super::command("controller invite NAME", Role::Controller, &dir),
         )
     })?;
     Ok(ExitCode::SUCCESS)
@@ -61,8 +57,9 @@ fn init(arguments: &ControllerInitArgs, output: &Output) -> Result<ExitCode, Fau
 
 fn serve(arguments: &RoleArgs) -> Result<ExitCode, Fault> {
     let dir = dir(arguments)?;
+    super::must_exist(Role::Controller, &dir)?;
     let file = Role::Controller.configuration(&dir);
-    let config = load(&file)?;
+    let config: ControllerConfig = config::load(&file)?;
     crate::logging::start(&config.log);
     super::full_runtime()?.block_on(async {
         let settings = Settings { dir: dir.clone(), listen: config.listen, public: config.public };
@@ -72,11 +69,12 @@ fn serve(arguments: &RoleArgs) -> Result<ExitCode, Fault> {
         service::tell_ready("serving knocks and links");
         while outside.next().await == Told::Reload {
             service::tell_reloading();
-            match load(&file) {
-                Ok(_) => {
-                    tracing::info!("the configuration is valid; the controller's addresses change with a restart only")
+            match config::load::<ControllerConfig>(&file) {
+                Ok(config) => {
+                    crate::logging::reload(&config.log);
+                    tracing::info!("the log's filter was reloaded; everything else changes with a restart only");
                 }
-                Err(fault) => tracing::error!("the configuration was not taken: {fault}"),
+                Err(fault) => tracing::error!("the configuration was not taken: {}", fault.in_one_line()),
             }
             service::tell_ready("serving knocks and links");
         }
@@ -100,9 +98,10 @@ fn ask(arguments: &RoleArgs, request: Request, output: &Output) -> Result<ExitCo
 
 fn offline(dir: &Path, request: Request) -> Result<Answer, Fault> {
     if request == Request::Status {
-        return Err(Fault::new(fault::NOT_RUNNING, "the controller is not running").next("vestibule controller run"));
+        return Err(super::not_running(Role::Controller, dir));
     }
-    let config = load(&Role::Controller.configuration(dir))?;
+    super::must_exist(Role::Controller, dir)?;
+    let config: ControllerConfig = config::load(&Role::Controller.configuration(dir))?;
     let _lock = RoleLock::acquire(&settings::lock_file(dir)).map_err(|error| super::lock_fault(&error))?;
     let keys = Keys::read(&settings::key_file(dir)).map_err(|error| keys_fault(&error, dir))?;
     let rows = Rows::open(&settings::database(dir)).map_err(|error| super::store_fault(&error))?;
@@ -115,10 +114,14 @@ fn print(answer: &Answer, output: &Output) -> Result<(), Fault> {
             output.say(invited, || invited.link.clone())?;
             if !output.is_json() {
                 output::note(&format!(
-                    "Anyone who has this link can link one gateway, once, as `{}`, until {}.",
+                    "Whoever has this link can link one gateway, once, as `{}`, until {}:\n  \
+                     vestibule gateway init --controller 'LINK' --public ADDR:PORT",
                     invited.name,
                     output::moment(invited.expires)
                 ));
+                if invited.replaces {
+                    output::note(&format!("An earlier link for `{}` no longer works.", invited.name));
+                }
             }
             Ok(())
         }
@@ -127,9 +130,9 @@ fn print(answer: &Answer, output: &Output) -> Result<(), Fault> {
                 vec![
                     view.name.clone(),
                     view.state.clone(),
-                    view.from.map_or_else(|| "-".to_owned(), |from| from.to_string()),
+                    view.from.map(|from| from.to_string()).unwrap_or_default(),
                     view.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-                    view.linked_for.map_or_else(|| "-".to_owned(), output::span),
+                    view.linked_for.map(output::span).unwrap_or_default(),
                     view.rows.to_string(),
                     view.id.clone(),
                 ]
@@ -172,15 +175,8 @@ fn start_fault(error: &StartError, dir: &Path) -> Fault {
 }
 
 fn keys_fault(error: &KeysError, dir: &Path) -> Fault {
-    let fault = Fault::files(error.to_string());
     match error {
-        KeysError::File(file) if file.is_missing() => fault.next(format!(
-            "make a controller first: vestibule controller init --dir {} --public HOST:PORT",
-            dir.display()
-        )),
-        KeysError::File(file) if file.already_exists() => {
-            fault.next("a controller was made here before; its keys are never overwritten")
-        }
-        KeysError::File(_) | KeysError::Damaged => fault,
+        KeysError::File(file) => super::key_file_fault(file, Role::Controller, dir),
+        KeysError::Damaged => Fault::files(error.to_string()).next("put back a backup of the directory"),
     }
 }

@@ -5,12 +5,13 @@ use crate::admin;
 use crate::cli::{GatewayCommand, GatewayInitArgs, RoleArgs};
 use crate::config::{self, GatewayConfig};
 use crate::directories::Role;
-use crate::fault::Fault;
+use crate::fault::{self, Fault};
 use crate::output::Output;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use vestibule_gateway::admin::Request;
+use vestibule_gateway::directory::DirectoryError;
 use vestibule_gateway::keys::KeysError;
 use vestibule_gateway::{Gateway, StartError, settings};
 use vestibule_proto::entropy::SystemEntropy;
@@ -31,16 +32,17 @@ fn dir(arguments: &RoleArgs) -> Result<PathBuf, Fault> {
 
 /// The gateway's configuration, checked.
 pub(crate) fn load(file: &Path) -> Result<GatewayConfig, Fault> {
-    let config: GatewayConfig = config::load(file)?;
-    config.check()?;
-    Ok(config)
+    config::load(file)
 }
 
 fn init(arguments: &GatewayInitArgs, output: &Output) -> Result<ExitCode, Fault> {
     let text = if arguments.controller == "-" { link_from_stdin()? } else { arguments.controller.clone() };
     let link = GatewayInvitation::from_link(&text).map_err(|error| {
-        Fault::new(50, error.to_string())
-            .next("ask the controller's owner for a new one: vestibule controller invite NAME")
+        let fault = Fault::new(fault::INVITATION, error.to_string());
+        if text.trim().starts_with("vestibule:") {
+            return fault.next("this one invites a person's device: vestibule enroll LINK");
+        }
+        fault.next("copy the whole link, or have a new one made: vestibule controller invite NAME")
     })?;
     let dir = dir(&arguments.role)?;
     settings::init(&dir, &link, &mut SystemEntropy).map_err(|error| start_fault(&error, &dir))?;
@@ -50,11 +52,15 @@ fn init(arguments: &GatewayInitArgs, output: &Output) -> Result<ExitCode, Fault>
     output.say(&made, || {
         format!(
             "The gateway `{}` is made in {}.\n\
-             Next:  vestibule gateway run\n\
-             Then:  vestibule service add NAME --tcp HOST:PORT --allow everyone\n\
-             \x20      vestibule user add alice && vestibule invite alice",
+             Next:  {}\n\
+             Then:  {}\n\
+             \x20      {} && {}",
             link.name,
-            dir.display()
+            dir.display(),
+            super::command("gateway run", Role::Gateway, &dir),
+            super::command("service add NAME --tcp HOST:PORT --allow everyone", Role::Gateway, &dir),
+            super::command("user add alice", Role::Gateway, &dir),
+            super::command("invite alice", Role::Gateway, &dir),
         )
     })?;
     Ok(ExitCode::SUCCESS)
@@ -71,6 +77,7 @@ fn link_from_stdin() -> Result<String, Fault> {
 
 fn serve(arguments: &RoleArgs) -> Result<ExitCode, Fault> {
     let dir = dir(arguments)?;
+    super::must_exist(Role::Gateway, &dir)?;
     let file = Role::Gateway.configuration(&dir);
     let config = load(&file)?;
     crate::logging::start(&config.log);
@@ -94,15 +101,17 @@ fn serve(arguments: &RoleArgs) -> Result<ExitCode, Fault> {
 
 /// Takes a changed configuration; one that is wrong is told, and what runs goes on.
 async fn reload(gateway: &Gateway, file: &Path, dir: &Path) {
-    let settings = load(file).and_then(|config| config.settings(dir));
-    let taken = match settings {
-        Ok(settings) => gateway.reload(settings).await.map_err(|error| Fault::configuration(error.to_string())),
-        Err(fault) => Err(fault),
-    };
-    match taken {
-        Ok(()) => tracing::info!("the configuration was reloaded"),
-        Err(fault) => tracing::error!("the configuration was not taken: {fault}"),
+    if let Err(fault) = try_reload(gateway, file, dir).await {
+        tracing::error!("the configuration was not taken: {}", fault.in_one_line());
     }
+}
+
+async fn try_reload(gateway: &Gateway, file: &Path, dir: &Path) -> Result<(), Fault> {
+    let config = load(file)?;
+    let settings = config.settings(dir)?;
+    gateway.reload(settings).await.map_err(|error| directory_fault(&error, dir))?;
+    crate::logging::reload(&config.log);
+    Ok(())
 }
 
 fn status(arguments: &RoleArgs, output: &Output) -> Result<ExitCode, Fault> {
@@ -119,20 +128,32 @@ fn start_fault(error: &StartError, dir: &Path) -> Fault {
         StartError::Running(error) => super::lock_fault(error),
         StartError::Listen { .. } | StartError::NoAddress => Fault::configuration(error.to_string())
             .next(format!("change `listen` in {}", Role::Gateway.configuration(dir).display())),
-        StartError::Directory(_) => Fault::configuration(error.to_string()),
+        StartError::Directory(error) => directory_fault(error, dir),
         StartError::Socket(_) => Fault::files(error.to_string()),
+    }
+}
+
+/// Services of the configuration file that the database does not go together with, for the screen.
+pub(crate) fn directory_fault(error: &DirectoryError, dir: &Path) -> Fault {
+    let file = Role::Gateway.configuration(dir);
+    match error {
+        DirectoryError::Exists { name, .. } => {
+            let remove = super::command(&format!("service remove {name}"), Role::Gateway, dir);
+            Fault::configuration(error.to_string())
+                .detail(format!("It stands in {} and was added by command as well.", file.display()))
+                .next(format!("take it out of the file, or: {remove}"))
+        }
+        DirectoryError::NotFound { .. } | DirectoryError::Invalid(_) => {
+            Fault::configuration(error.to_string()).in_file(&file)
+        }
+        DirectoryError::Store(error) => super::store_fault(error),
     }
 }
 
 /// What is wrong with the keys, for the screen.
 pub(crate) fn keys_fault(error: &KeysError, dir: &Path) -> Fault {
-    let fault = Fault::files(error.to_string());
     match error {
-        KeysError::File(file) if file.is_missing() => fault
-            .next(format!("make a gateway first: vestibule gateway init --dir {} --controller LINK", dir.display())),
-        KeysError::File(file) if file.already_exists() => {
-            fault.next("a gateway was made here before; its keys are never overwritten")
-        }
-        KeysError::File(_) | KeysError::Damaged => fault,
+        KeysError::File(file) => super::key_file_fault(file, Role::Gateway, dir),
+        KeysError::Damaged => Fault::files(error.to_string()).next("put back a backup of the directory"),
     }
 }

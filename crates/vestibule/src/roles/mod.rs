@@ -4,11 +4,13 @@ pub(crate) mod controller;
 pub(crate) mod gateway;
 pub(crate) mod service;
 
+use crate::directories::Role;
 use crate::fault::{self, Fault};
 use serde::{Serialize, de::DeserializeOwned};
 use std::path::Path;
 use std::time::Duration;
 use vestibule_store::local_socket::{self, SocketError};
+use vestibule_store::secret_file::{SecretFileError, Trouble};
 use vestibule_store::{LockError, StoreError};
 
 /// How long a running role may take to answer.
@@ -49,6 +51,66 @@ pub(crate) fn store_fault(error: &StoreError) -> Fault {
     Fault::files(error.to_string()).next(error.next_step())
 }
 
+/// A command of this program for the role in `dir`, with `--dir` where `dir` is not the role's default.
+pub(crate) fn command(words: &str, role: Role, dir: &Path) -> String {
+    if role.dir(None).is_ok_and(|default| default == dir) {
+        format!("vestibule {words}")
+    } else {
+        format!("vestibule {words} --dir {}", dir.display())
+    }
+}
+
+/// Refuses to go on where no role was made: without its configuration there is none.
+pub(crate) fn must_exist(role: Role, dir: &Path) -> Result<(), Fault> {
+    let file = role.configuration(dir);
+    match std::fs::symlink_metadata(&file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(nothing_here(role, dir)),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// There is no role in `dir`.
+pub(crate) fn nothing_here(role: Role, dir: &Path) -> Fault {
+    let init = match role {
+        Role::Controller => command("controller init --public HOST:PORT", role, dir),
+        Role::Gateway => command("gateway init --controller LINK --public ADDR:PORT", role, dir),
+        Role::Client => command("enroll LINK", role, dir),
+    };
+    Fault::configuration(format!("there is no {} in {}", role.word(), dir.display()))
+        .next(format!("make one: {init}; or name its directory with --dir"))
+}
+
+/// The role isn't running, and what was asked only a running one can tell.
+pub(crate) fn not_running(role: Role, dir: &Path) -> Fault {
+    if let Err(fault) = must_exist(role, dir) {
+        return fault;
+    }
+    let word = role.word();
+    Fault::new(fault::NOT_RUNNING, format!("the {word} is not running"))
+        .next(format!("start it: {}", command(&format!("{word} run"), role, dir)))
+}
+
+/// A role was made in `dir` before.
+pub(crate) fn exists_already(role: Role, dir: &Path) -> Fault {
+    let word = role.word();
+    Fault::new(fault::NO_SUCH, format!("there is a {word} in {} already", dir.display()))
+        .detail("Its keys are never overwritten: whoever was invited holds their counterparts.")
+        .next(format!("run it: {}; or choose another --dir", command(&format!("{word} run"), role, dir)))
+}
+
+/// A key file that can't be used, for the screen.
+pub(crate) fn key_file_fault(error: &SecretFileError, role: Role, dir: &Path) -> Fault {
+    let fault = Fault::files(error.to_string());
+    match error.trouble {
+        Trouble::Missing => nothing_here(role, dir),
+        Trouble::Exists => exists_already(role, dir),
+        Trouble::TooOpen(_) => {
+            fault.next(format!("think about who could read it, then: chmod 600 {}", error.path.display()))
+        }
+        Trouble::NotASecretFile | Trouble::Storage(_) => fault,
+    }
+}
+
 /// Refuses what is not `host:port`.
 pub(crate) fn check_host_port(text: &str) -> Result<(), Fault> {
     let fine = text.rsplit_once(':').is_some_and(|(host, port)| {
@@ -80,8 +142,12 @@ pub(crate) fn write_configuration(file: &Path, text: &str) -> Result<(), Fault> 
 /// A role's lock that can't be taken, for the screen.
 pub(crate) fn lock_fault(error: &LockError) -> Fault {
     match error {
-        LockError::Held { .. } => {
-            Fault::new(fault::NOT_RUNNING, error.to_string()).next("stop it first, or use another --dir")
+        LockError::Held { pid, path } => {
+            let role = path.file_stem().unwrap_or_default().to_string_lossy();
+            let process = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+            Fault::new(fault::NOT_RUNNING, format!("the {role} is running already{process}"))
+                .detail(format!("It holds {}.", path.display()))
+                .next("stop it first, or use another --dir")
         }
         LockError::Store(error) => store_fault(error),
     }

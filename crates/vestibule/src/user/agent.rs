@@ -4,11 +4,16 @@ use crate::cli::AgentArgs;
 use crate::fault::Fault;
 use crate::output::{self, Output};
 use serde::Serialize;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 use vestibule_client::agent::{RunningUp, SessionState, Status};
 use vestibule_client::home::CredentialFile;
 use vestibule_client::timings::Timings;
+use vestibule_proto::session::{ServiceInfo, ServiceKind};
+
+/// How long an `up` may take to end after it was told to.
+const END_WITHIN: Duration = Duration::from_secs(2);
 
 /// The times of the latest connect, in milliseconds.
 #[derive(Serialize)]
@@ -35,7 +40,8 @@ impl From<Timings> for Millis {
 }
 
 pub(super) fn millis(span: Duration) -> f64 {
-    span.as_secs_f64() * 1_000.0
+    // Microseconds are as fine as it is measured.
+    (span.as_secs_f64() * 1_000_000.0).round() / 1_000.0
 }
 
 /// Tells what `up` is doing.
@@ -48,7 +54,10 @@ pub(crate) fn status(arguments: AgentArgs, output: &Output) -> Result<ExitCode, 
         told["expires_in"] = status.expires_in.as_secs().into();
         told["idle_limit"] = status.idle_limit.as_secs().into();
         told["up_for"] = status.up_for.as_secs().into();
-        told["round_trip"] = status.round_trip.map(millis).into();
+        if let Some(told) = told.as_object_mut() {
+            told.remove("round_trip");
+        }
+        told["round_trip_ms"] = status.round_trip.map(millis).into();
         output.say(&told, String::new)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -79,6 +88,35 @@ fn lines(status: &Status) -> Vec<(&str, String)> {
     lines
 }
 
+/// A service, and where it is on this machine.
+#[derive(Serialize)]
+pub(super) struct Offer {
+    name: String,
+    kind: &'static str,
+    upstream: String,
+    /// Of a web service, while `up` runs.
+    url: Option<String>,
+}
+
+impl Offer {
+    pub(super) const HEADS: [&'static str; 4] = ["service", "kind", "upstream", "address here"];
+
+    /// `service`, with the HTTP proxy that offers it.
+    pub(super) fn of(service: &ServiceInfo, http: Option<SocketAddr>) -> Self {
+        let url = match service.kind {
+            ServiceKind::Web => http.map(|http| format!("http://{}.localhost:{}/", service.name, http.port())),
+            ServiceKind::Tcp => None,
+        };
+        let upstream = service.upstream.clone();
+        Self { name: service.name.to_string(), kind: super::kind(service.kind), upstream, url }
+    }
+
+    pub(super) fn cells(&self) -> Vec<String> {
+        let url = self.url.clone().unwrap_or_default();
+        vec![self.name.clone(), self.kind.to_owned(), self.upstream.clone(), url]
+    }
+}
+
 /// Lists the services that this user may use.
 pub(crate) fn services(arguments: AgentArgs, output: &Output) -> Result<ExitCode, Fault> {
     let file = file(&arguments)?;
@@ -87,28 +125,42 @@ pub(crate) fn services(arguments: AgentArgs, output: &Output) -> Result<ExitCode
         Ok::<_, vestibule_client::ClientError>((up.services().await?, up.status().await?))
     })?;
     let http = status.listening.iter().find(|listening| listening.what == "http").map(|listening| listening.address);
-    output.list(&services, &["service", "kind", "upstream", "address here"], |service| {
-        let kind = super::kind(service.kind);
-        let address =
-            http.filter(|_| kind == "web").map(|http| format!("http://{}.localhost:{}/", service.name, http.port()));
-        vec![
-            service.name.to_string(),
-            kind.to_owned(),
-            service.upstream.clone(),
-            address.unwrap_or_else(|| "-".to_owned()),
-        ]
-    })?;
+    let offers: Vec<Offer> = services.iter().map(|service| Offer::of(service, http)).collect();
+    output.list(&offers, &Offer::HEADS, Offer::cells)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Signs off.
 pub(crate) fn down(arguments: AgentArgs, output: &Output) -> Result<ExitCode, Fault> {
     let file = file(&arguments)?;
-    crate::roles::brief_runtime()?.block_on(async { RunningUp::find(&file).await?.sign_off().await })?;
-    output.say(&serde_json::json!({ "signed_off": file.name() }), || format!("{} is signed off", file.name()))?;
+    let untold = crate::roles::brief_runtime()?.block_on(async {
+        match RunningUp::find(&file).await?.sign_off().await {
+            Ok(()) => Ok(None),
+            // It ends in any case; that the gateway could not be told is no failure of `down`.
+            Err(error) if ends(&file).await => Ok(Some(error)),
+            Err(error) => Err(error),
+        }
+    })?;
+    let told = serde_json::json!({ "signed_off": file.name(), "gateway_told": untold.is_none() });
+    output.say(&told, || format!("{} is signed off", file.name()))?;
+    if let Some(error) = untold {
+        output::note(&format!("note: {}: there, the session ends by its own limits", error.headline()));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether the `up` that was told to end does so.
+async fn ends(file: &CredentialFile) -> bool {
+    let until = tokio::time::Instant::now() + END_WITHIN;
+    while tokio::time::Instant::now() < until {
+        if RunningUp::find(file).await.is_err() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    false
+}
+
 fn file(arguments: &AgentArgs) -> Result<CredentialFile, Fault> {
-    Ok(super::home(&arguments.credential)?.choose(arguments.credential.credential.as_deref())?)
+    super::choose(&super::home(&arguments.credential)?, &arguments.credential)
 }

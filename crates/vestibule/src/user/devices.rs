@@ -25,7 +25,10 @@ pub(crate) fn run(arguments: CredentialArgs, output: &Output) -> Result<ExitCode
     let lines: Vec<Line> = home
         .credentials()?
         .into_iter()
-        .filter(|file| arguments.credential.as_ref().is_none_or(|wanted| *wanted == file.name()))
+        .filter(|file| {
+            let wanted = arguments.credential.as_deref();
+            wanted.is_none_or(|wanted| wanted == file.name() || wanted == file.user.as_str())
+        })
         .map(|file| match local::recognise(&file, &Sources::system()) {
             Ok(recognised) => Line {
                 name: file.name(),
@@ -46,9 +49,9 @@ pub(crate) fn run(arguments: CredentialArgs, output: &Output) -> Result<ExitCode
     output.list(&lines, &["credential", "device", "state", "id", "file"], |line| {
         vec![
             line.name.clone(),
-            line.device_name.clone().unwrap_or_else(|| "-".to_owned()),
+            line.device_name.clone().unwrap_or_default(),
             line.state.clone(),
-            line.device.clone().unwrap_or_else(|| "-".to_owned()),
+            line.device.clone().unwrap_or_default(),
             line.path.display().to_string(),
         ]
     })?;

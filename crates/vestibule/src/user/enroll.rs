@@ -3,7 +3,7 @@
 use crate::cli::EnrollArgs;
 use crate::fault::Fault;
 use crate::output::{self, Output};
-use crate::password::Source;
+use crate::password::{Source, unbuffered_stdin};
 use std::io::Read;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,7 +17,14 @@ pub(crate) fn run(arguments: EnrollArgs, output: &Output) -> Result<ExitCode, Fa
     let home = super::home(&arguments.credential)?;
     crate::logging::start(&super::configuration(&home)?.log);
     let link = if arguments.link == "-" { link_from_stdin()? } else { arguments.link };
-    let invitation = enrol::read_link(&link)?;
+    let invitation = enrol::read_link(&link).map_err(|error| {
+        let fault = Fault::from(error);
+        if link.trim().starts_with("vestibule-gateway:") {
+            return fault
+                .next("this one invites a gateway: vestibule gateway init --controller LINK --public ADDR:PORT");
+        }
+        fault
+    })?;
     output::note(&format!("`{}` invites {} to enrol this device.", invitation.gateway_name, invitation.user));
     let options = EnrolOptions {
         home,
@@ -28,7 +35,8 @@ pub(crate) fn run(arguments: EnrollArgs, output: &Output) -> Result<ExitCode, Fa
     };
     // Everything that can fail here is tried before the person is asked to think of a password.
     enrol::check(&invitation, &options)?;
-    let password = Source::choose(&arguments.password)?.ask_new("Choose a password: ")?;
+    let password = Source::choose(&arguments.password)?
+        .ask_new("Choose a password: ", |password| enrol::check_password(&invitation, password).map_err(Fault::from))?;
     let enrolled = crate::roles::full_runtime()?.block_on(enrol::enrol(&invitation, Arc::new(password), &options))?;
     let made = serde_json::json!({
         "credential": enrolled.file.name(),
@@ -50,9 +58,10 @@ pub(crate) fn run(arguments: EnrollArgs, output: &Output) -> Result<ExitCode, Fa
 }
 
 /// The link from the first line of stdin, read byte by byte so that the password's line stays for whoever reads it.
+#[allow(clippy::unbuffered_bytes)]
 fn link_from_stdin() -> Result<String, Fault> {
     let mut line = Vec::new();
-    for byte in std::io::stdin().lock().by_ref().take(LINK_LIMIT as u64 + 2).bytes() {
+    for byte in unbuffered_stdin()?.take(LINK_LIMIT as u64 + 2).bytes() {
         match byte {
             Ok(b'\n') => break,
             Ok(byte) => line.push(byte),

@@ -12,12 +12,16 @@ pub(crate) fn run(arguments: ForwardArgs, output: &Output) -> Result<ExitCode, F
     let home = super::home(&arguments.credential)?;
     crate::logging::start(&super::configuration(&home)?.log);
     let forwards: Vec<Forward> = arguments.forwards.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-    let file = home.choose(arguments.credential.credential.as_deref())?;
+    let file = super::choose(&home, &arguments.credential)?;
+    forwards.iter().try_for_each(|forward| super::try_listen(forward.local))?;
     let unlocked = super::unlock(&file, &arguments.password)?;
     crate::roles::full_runtime()?.block_on(async {
         let client = Client::connect(unlocked, Options::default()).await?;
         for forward in &forwards {
-            let forwarder = Forwarder::bind(forward, client.clone()).await?;
+            let forwarder = match Forwarder::bind(forward, client.clone()).await {
+                Ok(forwarder) => forwarder,
+                Err(error) => return Err(super::give_up(&client, error).await),
+            };
             let line = serde_json::json!({ "local": forwarder.local_addr(), "service": forward.service });
             output.say(&line, || format!("{} leads to {}", forwarder.local_addr(), forward.service))?;
             tokio::spawn(forwarder.serve());

@@ -13,10 +13,13 @@ use crate::directories::Role;
 use crate::fault::Fault;
 use crate::output;
 use crate::password::Source;
-use vestibule_client::ClientError;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+use vestibule_client::error::{CredentialTrouble, Trouble};
 use vestibule_client::home::{CredentialFile, Home};
 use vestibule_client::keeper::Event;
 use vestibule_client::local::{self, Unlocked};
+use vestibule_client::{Client, ClientError};
 use vestibule_local_credential::fingerprint::Sources;
 use vestibule_proto::session::ServiceKind;
 
@@ -31,15 +34,49 @@ pub(crate) fn home(arguments: &CredentialArgs) -> Result<Home, Fault> {
     Ok(Home::new(Role::Client.dir(arguments.dir.as_deref())?))
 }
 
+/// The credential that is meant.
+pub(crate) fn choose(home: &Home, arguments: &CredentialArgs) -> Result<CredentialFile, Fault> {
+    let named = arguments.credential.as_deref();
+    home.choose(named).map_err(|error| {
+        let missing = matches!(error, ClientError::Credential { trouble: CredentialTrouble::Missing, .. });
+        let others = home.credentials().unwrap_or_default();
+        match named {
+            Some(named) if missing && !others.is_empty() => {
+                let names: Vec<String> = others.iter().map(CredentialFile::name).collect();
+                Fault::new(error.exit_code(), format!("there is no credential `{named}` on this machine"))
+                    .detail("Nothing was sent to the network.")
+                    .next(format!("name one that there is: --as {}", names.join(", --as ")))
+            }
+            Some(_) | None => error.into(),
+        }
+    })
+}
+
+/// Whether this machine would listen there: asked before anybody types a password or a session begins.
+pub(crate) fn try_listen(address: SocketAddr) -> Result<(), Fault> {
+    if !address.ip().is_loopback() {
+        return Err(ClientError::NotLoopback { address }.into());
+    }
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(ClientError::Listen { address, trouble: Trouble::from(&error) }.into()),
+    }
+}
+
+/// Ends the session that a command began and can't use, so that none is left over at the gateway.
+pub(crate) async fn give_up(client: &Client, fault: impl Into<Fault>) -> Fault {
+    // What went wrong before is what the person must know.
+    let _ = client.sign_off().await;
+    fault.into()
+}
+
 /// The client's configuration; without a file, the defaults.
 pub(crate) fn configuration(home: &Home) -> Result<ClientConfig, Fault> {
     let file = Role::Client.configuration(home.dir());
     if !file.exists() {
         return Ok(ClientConfig::default());
     }
-    let config: ClientConfig = config::load(&file)?;
-    config.check()?;
-    Ok(config)
+    config::load(&file)
 }
 
 /// Step 1 of the connect, with the person: the device first, then the password. Sends nothing.
@@ -66,9 +103,17 @@ pub(crate) fn tell(event: &Event) {
     match event {
         Event::Reconnecting { last: None, .. } => output::note("the connection broke; taking the session up again…"),
         Event::Reconnecting { last: Some(error), wait } => {
-            output::note(&format!("{}; trying again in {:.0} s", error.headline(), wait.as_secs_f64()));
+            output::note(&format!("{}; trying again {}", error.headline(), soon(*wait)));
         }
         Event::Resumed => output::note("connected again"),
         Event::Over(_) => {}
+    }
+}
+
+/// When, for people: nobody reads milliseconds while waiting.
+fn soon(wait: Duration) -> String {
+    match wait.as_secs_f64().round() {
+        seconds if seconds < 1.0 => "at once".to_owned(),
+        seconds => format!("in {seconds:.0} s"),
     }
 }

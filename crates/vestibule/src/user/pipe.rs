@@ -14,7 +14,7 @@ use vestibule_client::{Client, ClientError, Options, stdio};
 pub(crate) fn run(arguments: PipeArgs) -> Result<ExitCode, Fault> {
     let home = super::home(&arguments.credential)?;
     crate::logging::start(&super::configuration(&home)?.log);
-    let file = home.choose(arguments.credential.credential.as_deref())?;
+    let file = super::choose(&home, &arguments.credential)?;
     let runtime = crate::roles::full_runtime()?;
     let through_up = if arguments.alone { None } else { runtime.block_on(through_up(&file, &arguments.target)) };
     let piped = match through_up {

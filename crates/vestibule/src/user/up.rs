@@ -1,5 +1,6 @@
 //! `vestibule up`: log in, and offer the services on this machine until `down` or Ctrl-C.
 
+use super::agent::Offer;
 use crate::cli::UpArgs;
 use crate::fault::Fault;
 use crate::output::{self, Output};
@@ -12,25 +13,32 @@ use vestibule_client::forward::{Forward, Forwarder};
 use vestibule_client::keeper::Event;
 use vestibule_client::proxy::{HttpProxy, SocksProxy};
 use vestibule_client::{Client, ClientError, Options, Tunnel};
-use vestibule_proto::session::{Reason, ServiceInfo, ServiceKind};
+use vestibule_proto::session::Reason;
 
 /// Runs in the foreground.
 pub(crate) fn run(arguments: UpArgs, output: &Output) -> Result<ExitCode, Fault> {
     let home = super::home(&arguments.credential)?;
     let config = super::configuration(&home)?;
     crate::logging::start(&config.log);
-    let file = home.choose(arguments.credential.credential.as_deref())?;
-    let texts = config.forward.iter().chain(&arguments.forward);
-    let forwards: Vec<Forward> = texts.map(|text| text.parse()).collect::<Result<_, _>>()?;
+    let file = super::choose(&home, &arguments.credential)?;
+    let mut forwards = config.forwards()?;
+    for text in &arguments.forward {
+        forwards.push(text.parse()?);
+    }
     let (http, socks) = (arguments.http.unwrap_or(config.http), arguments.socks.unwrap_or(config.socks));
     let runtime = crate::roles::full_runtime()?;
     // A second `up` is told before the person types a password.
     let agent = runtime.block_on(async { Agent::bind(&file) })?;
+    let locals = [http, socks].into_iter().chain(forwards.iter().map(|forward| forward.local));
+    locals.into_iter().try_for_each(super::try_listen)?;
     let unlocked = super::unlock(&file, &arguments.password)?;
     runtime.block_on(async {
         let client = Client::connect(unlocked, Options::default()).await?;
-        let listening = listen(&client, http, socks, &forwards).await?;
-        tell(&client, &listening, output)?;
+        let listening = match listen(&client, http, socks, &forwards).await {
+            Ok(listening) => listening,
+            Err(error) => return Err(super::give_up(&client, error).await),
+        };
+        tell(&client, &file.name(), &listening, output)?;
         tokio::spawn(agent.serve(client.clone(), listening));
         service::tell_ready("logged in");
         let ended = stay(&client).await;
@@ -62,20 +70,19 @@ async fn listen(
     Ok(listening)
 }
 
-fn tell(client: &Client, listening: &[Listening], output: &Output) -> Result<(), Fault> {
-    let services = client.services();
-    let http = listening.first().map_or(0, |http| http.address.port());
-    let mut lines: Vec<(&str, String)> =
-        listening.iter().map(|listening| (listening.what.as_str(), listening.address.to_string())).collect();
-    lines.extend(services.iter().map(|service| ("service", describe(service, http))));
-    output.show(&serde_json::json!({ "listening": listening, "services": &services[..] }), &lines)
-}
-
-fn describe(service: &ServiceInfo, http: u16) -> String {
-    match service.kind {
-        ServiceKind::Web => format!("{}  http://{}.localhost:{http}/", service.name, service.name),
-        ServiceKind::Tcp => format!("{}  {}", service.name, service.upstream),
+fn tell(client: &Client, name: &str, listening: &[Listening], output: &Output) -> Result<(), Fault> {
+    let http = listening.iter().find(|listening| listening.what == "http").map(|listening| listening.address);
+    let services: Vec<Offer> = client.services().iter().map(|service| Offer::of(service, http)).collect();
+    if output.is_json() {
+        return output.say(&serde_json::json!({ "listening": listening, "services": services }), String::new);
     }
+    let lines: Vec<(&str, String)> =
+        listening.iter().map(|listening| (listening.what.as_str(), listening.address.to_string())).collect();
+    output.show(&listening, &lines)?;
+    output::line("");
+    output.list(&services, &Offer::HEADS, Offer::cells)?;
+    output::note(&format!("\n{name} is logged in, until Ctrl-C here or `vestibule down` elsewhere."));
+    Ok(())
 }
 
 /// Waits for Ctrl-C, SIGTERM, `down`, or the end of the session; then signs off.
@@ -85,10 +92,10 @@ pub(crate) async fn stay(client: &Client) -> Result<ExitCode, Fault> {
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
-        ended = over(client) => return match ended {
-            ClientError::SessionEnded(Reason::SignedOff) => Ok(signed_off()),
-            error => Err(error.into()),
-        },
+        ended = over(client) => {
+            let asked_for = ended == ClientError::SessionEnded(Reason::SignedOff);
+            return if asked_for { Ok(signed_off()) } else { Err(ended.into()) };
+        }
     }
     if let Err(error) = client.sign_off().await {
         output::note(&format!("{}; the session ends by its own limits", error.headline()));
