@@ -19,6 +19,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Without a word for so long, the other side is gone.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(7);
 
+/// A clock that is less wrong, in milliseconds, disturbs nobody.
+const WORTH_TELLING_MS: u64 = 1_000;
+
 /// A connection to the controller, before the first frame.
 pub(super) struct Opened {
     pub(super) endpoint: quinn::Endpoint,
@@ -96,6 +99,16 @@ async fn controllers(names: &[String]) -> Result<Vec<SocketAddr>, KnockError> {
     if addresses.is_empty() { Err(KnockError::Lookup(trouble)) } else { Ok(addresses) }
 }
 
+/// Tells a clock that somebody should set. A controller that has just started asks every gateway for its time: by itself, that is
+/// no sign of a wrong clock.
+fn tell_clock(offset_ms: i64) {
+    if offset_ms.unsigned_abs() < WORTH_TELLING_MS {
+        tracing::debug!(offset_ms, "the controller asked for the time");
+    } else {
+        tracing::warn!(offset_ms, "this machine's clock differs from the controller's: set it");
+    }
+}
+
 /// Drives the machine until it is done. Also returns which address of the controller has answered.
 async fn knock_at(knocker: &mut Knocker, controllers: &[SocketAddr]) -> Result<(Admitted, SocketAddr), KnockError> {
     let sockets = Sockets::bind(controllers).await?;
@@ -111,7 +124,7 @@ async fn knock_at(knocker: &mut Knocker, controllers: &[SocketAddr]) -> Result<(
                 return Ok((admitted, answered.ok_or(KnockError::Failed(KnockFailure::NoAnswer))?));
             }
             Some(KnockEvent::ClockCorrected { offset_ms }) => {
-                tracing::warn!(offset_ms, "this machine's clock differs from the controller's");
+                tell_clock(offset_ms);
                 continue;
             }
             Some(KnockEvent::Failed(failure)) => return Err(KnockError::Failed(failure)),
