@@ -202,7 +202,10 @@ impl Admission {
                     let _ = waiting.send(answer);
                 }
             }
-            AdmissionCommand::Audit(audit) => tell(shared, audit),
+            AdmissionCommand::Audit(audit) => {
+                notice_expiry(shared, &audit).await;
+                tell(shared, audit);
+            }
         }
     }
 
@@ -255,6 +258,15 @@ impl Admission {
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<LinkRequest, oneshot::Sender<Answer>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An invitation that was refused as expired stays so: on the disk before the refusal, which comes behind, is sent. Should the
+/// disk fail, the keeping notices it again.
+async fn notice_expiry(shared: &Arc<Shared>, audit: &AdmissionAudit) {
+    let AdmissionAudit::Refused { device, code: RefusalCode::InvitationExpired, .. } = audit else { return };
+    if let Err(error) = shared.directory.invitation_expired(*device).await {
+        shared.fault(&error);
     }
 }
 

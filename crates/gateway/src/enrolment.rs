@@ -32,7 +32,7 @@ pub(crate) async fn enrol(
 ) -> Result<(), Reason> {
     let invitation = granted.device;
     let refuse = |error: EnrolError| refused(invitation, &error);
-    let invited = shared.directory.usable_invitation(&invitation, now().wall).map_err(refuse)?;
+    let invited = shared.directory.usable_invitation(invitation, now().wall).await.map_err(refuse)?;
     if UserName::parse(&start.user).ok().as_ref() != Some(&invited.user) {
         return Err(Reason::Malformed);
     }

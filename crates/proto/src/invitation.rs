@@ -9,6 +9,7 @@ use crate::entropy::Entropy;
 use crate::id::{GatewayId, LoginDigest, Stamp};
 use crate::key::{self, PrivateKey, Psk, PublicKey, RealmKey, Secret, SigningKey, Spki};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
 
 /// The scheme of a person's link.
 pub const PERSON_SCHEME: &str = "vestibule:";
@@ -190,11 +191,13 @@ pub fn fresh_secrets(entropy: &mut impl Entropy) -> (Secret<16>, Secret<16>) {
 }
 
 fn to_link<T: Serialize>(scheme: &str, invitation: &T) -> String {
-    // Serialising a plain structure into memory has no way to fail.
-    let mut document = postcard::to_stdvec(invitation).unwrap_or_default();
+    // It holds secrets: no copy stays behind, so it must not grow. Serialising a plain structure into memory has no way to fail.
+    let document = postcard::to_extend(invitation, Vec::with_capacity(LINK_LIMIT)).unwrap_or_default();
+    let mut document = Zeroizing::new(document);
     let checksum = checksum(scheme, &document);
     document.extend_from_slice(&checksum);
-    format!("{scheme}{}", base64url::encode(&document))
+    let encoded = Zeroizing::new(base64url::encode(&document));
+    format!("{scheme}{}", *encoded)
 }
 
 fn from_link<T: DeserializeOwned>(scheme: &'static str, text: &str) -> Result<T, LinkError> {

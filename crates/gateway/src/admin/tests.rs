@@ -213,7 +213,7 @@ async fn invitations_services_audit_and_status() {
     answer(&directory, &json).await;
     let Answer::Invitation(shown) = answer(&directory, &json.replace("revoke", "show")).await else { panic!() };
     assert_eq!(shown.state, InvitationViewState::Revoked);
-    let late = refusal(&directory, r#"{"invite":{"add":{"user":"alice","expires_in":5}}}"#).await;
+    let late = refusal(&directory, r#"{"invite":{"add":{"user":"alice","expires_in":0}}}"#).await;
     assert_eq!(late.kind, AdminErrorKind::Invalid);
 
     let add =

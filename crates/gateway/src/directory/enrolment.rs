@@ -113,11 +113,12 @@ impl From<rusqlite::Error> for EnrolError {
 }
 
 impl Directory {
-    /// Whether a device may be enrolled under this invitation now.
+    /// Whether a device may be enrolled under this invitation now. One that is found expired stays so.
     ///
     /// Errors: see [`EnrolError`].
-    pub fn usable_invitation(&self, id: &DeviceId, now: Stamp) -> Result<InvitationRecord, EnrolError> {
-        self.store().read(|c| usable(c, id, now))
+    pub async fn usable_invitation(&self, id: DeviceId, now: Stamp) -> Result<InvitationRecord, EnrolError> {
+        let outcome = self.store().read(|c| usable(c, &id, now));
+        self.noticing_expiry(id, outcome).await
     }
 
     /// Writes a device down as pending, with the keys that it shares with controller and gateway from now on.
@@ -132,7 +133,7 @@ impl Directory {
     ) -> Result<PendingDevice, EnrolError> {
         let (psk_c, psk_r) = (Psk::random(entropy), Psk::random(entropy));
         let directory = self.clone();
-        self.write(move |c| {
+        let outcome = self.write(move |c| {
             let invited = usable(c, &invitation, now)?;
             must_have_room(c, &invited)?;
             drop_oldest_pending(c, &invitation)?;
@@ -142,8 +143,8 @@ impl Directory {
             let entry = AuditEntry::of(AuditKind::EnrolmentStarted, now).user(&invited.user).device(&new.id);
             record(c, &entry.detail(format!("invitation {invitation}")))?;
             Ok(pending)
-        })
-        .await
+        });
+        self.noticing_expiry(invitation, outcome.await).await
     }
 
     /// The device has its local credential: it becomes active, its invitation is used. Saying it again is no error.
@@ -155,14 +156,22 @@ impl Directory {
         device: DeviceId,
         now: Stamp,
     ) -> Result<Vec<Effect>, EnrolError> {
-        self.write(move |c| {
+        let outcome = self.write(move |c| {
             if !is_confirmed(c, &invitation, &device)? {
                 let invited = usable(c, &invitation, now)?;
                 activate(c, &invited, &device, now)?;
             }
             confirmed(c, &invitation, &device)
-        })
-        .await
+        });
+        self.noticing_expiry(invitation, outcome.await).await
+    }
+
+    /// Writes down that an invitation has expired before anybody is told.
+    async fn noticing_expiry<T>(&self, invitation: DeviceId, outcome: Result<T, EnrolError>) -> Result<T, EnrolError> {
+        if matches!(outcome, Err(EnrolError::Expired)) {
+            self.invitation_expired(invitation).await?;
+        }
+        outcome
     }
 
     fn digest_of(&self, invited: &InvitationRecord, new: &NewDevice) -> LoginDigest {
@@ -182,6 +191,7 @@ fn usable(c: &Connection, id: &DeviceId, now: Stamp) -> Result<InvitationRecord,
     match invitation.state {
         InvitationState::Used => return Err(EnrolError::Used),
         InvitationState::Revoked => return Err(EnrolError::Revoked),
+        InvitationState::Expired => return Err(EnrolError::Expired),
         InvitationState::Open if now >= invitation.expires => return Err(EnrolError::Expired),
         InvitationState::Open => {}
     }

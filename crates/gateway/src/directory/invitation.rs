@@ -1,4 +1,8 @@
 //! Invitations: devices that don't exist yet.
+//!
+//! Kept is what recognises a link: public keys, and what the invited shares with controller and gateway. The link's secrets,
+//! and the private keys that derive from them, are forgotten as soon as the link is told (P3): whoever has the database can't
+//! come in the invited's place.
 
 use std::time::Duration;
 
@@ -7,19 +11,21 @@ use vestibule_proto::entropy::Entropy;
 use vestibule_proto::guess::GuessCount;
 use vestibule_proto::id::{DeviceId, LoginDigest, Stamp, UserName};
 use vestibule_proto::invitation::{Invitation, InvitationKeys};
-use vestibule_proto::key::Secret;
+use vestibule_proto::key::{Psk, PublicKey, Secret, Spki};
 use vestibule_proto::link::PublishedRow;
 use vestibule_store::StoreError;
 
 use super::audit::{AuditEntry, AuditKind, record};
-use super::columns::{device_id, digest, millis, optional_device_id, optional_stamp, secret, stamp, user_name};
+use super::columns::{
+    device_id, digest, millis, optional_device_id, optional_stamp, public_key, secret, spki, stamp, user_name,
+};
 use super::error::{DirectoryError, What};
 use super::knocks::guesses_of;
 use super::user::{self, INVITATIONS_PER_USER};
 use super::{Directory, Effect};
 
 /// How long an invitation may be usable, at least and at most.
-const LIFETIME: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(90 * 24 * 3_600);
+const LIFETIME: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(90 * 24 * 3_600);
 
 /// An invitation.
 #[derive(Clone)]
@@ -28,7 +34,7 @@ pub struct InvitationRecord {
     pub id: DeviceId,
     /// Who is invited.
     pub user: UserName,
-    /// What became of it. Whether it has expired is a matter of [`expires`](Self::expires) and the clock.
+    /// What became of it. An open one may have expired unnoticed: [`expires`](Self::expires) and the clock tell.
     pub state: InvitationState,
     /// Its login digest.
     pub digest: LoginDigest,
@@ -42,8 +48,21 @@ pub struct InvitationRecord {
     pub used_by: Option<DeviceId>,
     /// How often somebody came with an altered inner half.
     pub guesses: GuessCount,
-    pub(super) outer_secret: Secret<16>,
-    pub(super) inner_secret: Secret<16>,
+    pub(super) keys: KnownKeys,
+}
+
+/// What this gateway knows of an invitation's keys, besides its digest: enough to recognise the invited, not to be him.
+#[derive(Clone)]
+pub(super) struct KnownKeys {
+    /// The public half of D_out.
+    pub(super) d_out: PublicKey,
+    /// The public half of D_in.
+    pub(super) d_in: PublicKey,
+    /// D_tls.
+    pub(super) d_tls: Spki,
+    pub(super) psk_c: Psk,
+    pub(super) psk_r: Psk,
+    pub(super) psk_g: Psk,
 }
 
 /// What became of an invitation.
@@ -55,6 +74,8 @@ pub enum InvitationState {
     Used,
     /// Its owner has withdrawn it.
     Revoked,
+    /// Its time was over once: for good, whatever the clock says now.
+    Expired,
 }
 
 /// An invitation just issued.
@@ -65,19 +86,37 @@ pub struct Issued {
     pub user: UserName,
     /// From this moment on it is refused.
     pub expires: Stamp,
-    /// The link, `vestibule:…`: a secret until it is used. It is not kept as text anywhere.
+    /// The link, `vestibule:…`: a secret until it is used. Neither it nor its secrets are kept anywhere.
     pub link: String,
 }
 
 impl InvitationRecord {
-    /// The keys that derive from its link.
-    pub fn keys(&self) -> InvitationKeys {
-        InvitationKeys::derive(&self.outer_secret, &self.inner_secret)
+    /// What the controller needs to know of it.
+    pub(super) fn row(&self) -> PublishedRow {
+        self.keys.row(self.digest)
+    }
+}
+
+impl KnownKeys {
+    fn of(keys: InvitationKeys) -> (LoginDigest, Self) {
+        let known = Self {
+            d_out: keys.knock.d_out.public(),
+            d_in: keys.d_in.public(),
+            d_tls: keys.d_tls.spki(),
+            psk_c: keys.knock.psk_c,
+            psk_r: keys.psk_r,
+            psk_g: keys.psk_g,
+        };
+        (keys.knock.digest, known)
+    }
+
+    fn row(&self, digest: LoginDigest) -> PublishedRow {
+        PublishedRow { digest, device_key: self.d_out, psk_c: self.psk_c.clone() }
     }
 }
 
 impl Directory {
-    /// Issues a single-use invitation that is good for `lifetime` (1 minute to 90 days).
+    /// Issues a single-use invitation that is good for `lifetime` (1 second to 90 days). Its link is told this once.
     ///
     /// Errors: [`DirectoryError::NotFound`] for the user; [`DirectoryError::Invalid`] for the lifetime, a suspended user,
     /// too many open invitations, or a gateway that knows no controller yet.
@@ -89,13 +128,14 @@ impl Directory {
         entropy: &mut (dyn Entropy + Send),
     ) -> Result<(Issued, Vec<Effect>), DirectoryError> {
         if !LIFETIME.contains(&lifetime) {
-            return Err(DirectoryError::Invalid("an invitation is good for 1 minute to 90 days".to_owned()));
+            return Err(DirectoryError::Invalid("an invitation is good for 1 second to 90 days".to_owned()));
         }
         let expires = now.saturating_add(lifetime);
         let id = DeviceId::random(entropy);
         let (outer, inner) = (Secret::random(entropy), Secret::random(entropy));
         let invitation = self.link_document(&user, expires, outer, inner)?;
-        let effects = self.write_invitation(id, user.clone(), &invitation, now).await?;
+        let keys = KnownKeys::of(invitation.keys());
+        let effects = self.write_invitation(id, user.clone(), keys, (now, expires)).await?;
         Ok((Issued { id, user, expires, link: invitation.to_link() }, effects))
     }
 
@@ -105,9 +145,11 @@ impl Directory {
     pub async fn revoke_invitation(&self, id: DeviceId, now: Stamp) -> Result<Vec<Effect>, DirectoryError> {
         self.write(move |c| {
             let invitation = must_exist(c, &id)?;
-            if invitation.state != InvitationState::Open {
-                let state = if invitation.state == InvitationState::Used { "used" } else { "withdrawn" };
-                return Err(DirectoryError::Invalid(format!("the invitation `{id}` was {state} already")));
+            let already = |state| Err(DirectoryError::Invalid(format!("the invitation `{id}` was {state} already")));
+            match invitation.state {
+                InvitationState::Used => return already("used"),
+                InvitationState::Revoked => return already("withdrawn"),
+                InvitationState::Open | InvitationState::Expired => {}
             }
             c.execute("UPDATE invitation SET state = 'revoked' WHERE id = ?1", [id.as_bytes()])?;
             forget_pending(c, &id)?;
@@ -117,6 +159,16 @@ impl Directory {
                 Effect::DeviceChanged { device: id, digest: invitation.digest },
                 Effect::WithdrawRow(invitation.digest),
             ])
+        })
+        .await
+    }
+
+    /// Somebody came with an open invitation whose time was over: it stays so, also for a clock that falls back over a restart
+    /// (T25). Of any other invitation this changes nothing.
+    pub async fn invitation_expired(&self, id: DeviceId) -> Result<(), StoreError> {
+        self.write(move |c| {
+            c.execute("UPDATE invitation SET state = 'expired' WHERE id = ?1 AND state = 'open'", [id.as_bytes()])?;
+            Ok(())
         })
         .await
     }
@@ -162,28 +214,34 @@ impl Directory {
         &self,
         id: DeviceId,
         user: UserName,
-        invitation: &Invitation,
-        now: Stamp,
+        (digest, keys): (LoginDigest, KnownKeys),
+        (now, expires): (Stamp, Stamp),
     ) -> Result<Vec<Effect>, DirectoryError> {
-        let keys = invitation.keys().knock;
-        let row = PublishedRow { digest: keys.digest, device_key: keys.d_out.public(), psk_c: keys.psk_c };
-        let secrets = (invitation.outer_secret.clone(), invitation.inner_secret.clone());
-        let expires = invitation.expires;
         self.write(move |c| {
             user::must_be_in_good_standing(c, &user)?;
             must_have_room(c, &user, now)?;
             c.execute(
                 "INSERT INTO knocker (id, digest, d_out) VALUES (?1, ?2, ?3)",
-                (id.as_bytes(), row.digest.as_bytes(), row.device_key.as_bytes()),
+                (id.as_bytes(), digest.as_bytes(), keys.d_out.as_bytes()),
             )?;
             c.execute(
-                "INSERT INTO invitation (id, user, outer_secret, inner_secret, state, created, expires)
-                 VALUES (?1, ?2, ?3, ?4, 'open', ?5, ?6)",
-                (id.as_bytes(), user.as_str(), secrets.0.expose(), secrets.1.expose(), millis(now), millis(expires)),
+                "INSERT INTO invitation (id, user, d_in, d_tls, psk_c, psk_r, psk_g, state, created, expires)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'open', ?8, ?9)",
+                (
+                    id.as_bytes(),
+                    user.as_str(),
+                    keys.d_in.as_bytes(),
+                    keys.d_tls.as_bytes(),
+                    keys.psk_c.expose(),
+                    keys.psk_r.expose(),
+                    keys.psk_g.expose(),
+                    millis(now),
+                    millis(expires),
+                ),
             )?;
             record(c, &AuditEntry::of(AuditKind::InvitationIssued, now).user(&user).device(&id))?;
-            let changed = Effect::DeviceChanged { device: id, digest: row.digest };
-            Ok(vec![changed, Effect::PublishRow(row.clone())])
+            let changed = Effect::DeviceChanged { device: id, digest };
+            Ok(vec![changed, Effect::PublishRow(keys.row(digest))])
         })
         .await
     }
@@ -191,7 +249,7 @@ impl Directory {
 
 const SELECT: &str = "
     SELECT i.id, i.user, i.state, k.digest, i.created, i.expires, i.used, i.used_by, k.guesses, k.last_guess,
-           i.outer_secret, i.inner_secret
+           k.d_out, i.d_in, i.d_tls, i.psk_c, i.psk_r, i.psk_g
     FROM invitation i JOIN knocker k ON k.id = i.id";
 
 pub(super) fn invitation(c: &Connection, id: &DeviceId) -> Result<Option<InvitationRecord>, StoreError> {
@@ -241,8 +299,14 @@ fn invitation_of(row: &Row<'_>) -> rusqlite::Result<InvitationRecord> {
         used: optional_stamp(row, 6)?,
         used_by: optional_device_id(row, 7)?,
         guesses: guesses_of(row, 8)?,
-        outer_secret: secret(row, 10)?,
-        inner_secret: secret(row, 11)?,
+        keys: KnownKeys {
+            d_out: public_key(row, 10)?,
+            d_in: public_key(row, 11)?,
+            d_tls: spki(row, 12)?,
+            psk_c: secret(row, 13)?,
+            psk_r: secret(row, 14)?,
+            psk_g: secret(row, 15)?,
+        },
     })
 }
 
@@ -250,7 +314,8 @@ fn state_of(text: &str) -> InvitationState {
     match text {
         "open" => InvitationState::Open,
         "used" => InvitationState::Used,
-        // The table allows three words; anything else is treated like the strictest.
+        "expired" => InvitationState::Expired,
+        // The table allows four words; anything else is treated like the strictest.
         _ => InvitationState::Revoked,
     }
 }

@@ -27,7 +27,7 @@ const fn days(number: u64) -> Duration {
 }
 
 impl Directory {
-    /// Forgets what is due at `now`, and ends the sessions whose time is over.
+    /// Forgets what is due at `now`, and ends the sessions and invitations whose time is over.
     pub async fn forget_due(&self, now: Stamp) -> Result<Vec<Effect>, StoreError> {
         self.write(move |c| {
             seen(c, now)?;
@@ -35,6 +35,7 @@ impl Directory {
             audit(c, now)?;
             let mut effects = sessions(c, now)?;
             effects.extend(invitations(c, now)?);
+            effects.extend(expired_invitations(c, now)?);
             Ok(effects)
         })
         .await
@@ -89,4 +90,16 @@ fn invitations(c: &Connection, now: Stamp) -> Result<Vec<Effect>, StoreError> {
         effects.extend([Effect::DeviceChanged { device, digest }, Effect::WithdrawRow(digest)]);
     }
     Ok(effects)
+}
+
+/// What has expired stays so, should the clock go back: not only for those who ask before the next restart.
+fn expired_invitations(c: &Connection, now: Stamp) -> Result<Vec<Effect>, StoreError> {
+    let mut update = c.prepare_cached(
+        "UPDATE invitation SET state = 'expired' WHERE state = 'open' AND expires <= ?1
+         RETURNING id, (SELECT digest FROM knocker WHERE knocker.id = invitation.id)",
+    )?;
+    let noticed = update.query_map([millis(now)], |row| {
+        Ok(Effect::DeviceChanged { device: device_id(row, 0)?, digest: digest(row, 1)? })
+    })?;
+    Ok(noticed.collect::<Result<_, _>>()?)
 }

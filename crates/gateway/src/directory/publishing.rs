@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 use vestibule_proto::admission::{AdmissibleDevice, DeviceKind};
-use vestibule_proto::id::{DeviceId, LoginDigest, UserName};
+use vestibule_proto::id::{DeviceId, LoginDigest, Stamp, UserName};
 use vestibule_proto::key::Spki;
 use vestibule_proto::link::PublishedRow;
 use vestibule_store::StoreError;
@@ -55,12 +55,7 @@ impl Directory {
             let invitations = invitations
                 .iter()
                 .filter(|invited| invited.state != InvitationState::Revoked)
-                .map(|invited| invited.keys().knock)
-                .map(|keys| PublishedRow {
-                    digest: keys.digest,
-                    device_key: keys.d_out.public(),
-                    psk_c: keys.psk_c.clone(),
-                });
+                .map(InvitationRecord::row);
             Ok(devices.chain(invitations).collect())
         })
         .await
@@ -70,7 +65,7 @@ impl Directory {
     pub fn tls_key(&self, id: &DeviceId) -> Result<Option<Spki>, StoreError> {
         self.look(|c| match device::device(c, id)? {
             Some(device) => Ok(Some(device.d_tls)),
-            None => Ok(invitation::invitation(c, id)?.map(|invited| invited.keys().d_tls.spki())),
+            None => Ok(invitation::invitation(c, id)?.map(|invited| invited.keys.d_tls)),
         })
     }
 }
@@ -120,14 +115,15 @@ fn of_device(device: &Device, user_suspended: bool) -> Option<AdmissibleDevice> 
 }
 
 fn of_invitation(invited: &InvitationRecord, user_suspended: bool) -> AdmissibleDevice {
-    let keys = invited.keys();
+    // What has expired once is refused as such whatever the clock says.
+    let expires = if invited.state == InvitationState::Expired { Stamp::default() } else { invited.expires };
     AdmissibleDevice {
         digest: invited.digest,
         device: invited.id,
-        kind: DeviceKind::Invitation { expires: invited.expires, used: invited.state == InvitationState::Used },
-        d_in: keys.d_in.public(),
-        psk_g: keys.psk_g,
-        psk_r: keys.psk_r,
+        kind: DeviceKind::Invitation { expires, used: invited.state == InvitationState::Used },
+        d_in: invited.keys.d_in,
+        psk_g: invited.keys.psk_g.clone(),
+        psk_r: invited.keys.psk_r.clone(),
         guesses: invited.guesses,
         version_floor: NO_FLOOR,
         revoked: user_suspended || invited.state == InvitationState::Revoked,

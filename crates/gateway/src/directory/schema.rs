@@ -56,16 +56,21 @@ pub(super) const MIGRATIONS: &[Migration] = &[Migration {
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX device_by_user ON device (user);
 
+        -- What recognises the link, never what is in it: its secrets and the private keys are with the invited alone.
         CREATE TABLE invitation (
-            id           BLOB PRIMARY KEY REFERENCES knocker ON DELETE CASCADE,
-            user         TEXT NOT NULL REFERENCES user ON DELETE CASCADE,
-            outer_secret BLOB NOT NULL CHECK (length(outer_secret) = 16),
-            inner_secret BLOB NOT NULL CHECK (length(inner_secret) = 16),
-            state        TEXT NOT NULL CHECK (state IN ('open', 'used', 'revoked')),
-            created      INTEGER NOT NULL,
-            expires      INTEGER NOT NULL,
-            used         INTEGER,
-            used_by      BLOB
+            id      BLOB PRIMARY KEY REFERENCES knocker ON DELETE CASCADE,
+            user    TEXT NOT NULL REFERENCES user ON DELETE CASCADE,
+            d_in    BLOB NOT NULL CHECK (length(d_in) = 32),
+            d_tls   BLOB NOT NULL CHECK (length(d_tls) = 44),
+            psk_c   BLOB NOT NULL CHECK (length(psk_c) = 32),
+            psk_r   BLOB NOT NULL CHECK (length(psk_r) = 32),
+            psk_g   BLOB NOT NULL CHECK (length(psk_g) = 32),
+            -- expired: it was noticed, and stays so whatever the clock says.
+            state   TEXT NOT NULL CHECK (state IN ('open', 'used', 'revoked', 'expired')),
+            created INTEGER NOT NULL,
+            expires INTEGER NOT NULL,
+            used    INTEGER,
+            used_by BLOB
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX invitation_by_user ON invitation (user);
 

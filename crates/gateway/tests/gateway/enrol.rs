@@ -76,6 +76,13 @@ async fn an_expired_invitation_is_refused_with_its_reason() {
     assert_eq!(refused(enrol(&invitation, "late").await), RefusalCode::InvitationExpired);
     eventually("a trace", async || world.audit().await.iter().any(|entry| entry.kind == AuditKind::InvitationRefused))
         .await;
+    // T25: by the clock of the next start its time would not be over yet.
+    world.gateway.take().unwrap().stop().await;
+    let database = rusqlite::Connection::open(world.gateway_dir().join("gateway.db")).unwrap();
+    database.execute("UPDATE invitation SET expires = created + 86400000", []).unwrap();
+    world.start_gateway().await;
+    world.linked().await;
+    assert_eq!(refused(enrol(&invitation, "later").await), RefusalCode::InvitationExpired);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

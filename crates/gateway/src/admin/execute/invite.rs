@@ -48,6 +48,7 @@ pub(super) fn view(invited: &InvitationRecord, now: Stamp) -> InvitationView {
         state: match invited.state {
             InvitationState::Used => InvitationViewState::Used,
             InvitationState::Revoked => InvitationViewState::Revoked,
+            InvitationState::Expired => InvitationViewState::Expired,
             InvitationState::Open if now >= invited.expires => InvitationViewState::Expired,
             InvitationState::Open => InvitationViewState::Open,
         },

@@ -88,7 +88,7 @@ async fn of_two_hosts_with_one_link_the_first_to_confirm_wins() {
     // And nobody begins again with it.
     let again = directory.register_device(invitation, new_device(3), T, &mut SeededEntropy::new(3)).await;
     assert_eq!(again.err(), Some(EnrolError::Used));
-    assert_eq!(directory.usable_invitation(&invitation, T).err(), Some(EnrolError::Used));
+    assert_eq!(directory.usable_invitation(invitation, T).await.err(), Some(EnrolError::Used));
 }
 
 #[tokio::test]
@@ -99,13 +99,17 @@ async fn what_an_enrolment_is_refused_for() {
 
     let unknown = directory.register_device(DeviceId::new([9; 16]), new_device(1), T, &mut entropy).await;
     assert_eq!(unknown.err(), Some(EnrolError::Unknown));
-    let expired = directory.register_device(invitation, new_device(1), later(86_400), &mut entropy).await;
+    let late = invite(&directory, "alice", 3).await.id;
+    let expired = directory.register_device(late, new_device(3), later(86_400), &mut entropy).await;
     assert_eq!(expired.err(), Some(EnrolError::Expired));
 
     // It expires between registration and confirmation.
+    let (late, id) = (invite(&directory, "alice", 4).await.id, new_device(4).id);
+    directory.register_device(late, new_device(4), later(86_399), &mut entropy).await.unwrap();
+    assert_eq!(directory.confirm_device(late, id, later(86_400)).await.err(), Some(EnrolError::Expired));
+
     let id = new_device(1).id;
     directory.register_device(invitation, new_device(1), later(86_399), &mut entropy).await.unwrap();
-    assert_eq!(directory.confirm_device(invitation, id, later(86_400)).await.err(), Some(EnrolError::Expired));
     // Somebody else's invitation does not confirm it.
     let other = invite(&directory, "bob", 2).await.id;
     assert_eq!(directory.confirm_device(other, id, T).await.err(), Some(EnrolError::NotPending));
@@ -142,7 +146,7 @@ async fn pending_devices_are_few_and_do_not_stay() {
     assert!(directory.forget_due(later(11 + PENDING_KEPT.as_secs())).await.unwrap().is_empty());
     assert!(directory.devices(None).await.unwrap().is_empty());
     // The invitation is as good as before.
-    directory.usable_invitation(&invitation, later(4_000)).unwrap();
+    directory.usable_invitation(invitation, later(4_000)).await.unwrap();
 }
 
 #[tokio::test]
@@ -152,7 +156,7 @@ async fn invitations_are_refused_bounded_and_forgotten() {
     let missing = directory.invite(name("nobody"), DAY, T, &mut entropy).await.err().unwrap();
     assert_eq!(missing, DirectoryError::NotFound { what: What::User, name: "nobody".to_owned() });
     directory.add_user(name("alice"), &[], T).await.unwrap();
-    for lifetime in [Duration::ZERO, Duration::from_secs(59), 91 * DAY] {
+    for lifetime in [Duration::ZERO, Duration::from_millis(999), 91 * DAY] {
         let refused = directory.invite(name("alice"), lifetime, T, &mut entropy).await.err().unwrap();
         assert!(matches!(refused, DirectoryError::Invalid(_)), "{lifetime:?}");
     }
@@ -163,7 +167,9 @@ async fn invitations_are_refused_bounded_and_forgotten() {
     assert!(matches!(refused, DirectoryError::Invalid(_)));
     // Expired ones no longer count, but are remembered for a week, so that whoever comes with one is told.
     directory.invite(name("alice"), DAY, later(86_400), &mut entropy).await.unwrap();
-    assert!(directory.forget_due(T.saturating_add(8 * DAY)).await.unwrap().is_empty());
+    let effects = directory.forget_due(T.saturating_add(8 * DAY)).await.unwrap();
+    assert!(effects.iter().all(|effect| matches!(effect, Effect::DeviceChanged { .. })), "{effects:?}");
+    assert_eq!(directory.invitations().await.unwrap().len(), INVITATIONS_PER_USER as usize + 1);
     let effects = directory.forget_due(T.saturating_add(8 * DAY + Duration::from_millis(1))).await.unwrap();
     let withdrawn = effects.iter().filter(|effect| matches!(effect, Effect::WithdrawRow(_))).count();
     assert_eq!((effects.len(), withdrawn), (2 * INVITATIONS_PER_USER as usize, INVITATIONS_PER_USER as usize));
