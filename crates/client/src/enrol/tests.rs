@@ -41,7 +41,8 @@ fn options(home: &Home) -> EnrolOptions {
         device_name: "laptop".to_owned(),
         sources: sources(),
         replace: false,
-        stretching: Params::new(8, 1, 1, 10).unwrap(),
+        // With so many typo bits no wrong password of a test passes by chance.
+        stretching: Params::new(8, 1, 1, 32).unwrap(),
     }
 }
 

@@ -240,12 +240,24 @@ async fn wrong_passwords_are_told_where_they_are_found() {
 
 #[tokio::test]
 async fn what_is_found_here_sends_nothing() {
-    let world = World::new().await;
+    // With so many typo bits no wrong password passes by chance.
+    let world = World::with(|settings| settings.typo_bits = 32).await;
     let machine = world.alice().await;
-    let wrong = machine.unlock("another-lantern-95");
-    // One wrong password in 1,024 passes; this one does not with these keys, or the test says so.
-    let ClientError::Credential { trouble, .. } = wrong.err().expect("refused") else { panic!("another error") };
-    assert_eq!(trouble, CredentialTrouble::WrongPassword);
+    let before = world.knocks();
+    let trouble = |error: ClientError| {
+        let ClientError::Credential { trouble, .. } = error else { panic!("{error:#}") };
+        trouble
+    };
+    let wrong = machine.unlock("another-lantern-95").err().unwrap();
+    assert_eq!(trouble(wrong), CredentialTrouble::WrongPassword);
+    let stolen = world.machine("thief");
+    stolen.home.prepare().unwrap();
+    std::fs::copy(machine.file().path, stolen.home.file(&machine.file().user, "home").path).unwrap();
+    let elsewhere = stolen.connect().await.err().unwrap();
+    assert_eq!(trouble(elsewhere), CredentialTrouble::OtherMachineOrUser);
+    assert_eq!(world.knocks(), before);
+    machine.connect().await.unwrap();
+    assert!(world.knocks() > before, "what is counted is what is meant");
 }
 
 /// A session with a connection open in it, the gateway gone and back, and the session going on.

@@ -70,6 +70,12 @@ impl World {
         self.controller = Some(Controller::start(self.controller_settings.clone()).await.unwrap());
     }
 
+    /// Knocks that the controller has received.
+    pub(crate) fn knocks(&self) -> u64 {
+        let counters = self.controller.as_ref().expect("the controller runs").status().counters;
+        counters.iter().find(|(name, _)| name == "knocks.received").expect("counted").1
+    }
+
     pub(crate) async fn stop_controller(&mut self) {
         self.controller.take().unwrap().stop().await;
     }
@@ -191,7 +197,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn sources(&self) -> Sources {
-        Sources::fixed(&[(Source::MachineId, &self.name), (Source::FilesystemId, "f")])
+        Sources::fixed(&[(Source::MachineId, &self.name), (Source::FilesystemId, &self.name)])
     }
 
     pub(crate) fn options(&self) -> EnrolOptions {
