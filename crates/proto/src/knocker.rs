@@ -16,6 +16,7 @@ pub use device::{Ask, Device, LinkDevice};
 use crate::entropy::Entropy;
 use crate::id::{Now, Stamp};
 use crate::inner::Refusal;
+use crate::outer::Guidance;
 use crate::ticket::Ticket;
 use asking::{Asking, Identity, Line};
 use std::collections::VecDeque;
@@ -28,6 +29,9 @@ const FAMILY_DELAY: Duration = Duration::from_millis(50);
 
 /// A clock that is further off is not corrected without asking the person (PROTOCOL.md §3.5).
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(24 * 3_600);
+
+/// A controller may correct our clock so often, and make us bear a cookie so often, before we give up asking.
+const PATIENCE: u8 = 3;
 
 /// When a knock is repeated, and when it is given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,23 +126,41 @@ pub struct Knocker {
 /// Which stamps this client may give.
 struct Clock {
     offset_ms: i64,
-    last: Stamp,
+    /// The newest stamp that a controller accepted, in an earlier knock.
+    acknowledged: Stamp,
+    /// The newest stamp given since, or since the clock was corrected.
+    given: Stamp,
     challenge: Option<[u8; 24]>,
     corrections: u8,
 }
 
 impl Clock {
+    fn new(acknowledged: Stamp) -> Self {
+        Self { offset_ms: 0, acknowledged, given: acknowledged, challenge: None, corrections: 0 }
+    }
+
     /// `max(clock + offset, last stamp + 1 ms)`: a clock that fell back still gets an answer.
     fn next_stamp(&mut self, now: Now) -> Stamp {
         let millis = now.wall.as_millis().saturating_add_signed(self.offset_ms);
-        self.last = Stamp::from_millis(millis.max(self.last.as_millis().saturating_add(1)));
-        self.last
+        self.given = Stamp::from_millis(millis.max(self.given.as_millis().saturating_add(1)));
+        self.given
+    }
+
+    /// The controller's word on the time. A stamp of ours that is later than it was not accepted, and must not lift those that
+    /// follow: the accepted one would be as far ahead, and until that time has come each knock would need a challenge.
+    fn correct(&mut self, offset_ms: i64, guidance: &Guidance) {
+        self.offset_ms = offset_ms;
+        self.challenge = guidance.challenge;
+        if self.given > guidance.controller_time {
+            let before = Stamp::from_millis(guidance.controller_time.as_millis().saturating_sub(1));
+            self.given = before.max(self.acknowledged);
+        }
     }
 }
 
 impl Knocker {
     /// A device's knock at `controllers` (those of one family are tried in turn). `own` are this machine's global addresses, `last_stamp`
-    /// the highest stamp that this device has ever given.
+    /// the highest stamp of this device that was ever accepted ([`Admitted::stamp`]).
     #[must_use]
     pub fn new(
         device: Arc<Device>,
@@ -179,7 +201,7 @@ impl Knocker {
             identity,
             schedule: Schedule::default(),
             lines,
-            clock: Clock { offset_ms: 0, last: last_stamp, challenge: None, corrections: 0 },
+            clock: Clock::new(last_stamp),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             done: false,
@@ -202,10 +224,10 @@ impl Knocker {
         if self.done { None } else { self.lines.iter().filter_map(Line::deadline).min() }
     }
 
-    /// The highest stamp given so far: write it down before the datagram that bears it leaves.
+    /// The stamp of the newest K1. What the next [`Knocker`] needs is [`Admitted::stamp`]: a stamp that nobody accepted binds nobody.
     #[must_use]
     pub fn last_stamp(&self) -> Stamp {
-        self.clock.last
+        self.clock.given
     }
 
     /// Sends what is due. Call it once at the start, too.
@@ -241,17 +263,17 @@ impl Knocker {
         if let Some(again) = line.repeat(&self.schedule, now.mono) {
             self.transmits.push_back(again);
         } else if line.begin_round(self.schedule.rounds) {
-            self.knock(index, None, now, entropy);
+            self.knock(index, now, entropy);
         } else {
             line.give_up();
         }
     }
 
     /// Step 2: makes and sends a new K1 on a line.
-    fn knock(&mut self, index: usize, cookie: Option<&[u8; 16]>, now: Now, entropy: &mut dyn Entropy) {
+    fn knock(&mut self, index: usize, now: Now, entropy: &mut dyn Entropy) {
         let stamp = self.clock.next_stamp(now);
         let line = &mut self.lines[index];
-        match Asking::begin(&self.identity, line.target(), stamp, self.clock.challenge, cookie, entropy) {
+        match Asking::begin(&self.identity, line.target(), stamp, self.clock.challenge, line.cookie(), entropy) {
             Ok(asking) => self.transmits.push_back(line.ask(asking, &self.schedule, now.mono)),
             // The pinned keys are no keys: no knock can be made with them, on any line.
             Err(_) => line.give_up(),

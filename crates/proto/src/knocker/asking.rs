@@ -1,7 +1,7 @@
 //! One K1 under way, and the line of attempts over one address family.
 
 use super::device::{Ask, Device, LinkDevice};
-use super::{Schedule, Transmit};
+use super::{PATIENCE, Schedule, Transmit};
 use crate::entropy::Entropy;
 use crate::error::Unsealable;
 use crate::header::MESSAGE_LEN;
@@ -110,13 +110,15 @@ pub(super) struct Line {
     sent: usize,
     deadline: Option<Instant>,
     pub(super) asking: Option<Asking>,
-    pub(super) cookies: u8,
+    /// The cookie that a controller gave us, and which one: later knocks at it bear it, too.
+    cookie: Option<(SocketAddr, [u8; 16])>,
+    cookies: u8,
 }
 
 impl Line {
     /// A line that begins at `at`.
     pub(super) fn new(target: SocketAddr, at: Instant) -> Self {
-        Self { targets: vec![target], rounds: 0, sent: 0, deadline: Some(at), asking: None, cookies: 0 }
+        Self { targets: vec![target], rounds: 0, sent: 0, deadline: Some(at), asking: None, cookie: None, cookies: 0 }
     }
 
     /// Another address of the same family, for later rounds.
@@ -130,6 +132,21 @@ impl Line {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// Bears a cookie from now on, if it has not been asked to too often.
+    pub(super) fn take_cookie(&mut self, cookie: [u8; 16]) -> bool {
+        let patient = self.cookies < PATIENCE;
+        if patient {
+            self.cookies += 1;
+            self.cookie = Some((self.target(), cookie));
+        }
+        patient
+    }
+
+    /// The cookie for this round's knock.
+    pub(super) fn cookie(&self) -> Option<&[u8; 16]> {
+        self.cookie.as_ref().filter(|(from, _)| *from == self.target()).map(|(_, cookie)| cookie)
     }
 
     /// Where this round's knock goes: the addresses take turns.

@@ -1,16 +1,13 @@
 //! Step 5 at the client: reading what the controller answers.
 
 use super::asking::Asking;
-use super::{Admitted, CLOCK_TOLERANCE, KnockEvent, KnockFailure, Knocker};
+use super::{Admitted, CLOCK_TOLERANCE, KnockEvent, KnockFailure, Knocker, PATIENCE};
 use crate::entropy::Entropy;
 use crate::id::Now;
 use crate::inner::{READY, open_refusal};
 use crate::outer::{Guidance, Status, link_ticket};
 use crate::ticket::Ticket;
 use std::net::{IpAddr, SocketAddr};
-
-/// A controller may correct our clock so often, and make us bear a cookie so often, before we give up asking.
-const PATIENCE: u8 = 3;
 
 impl Knocker {
     /// Tries a datagram against one line; says whether it was meant for it.
@@ -29,9 +26,8 @@ impl Knocker {
             return true;
         }
         let Ok(cookie) = asking.guidance.open_cookie(datagram) else { return false };
-        self.lines[index].cookies += 1;
-        if self.lines[index].cookies <= PATIENCE {
-            self.knock(index, Some(&cookie), now, entropy);
+        if self.lines[index].take_cookie(cookie) {
+            self.knock(index, now, entropy);
         }
         true
     }
@@ -72,14 +68,13 @@ impl Knocker {
             self.finish(KnockEvent::Failed(KnockFailure::ClockFarOff { offset_ms }));
             return;
         }
-        self.clock.corrections += 1;
-        if self.clock.corrections > PATIENCE {
+        if self.clock.corrections >= PATIENCE {
             return;
         }
-        self.clock.offset_ms = offset_ms;
-        self.clock.challenge = guidance.challenge;
+        self.clock.corrections += 1;
+        self.clock.correct(offset_ms, guidance);
         self.events.push_back(KnockEvent::ClockCorrected { offset_ms });
-        self.knock(index, None, now, entropy);
+        self.knock(index, now, entropy);
     }
 
     /// Whether the address that the controller saw, or announced, can't be ours.
