@@ -1,5 +1,6 @@
 //! `cargo xtask bench NAME`: measurements, each with its goal where it has one.
 
+mod connect;
 mod cpu;
 mod floor;
 mod peer;
@@ -13,8 +14,10 @@ use crate::run::Result;
 /// A measurement: its name, what it measures, and the function that does.
 type Bench = (&'static str, &'static str, fn() -> Result<Vec<Row>>);
 
-const BENCHES: &[Bench] =
-    &[("floor", "what the machine itself does, beside which everything else is read", floor::floor)];
+const BENCHES: &[Bench] = &[
+    ("floor", "what the machine itself does, beside which everything else is read", floor::floor),
+    ("connect", "knock, login, junk, tunnel and memory, beside `ssh -L`", connect::connect),
+];
 
 /// What to measure.
 #[derive(clap::Args)]

@@ -28,14 +28,12 @@ impl Row {
     }
 
     /// Its goal: at most this. Nothing is met by a number that is missing.
-    #[allow(dead_code, reason = "a floor has no goal")]
     pub(crate) fn at_most(self, goal: f64) -> Self {
         let met = self.value.map(|value| value <= goal);
         Self { goal: Some(format!("<= {}", number(goal))), met, ..self }
     }
 
     /// Its goal: at least this.
-    #[allow(dead_code, reason = "a floor has no goal")]
     pub(crate) fn at_least(self, goal: f64) -> Self {
         let met = self.value.map(|value| value >= goal);
         Self { goal: Some(format!(">= {}", number(goal))), met, ..self }
