@@ -160,6 +160,9 @@ pub struct Granted {
     pub source: SocketAddr,
 }
 
+/// So many withdrawals of unknown requests are remembered. Requests that they overtake come a moment later.
+const WITHDRAWN_LIMIT: usize = 64;
+
 /// The machine. See the module's documentation.
 pub struct Admissions {
     keys: GatewayKeys,
@@ -169,6 +172,8 @@ pub struct Admissions {
     requests: Requests,
     doors: Doors,
     suspicions: Suspicions,
+    /// Requests that were withdrawn and are not known: over already, or still to come.
+    withdrawn: VecDeque<LinkRequest>,
     commands: VecDeque<AdmissionCommand>,
     counters: AdmissionCounters,
 }
@@ -184,6 +189,7 @@ impl Admissions {
             requests: Requests::with_limit(config.pending_limit),
             doors: Doors::with_limit(config.pending_limit),
             suspicions: Suspicions::default(),
+            withdrawn: VecDeque::new(),
             commands: VecDeque::new(),
             counters: AdmissionCounters::default(),
             config,
@@ -254,7 +260,11 @@ impl Admissions {
         entropy: &mut dyn Entropy,
     ) {
         // A number that comes again names another request: the old one is over.
-        self.handle_withdraw(request);
+        self.drop_request(request);
+        if let Some(at) = self.withdrawn.iter().position(|withdrawn| *withdrawn == request) {
+            self.withdrawn.remove(at);
+            return self.answer(request, Answer::Seen);
+        }
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
         self.decide(request, digest, source, inner, now, entropy);
     }
@@ -304,12 +314,14 @@ impl Admissions {
         }
     }
 
-    /// The controller does not want this admission any more: nothing of it is left, unless somebody came in already.
+    /// The controller does not want this admission any more: nothing of it is left, unless somebody came in already. The
+    /// withdrawal may overtake the request itself, which then opens nothing.
     pub fn handle_withdraw(&mut self, request: LinkRequest) {
-        // Taken out first, so that the shutting does not answer it.
-        self.requests.take(request);
-        if let Some(ticket) = self.doors.of_request(request) {
-            self.shut(ticket);
+        if !self.drop_request(request) {
+            if self.withdrawn.len() == WITHDRAWN_LIMIT {
+                self.withdrawn.pop_front();
+            }
+            self.withdrawn.push_back(request);
         }
     }
 
@@ -355,6 +367,15 @@ impl Admissions {
     #[must_use]
     pub fn counters(&self) -> &AdmissionCounters {
         &self.counters
+    }
+
+    /// False if there is no such request, and no door of it.
+    fn drop_request(&mut self, request: LinkRequest) -> bool {
+        // Taken out first, so that the shutting does not answer it.
+        let waited = self.requests.take(request).is_some();
+        let door = self.doors.of_request(request);
+        door.into_iter().for_each(|ticket| self.shut(ticket));
+        waited || door.is_some()
     }
 
     fn shut_doors_of(&mut self, device: DeviceId, which: impl Fn(&Door) -> bool) {

@@ -18,6 +18,9 @@ use vestibule_proto::ticket::{Tag, Ticket};
 pub(crate) const HOME: &str = "192.0.2.1:4000";
 pub(crate) const HOME6: &str = "[2001:db8::1]:4000";
 
+/// Numbers of requests begin here.
+const FIRST_REQUEST: u64 = 1_000;
+
 /// A gateway with one device.
 pub(crate) struct Bench {
     pub(crate) realm: Realm,
@@ -26,7 +29,7 @@ pub(crate) struct Bench {
     pub(crate) now: Now,
     pub(crate) entropy: SeededEntropy,
     pub(crate) audits: Vec<AdmissionAudit>,
-    next_request: u64,
+    requests: u64,
 }
 
 /// An inner part that was made, and what awaits its answer.
@@ -64,7 +67,12 @@ impl Bench {
         let mut gateway = Admissions::new(realm.gateway.clone(), config, now);
         gateway.upsert_device(admissible);
         let entropy = SeededEntropy::new(2);
-        Self { realm, person, gateway, now, entropy, audits: Vec::new(), next_request: 0 }
+        Self { realm, person, gateway, now, entropy, audits: Vec::new(), requests: FIRST_REQUEST }
+    }
+
+    /// The number that the next knock is brought under.
+    pub(crate) fn next_request(&self) -> LinkRequest {
+        LinkRequest::new(self.requests)
     }
 
     pub(crate) fn device(&self) -> DeviceId {
@@ -113,8 +121,8 @@ impl Bench {
 
     /// The controller hands a knock over; gives its number and what the gateway orders.
     pub(crate) fn deliver(&mut self, from: &str, sent: &Sent) -> (LinkRequest, Vec<Order>) {
-        self.next_request += 1;
-        let request = LinkRequest::new(self.next_request);
+        let request = self.next_request();
+        self.requests += 1;
         let digest = sent.knock.digest;
         self.gateway.handle_input(request, digest, address(from), &sent.i1, self.now, &mut self.entropy);
         (request, self.orders())

@@ -4,7 +4,7 @@ use super::gateway_bench::{Bench, HOME, HOME6, Order};
 use crate::common::{address, ms};
 use std::time::Duration;
 use vestibule_proto::admission::{AdmissionAudit, AdmissionConfig, NatPolicy};
-use vestibule_proto::id::SessionId;
+use vestibule_proto::id::{LinkRequest, SessionId};
 use vestibule_proto::inner::{InnerKnock, Purpose, RefusalCode};
 
 fn with_policy(nat: NatPolicy) -> Bench {
@@ -179,6 +179,19 @@ fn a_withdrawal_undoes_every_state() {
     assert_eq!(bench.withdraw(request), [Order::Shut(ticket.id)]);
     assert!(bench.gateway.handle_tag_spent(ticket.id, address(HOME), bench.now).is_none());
     assert_eq!(bench.gateway.pending_count(), (0, 0));
+}
+
+#[test]
+fn a_withdrawal_that_overtakes_its_request_leaves_nothing_to_open() {
+    let mut bench = Bench::new();
+    let sent = bench.right();
+    for early in 1..=200 {
+        bench.gateway.handle_withdraw(LinkRequest::new(early));
+    }
+    bench.gateway.handle_withdraw(bench.next_request());
+    assert_eq!(bench.deliver(HOME, &sent).1, [Order::Seen]);
+    assert_eq!((bench.gateway.pending_count(), bench.gateway.counters().received), ((0, 0), 0));
+    bench.admit(HOME);
 }
 
 #[test]

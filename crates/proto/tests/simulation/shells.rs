@@ -208,8 +208,8 @@ impl World {
     }
 
     fn link_delay(&mut self) -> Duration {
-        // In order: a link is a stream.
-        ms(1 + self.weather.delay / 4)
+        // Each request is a stream of its own: they overtake each other.
+        ms(1 + self.dice.below(self.weather.delay / 4 + 1))
     }
 
     fn cast_tag(&mut self, parcel: Parcel) {
