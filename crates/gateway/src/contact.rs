@@ -3,7 +3,10 @@
 //! The tag names the admission, the admission names the device, and only that device's key passes the handshake. Whoever
 //! fails there has seen one encrypted flight of the gateway and no certificate.
 
+use crate::audit;
+use crate::contacts::Contact;
 use crate::control::Control;
+use crate::directory::AuditKind;
 use crate::sessions::Session;
 use crate::shared::Shared;
 use crate::{enrolment, login, resume, serve};
@@ -71,21 +74,34 @@ async fn greet(
 async fn proceed(shared: Arc<Shared>, granted: Granted, greeted: Greeted) {
     let Greeted { connection, mut control, hello } = greeted;
     // From here on a revocation of the device closes the connection, wherever it stands.
-    let contact = shared.contacts.enter(granted.device, &connection);
+    let contact = Contact::enter(&shared, granted.device, &connection);
     match wanted(&shared, &granted, &connection, &mut control, hello).await {
         Ok(Done::Session(session)) => {
             contact.has_session();
-            serve::serve(&shared, session, &connection, control).await;
+            // In a task of its own: what the login needed is given back.
+            shared.tasks.spawn(serve::serve(shared.clone(), session, contact, connection, control));
         }
         // The client comes again as a device.
         Ok(Done::Enrolled) => control.end(&connection, code::DONE).await,
         Err(reason) => {
-            tracing::info!(device = %granted.device, source = %granted.source, ?reason, "refused inside the door");
-            shared.counters.refused_contact();
+            tell(&shared, &granted, reason);
             // A client that has gone away needs no reason.
             let _ = control.say(&GatewayHello::Refused(reason)).await;
             control.end(&connection, code::REFUSED).await;
         }
+    }
+}
+
+/// Tells the owner of a refusal inside the door. Wrong passwords are in the audit log already, since they were counted.
+fn tell(shared: &Arc<Shared>, granted: &Granted, reason: Reason) {
+    tracing::info!(device = %granted.device, source = %granted.source, ?reason, "refused inside the door");
+    shared.counters.refused_contact();
+    let kind = match granted.purpose {
+        Purpose::Login | Purpose::Resume | Purpose::Leave => AuditKind::LoginRefused,
+        Purpose::Enrol => AuditKind::InvitationRefused,
+    };
+    if !matches!(reason, Reason::LoginFailed { .. } | Reason::SignedOff) {
+        audit::write(shared, audit::about(shared, kind, &granted.device, granted.source).detail(format!("{reason:?}")));
     }
 }
 

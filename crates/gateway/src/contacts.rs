@@ -1,9 +1,10 @@
 //! Connections by device, from their first contact on: a revocation closes them wherever they stand. Those that carry a
 //! session are the session's to end, with a good-bye.
 
+use crate::shared::Shared;
 use quinn::Connection;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vestibule_proto::id::DeviceId;
 use vestibule_proto::session::code;
 
@@ -20,20 +21,12 @@ struct Known {
 }
 
 /// A connection is known until this is dropped.
-pub(crate) struct Contact<'a> {
-    contacts: &'a Contacts,
+pub(crate) struct Contact {
+    shared: Arc<Shared>,
     stable_id: usize,
 }
 
 impl Contacts {
-    /// Enters a connection.
-    pub(crate) fn enter(&self, device: DeviceId, connection: &Connection) -> Contact<'_> {
-        let stable_id = connection.stable_id();
-        let known = Known { device, connection: connection.clone(), has_session: false };
-        self.by_connection().insert(stable_id, known);
-        Contact { contacts: self, stable_id }
-    }
-
     /// Closes all connections of a device that carry no session.
     pub(crate) fn close(&self, device: &DeviceId) {
         let by_connection = self.by_connection();
@@ -59,17 +52,25 @@ impl Contacts {
     }
 }
 
-impl Contact<'_> {
+impl Contact {
+    /// Enters a connection.
+    pub(crate) fn enter(shared: &Arc<Shared>, device: DeviceId, connection: &Connection) -> Self {
+        let stable_id = connection.stable_id();
+        let known = Known { device, connection: connection.clone(), has_session: false };
+        shared.contacts.by_connection().insert(stable_id, known);
+        Self { shared: shared.clone(), stable_id }
+    }
+
     /// From here on the connection is ended by its session, which stands in the registry.
     pub(crate) fn has_session(&self) {
-        if let Some(known) = self.contacts.by_connection().get_mut(&self.stable_id) {
+        if let Some(known) = self.shared.contacts.by_connection().get_mut(&self.stable_id) {
             known.has_session = true;
         }
     }
 }
 
-impl Drop for Contact<'_> {
+impl Drop for Contact {
     fn drop(&mut self) {
-        self.contacts.by_connection().remove(&self.stable_id);
+        self.shared.contacts.by_connection().remove(&self.stable_id);
     }
 }

@@ -8,7 +8,8 @@
 //! | [`settings`] [`keys`] | what a gateway is made and started with; its own keys |
 //! | [`Gateway`] | the running role: start, reload, stop |
 //! | [`directory`] | users, devices, invitations, services, sessions on disk |
-//! | [`admin`] `effects` `status` | what its owner may ask; how a change reaches what runs; what the role tells of itself |
+//! | [`admin`] `effects` | what its owner may ask; how a change reaches what runs |
+//! | `status` `audit` | what the role tells of itself, when asked and by itself |
 //! | `link` `backoff` `stamp` | C1, the dialling end: knock, publish, answer |
 //! | `admission` | steps 4 and 5 of the connect: a thin shell around `proto::admission` |
 //! | `contact` `contacts` `control` | first contact: from a spent tag to what the client came for |
@@ -19,6 +20,7 @@
 
 pub mod admin;
 mod admission;
+mod audit;
 mod backoff;
 mod contact;
 mod contacts;

@@ -1,5 +1,6 @@
 //! A session over one connection: streams in, notices out, until either ends.
 
+use crate::contacts::Contact;
 use crate::control::Control;
 use crate::sessions::{Live, Session};
 use crate::shared::Shared;
@@ -8,6 +9,7 @@ use quinn::{Connection, RecvStream};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
+use vestibule_dark::Allowance;
 use vestibule_dark::framed::{FramedError, read_frame_within};
 use vestibule_proto::session::{ClientNotice, GatewayHello, Notice, Welcome, code};
 
@@ -25,7 +27,13 @@ enum End {
 }
 
 /// Welcomes the client (L4) and serves its streams until the connection or the session ends.
-pub(crate) async fn serve(shared: &Arc<Shared>, session: Arc<Session>, connection: &Connection, mut control: Control) {
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    session: Arc<Session>,
+    _contact: Contact,
+    connection: Connection,
+    mut control: Control,
+) {
     let told = shared.catalogue().services_of(&session.user);
     let welcome = Welcome {
         session: session.id,
@@ -48,12 +56,12 @@ pub(crate) async fn serve(shared: &Arc<Shared>, session: Arc<Session>, connectio
     if now_visible != told {
         session.notify(&Notice::Services(now_visible)).await;
     }
-    match serve_streams(shared, &session, connection, recv).await {
+    match serve_streams(&shared, &session, &connection, recv).await {
         End::Connection => {}
         End::SignedOff => shared.sign_off(&session),
         End::Broken => connection.close(code::PROTOCOL.into(), b""),
     }
-    session.detach(connection);
+    session.detach(&connection);
 }
 
 async fn serve_streams(
@@ -64,11 +72,13 @@ async fn serve_streams(
 ) -> End {
     let mut notice = pin!(read_frame_within::<ClientNotice>(&mut control, NOTICE_LIMIT));
     let mut listening = true;
+    let allowance = Allowance::new(connection);
     loop {
         tokio::select! {
             stream = connection.accept_bi() => match stream {
                 Ok((send, recv)) => {
-                    shared.tasks.spawn(tunnel::carry(shared.clone(), session.clone(), send, recv));
+                    let flow = tunnel::Flow { send, recv, _allowed: allowance.accepted() };
+                    shared.tasks.spawn(tunnel::carry(shared.clone(), session.clone(), flow));
                 }
                 Err(_) => return End::Connection,
             },

@@ -9,6 +9,7 @@ use quinn::{RecvStream, SendStream, VarInt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use vestibule_dark::AllowedStream;
 use vestibule_dark::framed::{read_frame_within, write_frame};
 use vestibule_dark::splice::splice;
 use vestibule_proto::session::{Open, Opened, Reason, code};
@@ -18,8 +19,17 @@ const OPEN_LIMIT: usize = 1_024;
 /// How long a client may take to say what it wants of a stream.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
+/// A stream that a client has opened.
+pub(crate) struct Flow {
+    pub(crate) send: SendStream,
+    pub(crate) recv: RecvStream,
+    /// Counts the stream among those that the client may have open.
+    pub(crate) _allowed: AllowedStream,
+}
+
 /// Serves one stream from its first frame to its end.
-pub(crate) async fn carry(shared: Arc<Shared>, session: Arc<Session>, mut send: SendStream, mut recv: RecvStream) {
+pub(crate) async fn carry(shared: Arc<Shared>, session: Arc<Session>, flow: Flow) {
+    let Flow { mut send, mut recv, _allowed } = flow;
     let Some(open) = read_open(&mut recv).await else {
         reset(&mut send, &mut recv, code::PROTOCOL);
         return;

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{UdpSocket, lookup_host};
-use vestibule_dark::{DialError, TransportKind, dial, tls, transport};
+use vestibule_dark::{DialError, STREAMS_LIMIT, TransportKind, dial, tls, transport};
 use vestibule_proto::invitation::KnockKeys;
 use vestibule_proto::knocker::{Admitted, KnockEvent, KnockFailure, Knocker, LinkDevice};
 
@@ -79,6 +79,8 @@ pub(super) async fn open(shared: &Arc<Shared>, first: Option<&KnockKeys>) -> Res
     let mut behaviour = transport(TransportKind::Link);
     behaviour.keep_alive_interval(Some(KEEP_ALIVE));
     behaviour.max_idle_timeout(IDLE_TIMEOUT.try_into().ok());
+    // The controller asks for each admission in a stream of its own, and many may come at once.
+    behaviour.max_concurrent_bidi_streams(STREAMS_LIMIT.into());
     let tag = admitted.ticket.tag(0);
     let pins = [keys.controller_pin];
     let (endpoint, connection) =

@@ -21,8 +21,10 @@ const NOTICE_WITHIN: Duration = Duration::from_secs(5);
 /// Visits of the keeper in one idle limit: how exactly the limit is kept.
 const VISITS_PER_IDLE_LIMIT: u32 = 16;
 
-/// No two visits lie further apart.
-const LONGEST_VISIT: Duration = Duration::from_secs(60);
+/// No two visits lie further apart, so that an end of use is written down within a minute.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Nor closer together.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a session is made from: at login, or from the directory after a restart.
 pub(crate) struct SessionSeed {
@@ -216,7 +218,7 @@ impl Session {
 
     /// When the keeper should look at the session again.
     pub(crate) fn next_visit(&self, now: Instant) -> Instant {
-        let pause = (self.idle_limit / VISITS_PER_IDLE_LIMIT).min(LONGEST_VISIT);
+        let pause = (self.idle_limit / VISITS_PER_IDLE_LIMIT).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         (now + pause).min(self.expires).min(self.state().last_use + self.idle_limit)
     }
 

@@ -22,7 +22,7 @@ use vestibule_proto::ticket::Ticket;
 
 use crate::common::bare::{Admit, BareController, ask, sealed};
 use crate::common::client::now;
-use crate::common::{ANY, SOON, cheap, eventually};
+use crate::common::{ANY, SOON, cheap, eventually, own_address, start_gateway};
 
 /// A gateway with devices, under a controller of the test's own.
 struct Bare {
@@ -46,7 +46,7 @@ impl Bare {
         let mut controller = BareController::new();
         vestibule_gateway::init(&dir, &controller.invitation, &mut SystemEntropy).unwrap();
         let devices = enrol_many(&Keys::read(&dir).unwrap(), &dir.join("gateway.db"), devices).await;
-        let mut settings = Settings { ksf: cheap(), ..Settings::new(dir, vec![ANY]) };
+        let mut settings = Settings { ksf: cheap(), ..Settings::new(dir, vec![own_address()]) };
         let gateway = Gateway::start(settings.clone()).await.unwrap();
         settings.listen = gateway.local_addrs();
         let link = controller.link().await;
@@ -59,7 +59,7 @@ impl Bare {
 
     async fn restart(&mut self) {
         self.gateway.take().unwrap().stop().await;
-        self.gateway = Some(Gateway::start(self.settings.clone()).await.unwrap());
+        self.gateway = Some(start_gateway(&self.settings).await);
         self.link = self.controller.link().await;
     }
 

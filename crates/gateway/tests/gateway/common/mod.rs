@@ -8,13 +8,14 @@ use std::fs::Permissions;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use vestibule_controller::Controller;
 use vestibule_controller::rows::Rows;
 use vestibule_gateway::admin::{Answer, InviteRequest, Request, ServiceRequest, UserRequest};
 use vestibule_gateway::directory::{AuditEntry, AuditQuery};
-use vestibule_gateway::{Gateway, Settings};
+use vestibule_gateway::{Gateway, Settings, StartError};
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::invitation::{GatewayInvitation, Invitation};
 use vestibule_proto::login::KsfParams;
@@ -27,6 +28,14 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// Loopback, any port.
 pub(crate) const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A loopback address that nobody else uses, any port: what is bound there again after a restart is free.
+pub(crate) fn own_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let process = 16 + (std::process::id() % 200) as u8;
+    (Ipv4Addr::new(127, process, high, low), 0).into()
+}
 
 /// One controller and one gateway, linked.
 pub(crate) struct World {
@@ -62,7 +71,7 @@ impl World {
         let controller_dir = root.path().join("controller");
         vestibule_controller::init(&controller_dir, &mut SystemEntropy).unwrap();
         // The port is known only once bound: the first start finds a free one.
-        let controller = start_controller(controller_dir.clone(), ANY).await;
+        let controller = start_controller(controller_dir.clone(), own_address()).await;
         let controller_at = controller.local_addrs()[0];
         let invitation = invite_gateway(&controller_dir, controller_at).await;
         controller.stop().await;
@@ -70,7 +79,7 @@ impl World {
 
         let gateway_dir = root.path().join("gateway");
         vestibule_gateway::init(&gateway_dir, &invitation, &mut SystemEntropy).unwrap();
-        let mut settings = Settings { ksf: cheap(), ..Settings::new(gateway_dir, vec![ANY]) };
+        let mut settings = Settings { ksf: cheap(), ..Settings::new(gateway_dir, vec![own_address()]) };
         change(&mut settings);
         let mut world = Self { controller: Some(controller), gateway: None, settings, controller_at, root };
         world.start_gateway().await;
@@ -85,7 +94,7 @@ impl World {
     }
 
     pub(crate) async fn start_gateway(&mut self) {
-        self.gateway = Some(Gateway::start(self.settings.clone()).await.unwrap());
+        self.gateway = Some(start_gateway(&self.settings).await);
     }
 
     /// Stops the gateway in order and starts it again.
@@ -172,8 +181,32 @@ impl World {
 }
 
 async fn start_controller(dir: PathBuf, at: SocketAddr) -> Controller {
-    let public = vec![at.to_string()];
-    Controller::start(vestibule_controller::Settings { dir, listen: vec![at], public }).await.unwrap()
+    let settings = vestibule_controller::Settings { dir, listen: vec![at], public: vec![at.to_string()] };
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        match Controller::start(settings.clone()).await {
+            Ok(controller) => return controller,
+            // The socket of the one before goes a moment after it has stopped.
+            Err(vestibule_controller::StartError::Listen { .. }) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Starts a gateway, also where one has just stopped: its socket goes a moment later.
+pub(crate) async fn start_gateway(settings: &Settings) -> Gateway {
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        match Gateway::start(settings.clone()).await {
+            Ok(gateway) => return gateway,
+            Err(StartError::Listen { .. }) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 async fn invite_gateway(dir: &std::path::Path, at: SocketAddr) -> GatewayInvitation {
