@@ -1,6 +1,7 @@
 //! What the controller tells of its knocks: numbers, never a line per datagram.
 
-/// Counts since the start, one per outcome; every datagram put in is counted under `received` and one of the others.
+/// Counts since the start. Every datagram put in is counted under `received` and under exactly one of `junk` to `accepted`;
+/// what became of the accepted ones, and of the clock, is counted behind them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Counters {
