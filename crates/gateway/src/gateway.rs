@@ -5,7 +5,7 @@ use crate::admission::Admission;
 use crate::directory::{AuditEntry, AuditKind, Directory, DirectoryError, SessionRecord, guess_policy};
 use crate::keys::Keys;
 use crate::sessions::{self, Session, SessionSeed, Sessions};
-use crate::settings::{self, Settings, StartError};
+use crate::settings::{self, Limits, Settings, StartError};
 use crate::shared::{Parts, Shared, entropy, now};
 use crate::{contact, effects, link, status};
 use std::net::SocketAddr;
@@ -84,6 +84,7 @@ impl Gateway {
     /// # Errors
     /// When the services can't be: the former settings stay in force.
     pub async fn reload(&self, settings: Settings) -> Result<(), DirectoryError> {
+        let settings = self.keeping_what_stays(settings);
         let services = settings.services.clone();
         let _one_at_a_time = self.shared.changing.lock().await;
         let effects = self.shared.directory.set_configured_services(services, now().wall).await?;
@@ -92,6 +93,25 @@ impl Gateway {
         link::announce(&self.shared).await;
         tracing::info!("settings reloaded");
         Ok(())
+    }
+
+    fn keeping_what_stays(&self, settings: Settings) -> Settings {
+        let former = self.shared.settings();
+        let kept = Settings {
+            dir: former.dir.clone(),
+            listen: former.listen.clone(),
+            nat: former.nat,
+            limits: Limits { connections_per_session: settings.limits.connections_per_session, ..former.limits },
+            ..settings.clone()
+        };
+        if (&kept.dir, &kept.listen, kept.nat, kept.limits)
+            != (&settings.dir, &settings.listen, settings.nat, settings.limits)
+        {
+            tracing::warn!(
+                "directory, addresses listened on, NAT policy and limits of tables change at the next start"
+            );
+        }
+        kept
     }
 
     /// Carries out a request of the owner, as through the administration socket.

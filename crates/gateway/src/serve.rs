@@ -61,7 +61,7 @@ pub(crate) async fn serve(
         End::SignedOff => shared.sign_off(&session),
         End::Broken => connection.close(code::PROTOCOL.into(), b""),
     }
-    session.detach(&connection);
+    session.detach(&connection, Instant::now());
 }
 
 async fn serve_streams(

@@ -117,9 +117,10 @@ impl Session {
     }
 
     /// This connection has ended, and its flows with it. The session may be resumed over another one.
-    pub(crate) fn detach(&self, connection: &Connection) {
+    pub(crate) fn detach(&self, connection: &Connection, now: Instant) {
         let mut state = self.state();
         if state.uses(connection) {
+            state.take_use(now);
             state.live = None;
             state.cut_flows();
         }
@@ -196,16 +197,7 @@ impl Session {
 
     /// Looks whether anything but keep-alive has passed since the last time, and if so counts it as use now.
     pub(crate) fn take_use(&self, now: Instant) -> bool {
-        let mut state = self.state();
-        let Some(live) = &state.live else { return false };
-        let stats = live.connection.stats();
-        let frames = stats.frame_rx.stream + stats.frame_tx.stream;
-        let used = frames != state.frames;
-        if used {
-            state.frames = frames;
-            state.last_use = now;
-        }
-        used
+        self.state().take_use(now)
     }
 
     /// Why the session's time is over, if it is.
@@ -258,6 +250,18 @@ impl Session {
 impl State {
     fn uses(&self, connection: &Connection) -> bool {
         self.live.as_ref().is_some_and(|live| live.connection.stable_id() == connection.stable_id())
+    }
+
+    fn take_use(&mut self, now: Instant) -> bool {
+        let Some(live) = &self.live else { return false };
+        let stats = live.connection.stats();
+        let frames = stats.frame_rx.stream + stats.frame_tx.stream;
+        let used = frames != self.frames;
+        if used {
+            self.frames = frames;
+            self.last_use = now;
+        }
+        used
     }
 
     fn cut_flows(&mut self) {
