@@ -1,0 +1,12 @@
+//! The page guard: a reverse proxy that re-authenticates every page of existing web applications, runs each command at most
+//! once, and lets a user do only what the policy grants, without a change to the application.
+//!
+//! It knows HTTP and nothing of knocks: who a connection belongs to is told from outside, or proven by a login of its own.
+
+mod body;
+mod names;
+mod stamp;
+
+pub use body::{Body, BodyError};
+pub use names::{AppName, Binding, InvalidName, LogicalAddress, Serial, UserName};
+pub use stamp::Stamp;
