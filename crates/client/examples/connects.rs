@@ -1,18 +1,24 @@
-//! A client that stays running and connects again and again: what `cargo xtask bench connect` measures.
+//! A client that stays running and connects when it is told to: what `cargo xtask bench connect` measures.
 //!
-//! `connects FOLDER COUNT SERVICE` reads one invitation a line from stdin, enrols a device with each (with little Argon2id, so that the
-//! rest is seen), and connects with them in turns. It prints one JSON object a connect: `{"knock_us", "dial_us", "login_us", "ksf_us",
-//! "first_byte_us"}`, or `{"failed"}`. With `hold` as a fourth word it keeps all sessions until stdin ends.
+//! `connects FOLDER SERVICE` reads orders from stdin, a line each, and answers each with lines of JSON:
+//!
+//! | order | does | answers |
+//! |---|---|---|
+//! | `enrol LINK` | enrols one more device, with little Argon2id | `{"enrolled"}` |
+//! | `connect COUNT` | connects, asks the service for an echo, signs off; the devices take turns | COUNT × `{"knock_us", "dial_us", "login_us", "ksf_us", "first_byte_us"}` or `{"failed"}` |
+//! | `hold COUNT` | connects, and keeps the sessions | `{"held"}` |
+//! | `let-go` | signs all of them off | `{"held": 0}` |
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a tool for measuring")]
 
-use std::io::{BufRead, Read};
+use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vestibule_client::enrol::{self, EnrolOptions};
 use vestibule_client::home::Home;
-use vestibule_client::{Client, Options, Tunnel, local, names};
+use vestibule_client::pipe::pipe;
+use vestibule_client::{Client, ClientError, Options, local};
 use vestibule_local_credential::credential::Params;
 use vestibule_local_credential::fingerprint::{Source, Sources};
 use vestibule_local_credential::password::Password;
@@ -22,37 +28,107 @@ const EACH_DEVICE: Duration = Duration::from_millis(1_050);
 
 #[tokio::main]
 async fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, count, service, rest @ ..] = &arguments[..] else {
-        println!("usage: connects FOLDER COUNT SERVICE [hold] < INVITATIONS");
-        return;
-    };
-    let hold = rest.iter().any(|word| word == "hold");
-    let homes = enrol_all(PathBuf::from(folder)).await;
-    let mut held = Vec::new();
-    let mut last: Vec<Option<Instant>> = vec![None; homes.len()];
-    for number in 0..count.parse::<usize>().unwrap() {
-        let device = number % homes.len();
-        if let Some(since) = last[device] {
-            tokio::time::sleep(EACH_DEVICE.saturating_sub(since.elapsed())).await;
-        }
-        last[device] = Some(Instant::now());
-        match connect(&homes[device], service, !hold).await {
-            Ok((client, line)) => {
-                println!("{line}");
-                if hold {
-                    held.push(client);
-                } else {
-                    let _ = client.sign_off().await;
-                }
-            }
-            Err(error) => println!("{}", serde_json::json!({ "failed": error })),
+    let [folder, service] = std::env::args().skip(1).collect::<Vec<_>>().try_into().unwrap();
+    let mut crowd = Crowd { folder: folder.into(), service, devices: Vec::new(), next: 0, held: Vec::new() };
+    let (orders, mut ordered) = tokio::sync::mpsc::channel(1);
+    std::thread::spawn(move || {
+        std::io::stdin().lock().lines().try_for_each(|line| orders.blocking_send(line.unwrap()))
+    });
+    while let Some(order) = ordered.recv().await {
+        match order.split_once(' ').unwrap_or((&order, "")) {
+            ("enrol", link) => crowd.enrol(link).await,
+            ("connect", count) => crowd.connect(count.parse().unwrap()).await,
+            ("hold", count) => crowd.hold(count.parse().unwrap()).await,
+            ("let-go", _) => crowd.let_go().await,
+            _ => println!("{}", serde_json::json!({ "failed": "no such order" })),
         }
     }
-    if hold {
-        println!("{}", serde_json::json!({ "held": held.len() }));
-        let wait = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
-        let _ = wait.await;
+}
+
+/// Devices of several people on one machine.
+struct Crowd {
+    folder: PathBuf,
+    service: String,
+    devices: Vec<Device>,
+    next: usize,
+    held: Vec<Client>,
+}
+
+struct Device {
+    home: Home,
+    last: Option<Instant>,
+}
+
+impl Crowd {
+    async fn enrol(&mut self, link: &str) {
+        let number = self.devices.len();
+        let home = Home::new(self.folder.join(number.to_string()));
+        let options = EnrolOptions {
+            home: home.clone(),
+            device_name: format!("device {number}"),
+            sources: sources(),
+            replace: false,
+            stretching: Params::new(8, 1, 1, 10).unwrap(),
+        };
+        let invitation = enrol::read_link(link).unwrap();
+        enrol::enrol(&invitation, Arc::new(password()), &options).await.unwrap();
+        self.devices.push(Device { home, last: None });
+        println!("{}", serde_json::json!({ "enrolled": number }));
+    }
+
+    async fn connect(&mut self, count: usize) {
+        for _ in 0..count {
+            let told = match self.one().await {
+                Ok(client) => self.use_it(client).await,
+                Err(error) => Err(error),
+            };
+            println!("{}", told.unwrap_or_else(|error| serde_json::json!({ "failed": error.headline() })));
+        }
+    }
+
+    async fn hold(&mut self, count: usize) {
+        for _ in 0..count {
+            match self.one().await {
+                Ok(client) => self.held.push(client),
+                Err(error) => return println!("{}", serde_json::json!({ "failed": error.headline() })),
+            }
+        }
+        println!("{}", serde_json::json!({ "held": self.held.len() }));
+    }
+
+    async fn let_go(&mut self) {
+        for client in self.held.drain(..) {
+            let _ = client.sign_off().await;
+        }
+        println!("{}", serde_json::json!({ "held": 0 }));
+    }
+
+    /// The next device connects, when it may.
+    async fn one(&mut self) -> Result<Client, ClientError> {
+        let number = self.next % self.devices.len();
+        let device = &mut self.devices[number];
+        self.next += 1;
+        if let Some(last) = device.last {
+            tokio::time::sleep(EACH_DEVICE.saturating_sub(last.elapsed())).await;
+        }
+        device.last = Some(Instant::now());
+        let file = device.home.choose(None)?;
+        let unlocked = local::recognise(&file, &sources())?.unlock(&password())?;
+        Client::connect(unlocked, Options::default()).await
+    }
+
+    /// A line there and back, then the end; what the connect took.
+    async fn use_it(&self, client: Client) -> Result<serde_json::Value, ClientError> {
+        let piped = pipe(&client, &self.service, &b"hello\n"[..], tokio::io::sink()).await?;
+        let timings = client.timings();
+        client.sign_off().await?;
+        Ok(serde_json::json!({
+            "knock_us": micros(timings.knock),
+            "dial_us": micros(timings.dial),
+            "login_us": micros(timings.login),
+            "ksf_us": micros(timings.ksf),
+            "first_byte_us": piped.times.first_byte.map(micros),
+        }))
     }
 }
 
@@ -64,48 +140,6 @@ fn password() -> Password {
     Password::new("nine violet herons at noon").unwrap()
 }
 
-/// Until an empty line or the end.
-async fn enrol_all(folder: PathBuf) -> Vec<Home> {
-    let lines: Vec<String> =
-        std::io::stdin().lock().lines().map(|line| line.unwrap()).take_while(|line| !line.is_empty()).collect();
-    let mut homes = Vec::new();
-    for (number, line) in lines.iter().enumerate() {
-        let home = Home::new(folder.join(number.to_string()));
-        let options = EnrolOptions {
-            home: home.clone(),
-            device_name: format!("device {number}"),
-            sources: sources(),
-            replace: false,
-            stretching: Params::new(8, 1, 1, 10).unwrap(),
-        };
-        let invitation = enrol::read_link(line).unwrap();
-        enrol::enrol(&invitation, Arc::new(password()), &options).await.unwrap();
-        homes.push(home);
-    }
-    homes
-}
-
-async fn connect(home: &Home, service: &str, open: bool) -> Result<(Client, serde_json::Value), String> {
-    let told = |error: vestibule_client::ClientError| error.headline();
-    let file = home.choose(None).map_err(told)?;
-    let unlocked = local::recognise(&file, &sources()).map_err(told)?.unlock(&password()).map_err(told)?;
-    let client = Client::connect(unlocked, Options::default()).await.map_err(told)?;
-    let timings = client.timings();
-    let mut first_byte = None;
-    if open {
-        let target = names::find(&client.services(), service).map_err(told)?;
-        let begun = Instant::now();
-        let stream = client.open(target).await.map_err(told)?;
-        client.carry_io(stream, &b"hello\n"[..], tokio::io::sink()).await.map_err(|error| error.to_string())?;
-        first_byte = Some(begun.elapsed());
-    }
-    let micros = |span: Duration| span.as_secs_f64() * 1e6;
-    let line = serde_json::json!({
-        "knock_us": micros(timings.knock),
-        "dial_us": micros(timings.dial),
-        "login_us": micros(timings.login),
-        "ksf_us": micros(timings.ksf),
-        "first_byte_us": first_byte.map(micros),
-    });
-    Ok((client, line))
+fn micros(span: Duration) -> f64 {
+    span.as_secs_f64() * 1e6
 }

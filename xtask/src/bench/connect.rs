@@ -1,27 +1,60 @@
 //! `cargo xtask bench connect`: the connect and the tunnel, measured in one run beside their peers.
 
+mod crowd;
+mod echo;
 mod flood;
+mod fwknop;
 mod knocks;
 mod memory;
+mod rates;
+mod ssh;
 mod stage;
+mod starts;
 mod tunnel;
 
-use super::Row;
+use super::{Effort, Row};
 use crate::run::Result;
+use crowd::Crowd;
 use stage::Stage;
+use starts::Starter;
 
-/// All of it; takes some minutes, most of them a thousand connects.
+pub(super) use fwknop::{INSIDE as FWKNOP_INSIDE, inside as fwknop_inside};
+
+/// What it has, in its order: each may be measured alone.
+const PARTS: [&str; 6] = ["knocks", "starts", "rates", "junk", "tunnel", "memory"];
+
+/// All of it, or the one part.
 ///
 /// # Errors
 /// The program can't be built or started, or does not do what is measured.
-pub(super) fn connect() -> Result<Vec<Row>> {
-    let stage = Stage::set()?;
+pub(super) fn connect(effort: Effort, only: Option<&str>) -> Result<Vec<Row>> {
+    if let Some(unknown) = only.filter(|part| !PARTS.contains(part)) {
+        return Err(format!("no part {unknown:?}; there are {}", PARTS.join(", ")).into());
+    }
+    let wanted = |part: &str| only.is_none_or(|only| only == part);
     let mut rows = Vec::new();
-    let unloaded = knocks::connects(&stage, &mut rows)?;
-    knocks::command_start(&stage, &mut rows)?;
-    knocks::rates(&mut rows)?;
-    flood::under_junk(&stage, unloaded, &mut rows)?;
-    tunnel::beside_ssh(&stage, &mut rows)?;
-    memory::idle(&stage, &mut rows)?;
+    let mut stage = Stage::set()?;
+    let mut crowd = Crowd::enrol(&mut stage, effort)?;
+    let starter = Starter::enrol(&stage, "starter")?;
+
+    if wanted("knocks") || wanted("starts") {
+        let knock_us = knocks::connects(&stage, &mut crowd, effort, &mut rows)?;
+        if wanted("starts") {
+            starts::beside_fwknop(&starter, knock_us, effort, &mut rows)?;
+        }
+    }
+    if wanted("rates") {
+        rates::per_core(effort, &mut rows)?;
+    }
+    if wanted("junk") {
+        flood::knocks_under_junk(&stage, &mut crowd, effort, &mut rows)?;
+        flood::memory(&stage, effort, &mut rows)?;
+    }
+    if wanted("tunnel") {
+        tunnel::beside_ssh(&stage, &starter, effort, &mut rows)?;
+    }
+    if wanted("memory") {
+        memory::idle(&stage, &mut crowd, &starter, effort, &mut rows)?;
+    }
     Ok(rows)
 }

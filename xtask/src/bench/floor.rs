@@ -8,21 +8,19 @@ use std::{
     time::Instant,
 };
 
-use super::{Row, cpu, peer::Peer, samples::Samples};
+use super::{Effort, Row, cpu, peer::Peer, samples::Samples};
 use crate::run::{Result, output};
 
-const ROUND_TRIPS: usize = 20_000;
-const CONNECTS: usize = 2_000;
-const STREAM_BYTES: usize = 2 << 30;
+const STREAM_BLOCK: usize = 1 << 17;
 const OPENSSL: Peer = Peer::new("openssl", "openssl");
 
 /// Round trips, connects and a stream over loopback, and the rate of the bare curve.
-pub(crate) fn floor() -> Result<Vec<Row>> {
+pub(crate) fn floor(effort: Effort) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    round_trips("UDP round trip, 64 B", &udp_round_trips()?, &mut rows);
-    round_trips("TCP round trip, 64 B", &tcp_round_trips()?, &mut rows);
-    round_trips("TCP connect", &tcp_connects()?, &mut rows);
-    rows.extend(tcp_stream()?);
+    round_trips("UDP round trip, 64 B", &udp_round_trips(effort)?, &mut rows);
+    round_trips("TCP round trip, 64 B", &tcp_round_trips(effort)?, &mut rows);
+    round_trips("TCP connect", &tcp_connects(effort)?, &mut rows);
+    rows.extend(tcp_stream(effort)?);
     rows.push(curve()?);
     Ok(rows)
 }
@@ -32,7 +30,7 @@ fn round_trips(name: &str, samples: &Samples, rows: &mut Vec<Row>) {
     rows.push(Row::new(format!("{name}, p99"), samples.micros(99.0), "us"));
 }
 
-fn udp_round_trips() -> io::Result<Samples> {
+fn udp_round_trips(effort: Effort) -> io::Result<Samples> {
     let (here, there) = (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?);
     here.connect(there.local_addr()?)?;
     there.connect(here.local_addr()?)?;
@@ -44,7 +42,7 @@ fn udp_round_trips() -> io::Result<Samples> {
         Ok(())
     });
     let mut bytes = [1; 64];
-    let samples = Samples::measure(ROUND_TRIPS, || {
+    let samples = Samples::measure(effort.pick(20_000, 2_000), || {
         here.send(&bytes)?;
         here.recv(&mut bytes).map(drop)
     })?;
@@ -54,7 +52,7 @@ fn udp_round_trips() -> io::Result<Samples> {
     Ok(samples)
 }
 
-fn tcp_round_trips() -> io::Result<Samples> {
+fn tcp_round_trips(effort: Effort) -> io::Result<Samples> {
     let (mut here, mut there) = tcp_pair()?;
     let echo = thread::spawn(move || -> io::Result<()> {
         let mut bytes = [0; 64];
@@ -64,7 +62,7 @@ fn tcp_round_trips() -> io::Result<Samples> {
         Ok(())
     });
     let mut bytes = [1; 64];
-    let samples = Samples::measure(ROUND_TRIPS, || {
+    let samples = Samples::measure(effort.pick(20_000, 2_000), || {
         here.write_all(&bytes)?;
         here.read_exact(&mut bytes)
     })?;
@@ -73,32 +71,33 @@ fn tcp_round_trips() -> io::Result<Samples> {
     Ok(samples)
 }
 
-fn tcp_connects() -> io::Result<Samples> {
+fn tcp_connects(effort: Effort) -> io::Result<Samples> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let to = listener.local_addr()?;
-    Samples::measure(CONNECTS, || {
+    Samples::measure(effort.pick(2_000, 500), || {
         let _here = TcpStream::connect(to)?;
         listener.accept().map(drop)
     })
 }
 
-fn tcp_stream() -> Result<[Row; 2]> {
+fn tcp_stream(effort: Effort) -> Result<[Row; 2]> {
+    let blocks = effort.pick(16_384, 2_048);
     let (mut here, mut there) = tcp_pair()?;
     let before = cpu::cpu_time(process::id())?;
     let start = Instant::now();
     let reader = thread::spawn(move || -> io::Result<()> {
-        let mut bytes = vec![0; 1 << 17];
+        let mut bytes = vec![0; STREAM_BLOCK];
         while there.read(&mut bytes)? > 0 {}
         Ok(())
     });
-    let bytes = vec![1; 1 << 17];
-    for _ in 0..STREAM_BYTES / bytes.len() {
+    let bytes = vec![1; STREAM_BLOCK];
+    for _ in 0..blocks {
         here.write_all(&bytes)?;
     }
     drop(here);
     join(reader)?;
     let (took, cpu) = (start.elapsed(), cpu::cpu_time(process::id())? - before);
-    let gigabytes = STREAM_BYTES as f64 / 1e9;
+    let gigabytes = (blocks * STREAM_BLOCK) as f64 / 1e9;
     Ok([
         Row::new("TCP stream", gigabytes * 8.0 / took.as_secs_f64(), "Gbit/s"),
         Row::new("TCP stream, processor time of both ends", cpu.as_secs_f64() / gigabytes, "s/GB"),

@@ -3,6 +3,7 @@
 mod connect;
 mod cpu;
 mod floor;
+mod memory;
 mod peer;
 mod row;
 mod samples;
@@ -12,11 +13,11 @@ pub(crate) use row::Row;
 use crate::run::Result;
 
 /// A measurement: its name, what it measures, and the function that does.
-type Bench = (&'static str, &'static str, fn() -> Result<Vec<Row>>);
+type Bench = (&'static str, &'static str, fn(Effort, Option<&str>) -> Result<Vec<Row>>);
 
 const BENCHES: &[Bench] = &[
-    ("floor", "what the machine itself does, beside which everything else is read", floor::floor),
-    ("connect", "knock, login, junk, tunnel and memory, beside `ssh -L`", connect::connect),
+    ("floor", "what the machine itself does, beside which everything else is read", |effort, _| floor::floor(effort)),
+    ("connect", "knock, login, junk, tunnel and memory, beside fwknop and `ssh -L`", connect::connect),
 ];
 
 /// What to measure.
@@ -27,6 +28,31 @@ pub(crate) struct Args {
     /// Print rows `{name, value, unit, goal, met, note}` as JSON instead of a table.
     #[arg(long)]
     json: bool,
+    /// Measure less often: a minute instead of several. Tells whether something is far off, no more.
+    #[arg(long)]
+    quick: bool,
+    /// Only this part of it, where it has several.
+    #[arg(long, value_name = "PART")]
+    only: Option<String>,
+}
+
+/// How often things are measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Effort {
+    /// Often enough for a number that stands.
+    Full,
+    /// Just once or twice.
+    Quick,
+}
+
+impl Effort {
+    /// The one number or the other.
+    pub(crate) fn pick(self, full: usize, quick: usize) -> usize {
+        match self {
+            Self::Full => full,
+            Self::Quick => quick,
+        }
+    }
 }
 
 /// Measures and prints. A goal that isn't met is told, and is no failure: the machine may be a slow one.
@@ -40,9 +66,12 @@ pub(crate) fn bench(args: &Args) -> Result<bool> {
         }
         return Ok(true);
     };
+    if name == connect::FWKNOP_INSIDE {
+        return connect::fwknop_inside().map(|()| true);
+    }
     let found = BENCHES.iter().find(|(known, ..)| known == name);
     let (_, _, measure) = found.ok_or_else(|| format!("no measurement {name:?}; `cargo xtask bench` lists them"))?;
-    let rows = measure()?;
+    let rows = measure(if args.quick { Effort::Quick } else { Effort::Full }, args.only.as_deref())?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {

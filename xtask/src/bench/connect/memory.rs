@@ -1,72 +1,65 @@
 //! What idle sessions and idle connections cost the gateway.
 
-use super::Row;
-use super::stage::{PASSWORD, Stage, free_tcp, resident_kib};
+use super::super::memory::anonymous_kib;
+use super::crowd::Crowd;
+use super::stage::Stage;
+use super::starts::Starter;
+use super::tunnel::{Way, trip, up};
+use super::{Effort, Row};
 use crate::run::Result;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 
-const SESSIONS: usize = 128;
-const CONNECTIONS: usize = 400;
+/// What is freed after a burst of work is given back by then.
+const SETTLED: Duration = Duration::from_secs(1);
 
-/// Measures both, as growth of the gateway's resident size.
-pub(super) fn idle(stage: &Stage, rows: &mut Vec<Row>) -> Result<()> {
-    let gateway = stage.pid(1);
-    let before = resident_kib(gateway)?;
-    let mut client = stage.running_client("held", SESSIONS, &["hold"])?;
-    let mut lines = BufReader::new(client.stdout.take().ok_or("no stdout")?).lines();
-    let held = lines.find_map(|line| {
-        let line: serde_json::Value = serde_json::from_str(&line.ok()?).ok()?;
-        line["held"].as_f64()
-    });
-    let held = held.ok_or("the sessions were not held")?;
-    std::thread::sleep(Duration::from_secs(1));
-    let each = (resident_kib(gateway)? - before) / held.max(1.0);
-    drop(client.stdin.take());
-    client.wait()?;
-    rows.push(
-        Row::new("gateway's memory per idle session", each, "KiB").at_most(64.0).note(format!("of {held} sessions")),
-    );
+/// Measures both, as growth of the gateway's memory.
+pub(super) fn idle(
+    stage: &Stage,
+    crowd: &mut Crowd,
+    starter: &Starter,
+    effort: Effort,
+    rows: &mut Vec<Row>,
+) -> Result<()> {
+    let gateway = stage.gateway();
+    let sessions = effort.pick(512, 64);
+    // The first ones make room that others find made.
+    crowd.hold(sessions / 8)?;
+    let before = settled_kib(gateway)?;
+    crowd.hold(sessions)?;
+    let each = (settled_kib(gateway)? - before) / sessions as f64;
+    let name = "gateway's memory per idle session";
+    rows.push(Row::new(name, each, "KiB").at_most(64.0).note(format!("of {sessions} more sessions")));
+    crowd.let_go()?;
 
-    let (forward, http, socks) = (free_tcp()?, free_tcp()?, free_tcp()?);
-    let mut up = Command::new(&stage.program)
-        .args(["up", "--password-stdin", "--forward", &format!("{forward}=echo")])
-        .args(["--http", &http.to_string(), "--socks", &socks.to_string(), "--dir"])
-        .arg(stage.dir("starter"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    up.stdin.take().ok_or("no stdin")?.write_all(format!("{PASSWORD}\n").as_bytes())?;
-    let until = Instant::now() + Duration::from_secs(20);
-    let mut connections = loop {
-        if let Ok(stream) = TcpStream::connect(forward) {
-            break vec![stream];
-        }
-        if Instant::now() > until {
-            return Err("the forward did not open".into());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    let before = resident_kib(gateway)?;
-    for _ in 0..CONNECTIONS {
-        let mut stream = TcpStream::connect(forward)?;
-        let mut bytes = [b'.'; 64];
-        stream.write_all(&bytes)?;
-        stream.read_exact(&mut bytes)?;
-        connections.push(stream);
-    }
-    std::thread::sleep(Duration::from_millis(500));
-    let each = (resident_kib(gateway)? - before) / CONNECTIONS as f64;
-    drop(connections);
-    up.kill()?;
-    up.wait()?;
-    rows.push(
-        Row::new("gateway's memory per idle connection", each, "KiB")
-            .at_most(16.0)
-            .note(format!("of {CONNECTIONS} in one session")),
-    );
+    // A session may have 256 connections.
+    let way = up(stage, starter)?;
+    let connections = 200;
+    let mut held = connect(&way, connections / 8)?;
+    let [client, gateway] = [way.pids[0], gateway];
+    let before = [settled_kib(client)?, settled_kib(gateway)?];
+    held.extend(connect(&way, connections)?);
+    let after = [settled_kib(client)?, settled_kib(gateway)?];
+    let each = |role: usize| (after[role] - before[role]) / connections as f64;
+    let name = "gateway's memory per idle connection in a session";
+    rows.push(Row::new(name, each(1), "KiB").at_most(16.0).note(format!("of {connections} more connections")));
+    rows.push(Row::new("client's memory per idle connection in a session", each(0), "KiB"));
+    drop(held);
     Ok(())
+}
+
+fn settled_kib(pid: u32) -> Result<f64> {
+    thread::sleep(SETTLED);
+    anonymous_kib(pid)
+}
+
+fn connect(way: &Way, count: usize) -> Result<Vec<TcpStream>> {
+    (0..count)
+        .map(|_| {
+            let mut stream = way.connect()?;
+            trip(&mut stream)?;
+            Ok(stream)
+        })
+        .collect()
 }

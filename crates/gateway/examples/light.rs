@@ -1,0 +1,22 @@
+//! Runs the gateway of a directory with hardly any stretching of new devices' passwords, until its stdin ends:
+//! `light FOLDER LISTEN`.
+//!
+//! For measuring only: a device that enrolled here logs in without the 64 MiB of Argon2id that would hide everything else, at
+//! the real gateway, too.
+
+#![allow(clippy::unwrap_used, reason = "a tool for measuring")]
+
+use std::io::Read;
+use vestibule_gateway::{Gateway, Settings};
+use vestibule_proto::login::KsfParams;
+
+#[tokio::main]
+async fn main() {
+    let [folder, listen] = std::env::args().skip(1).collect::<Vec<_>>().try_into().unwrap();
+    let mut settings = Settings::new(folder.into(), vec![listen.parse().unwrap()]);
+    settings.ksf = KsfParams::new(8, 1, 1).unwrap();
+    let gateway = Gateway::start(settings).await.unwrap();
+    let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+    ended.await.unwrap().unwrap();
+    gateway.stop().await;
+}
