@@ -3,10 +3,12 @@
 //!
 //! It knows HTTP and nothing of knocks: who a connection belongs to is told from outside, or proven by a login of its own.
 
+mod address;
 mod body;
 mod names;
 mod stamp;
 
+pub use address::{AddressTable, Exhausted, InvalidNetwork, Network, Order, Pool};
 pub use body::{Body, BodyError};
 pub use names::{AppName, Binding, InvalidName, LogicalAddress, Serial, UserName};
 pub use stamp::Stamp;
