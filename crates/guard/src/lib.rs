@@ -5,10 +5,17 @@
 
 mod address;
 mod body;
+pub mod fuzzing;
 mod names;
 mod stamp;
+pub mod store;
+mod token;
 
 pub use address::{AddressTable, Exhausted, InvalidNetwork, Network, Order, Pool};
 pub use body::{Body, BodyError};
 pub use names::{AppName, Binding, InvalidName, LogicalAddress, Serial, UserName};
 pub use stamp::Stamp;
+pub use token::{
+    CLOCK_SLACK, Context, KeyRecord, Keyring, KeyringSettings, NONCE_LEN, Page, PageKeys, PageToken, SealedGrants,
+    TOKEN_LONGEST, TokenError, source_of,
+};
