@@ -13,7 +13,7 @@ mod token;
 
 pub use address::{AddressTable, Exhausted, InvalidNetwork, Network, Order, Pool};
 pub use body::{Body, BodyError};
-pub use names::{AppName, Binding, InvalidName, LogicalAddress, Serial, UserName};
+pub use names::{AppName, Binding, InvalidName, LogicalAddress, Proof, Serial, UserName};
 pub use stamp::Stamp;
 pub use token::{
     CLOCK_SLACK, Context, KeyRecord, Keyring, KeyringSettings, NONCE_LEN, Page, PageKeys, PageToken, SealedGrants,

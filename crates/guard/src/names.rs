@@ -41,6 +41,15 @@ pub struct Serial(pub u64);
 #[derive(Clone, Copy)]
 pub struct Binding(pub [u8; 32]);
 
+/// What a session was begun with, and what it could prove itself with again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Proof {
+    /// A tunnel: the device has proven itself, and every connection of the session comes through it.
+    Tunnel,
+    /// A cookie in a bare browser: whoever holds it is believed.
+    Cookie,
+}
+
 impl AppName {
     /// Reads a name; upper case is folded.
     ///
