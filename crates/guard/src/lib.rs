@@ -6,16 +6,32 @@
 mod address;
 mod body;
 pub mod fuzzing;
+mod headers;
+mod limits;
 mod names;
+mod proxy_protocol;
+mod server;
 mod stamp;
 pub mod store;
 mod token;
+mod upstream;
+mod websocket;
 
 pub use address::{AddressTable, Exhausted, InvalidNetwork, Network, Order, Pool};
 pub use body::{Body, BodyError};
+pub use headers::cookies::{COOKIE, PLAIN_COOKIE};
+pub use headers::{Caller, USER_FIELD};
+pub use limits::{Limits, cut_when};
 pub use names::{AppName, Binding, InvalidName, LogicalAddress, Proof, Serial, UserName};
+pub use proxy_protocol::{ProxyProtocolError, accept as accept_proxy_protocol};
+pub use server::serve_connection;
 pub use stamp::Stamp;
 pub use token::{
     CLOCK_SLACK, Context, KeyRecord, Keyring, KeyringSettings, NONCE_LEN, Page, PageKeys, PageToken, SealedGrants,
     TOKEN_LONGEST, TokenError, source_of,
 };
+pub use upstream::{
+    HostHeader, HttpSettings, InvalidAddress, Source, Upstream, UpstreamError, UpstreamErrorKind, UpstreamSettings,
+    UpstreamSettingsError,
+};
+pub use websocket::Handshake;

@@ -1,0 +1,181 @@
+//! What stands behind the guard: an HTTP server, a directory of CGI programs, a directory of files.
+
+mod address;
+mod dial;
+mod http;
+mod pool;
+mod progress;
+
+use crate::headers::Caller;
+use crate::{Body, BodyError};
+use hyper::{Request, Response};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+use thiserror::Error;
+
+pub(crate) use address::Base;
+pub use address::InvalidAddress;
+
+/// What an application's upstream is (PAGEGUARD section 6).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum UpstreamSettings {
+    /// A web server.
+    Http(HttpSettings),
+}
+
+/// A web server as upstream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HttpSettings {
+    /// Where it answers: `http://` or `https://`, host, port and perhaps a path. Several are tried in turn; a session stays
+    /// with one of them as long as that answers.
+    pub addresses: Vec<String>,
+    /// PEM file of the authorities that may vouch for it; without, those of the system.
+    pub ca: Option<PathBuf>,
+    /// What it is told as its own name.
+    pub host: HostHeader,
+    /// How long it may take to accept a connection, TLS included.
+    pub connect_timeout: Duration,
+    /// How long it may leave a request without an answer, counted from the last byte of the request that it took.
+    pub first_byte_timeout: Duration,
+    /// Whether to speak HTTP/2: agreed on by ALPN over `https`, without asking over `http`.
+    pub h2: bool,
+    /// The address that its connections come from.
+    pub source: Source,
+    /// Whether each connection begins with a PROXY protocol header, version 2, that names the logical address.
+    pub proxy_protocol: bool,
+    /// The most connections at once to each of its addresses.
+    pub connections: usize,
+}
+
+/// What an upstream is told as its own name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum HostHeader {
+    /// The host that the browser asked for.
+    #[default]
+    Outer,
+    /// The host of the upstream's own address; `Origin`, `Referer` and `Destination` are mapped with it.
+    Upstream,
+}
+
+/// The address that an upstream's connections come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Source {
+    /// This host's own.
+    #[default]
+    Own,
+    /// The session's logical address, where this host routes the pool to itself; connections then serve one session only.
+    Logical,
+}
+
+/// An upstream that requests can be sent to; shared by all requests to its application.
+#[derive(Debug)]
+pub struct Upstream(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Http(http::Http),
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("{kind} ({})", if *.sent { "it may have got the request" } else { "it did not get the request" })]
+pub struct UpstreamError {
+    /// What went wrong.
+    pub kind: UpstreamErrorKind,
+    /// Whether a byte of the request may have reached the application. Only when none has may the same request be sent again.
+    pub sent: bool,
+}
+
+/// What went wrong with an upstream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum UpstreamErrorKind {
+    /// It refuses connections, can't be reached, or can't prove who it is.
+    #[error("the upstream is away")]
+    Away,
+    /// It does not answer in time.
+    #[error("the upstream does not answer in time")]
+    Hangs,
+    /// It broke off before its answer began.
+    #[error("the upstream broke off")]
+    Broken,
+    /// What it answered is not HTTP, or larger than allowed.
+    #[error("the upstream's answer makes no sense")]
+    BadAnswer,
+    /// It has as many requests as it may have at once.
+    #[error("the upstream is busy")]
+    TooMany,
+    /// Not its fault: the request's own body broke off.
+    #[error("the request broke off: {0}")]
+    Request(BodyError),
+}
+
+/// Why an upstream can't be set up.
+#[derive(Debug, Error)]
+pub enum UpstreamSettingsError {
+    /// No address at all.
+    #[error("an upstream needs at least one address")]
+    NoAddress,
+    /// An address that isn't one.
+    #[error(transparent)]
+    Address(#[from] InvalidAddress),
+    /// The authorities can't be read.
+    #[error("can't read the authorities in {0}: {1}")]
+    Authorities(PathBuf, io::Error),
+    /// TLS can't be set up.
+    #[error("can't set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl HttpSettings {
+    /// What is usual for these addresses.
+    pub fn new(addresses: Vec<String>) -> Self {
+        Self {
+            addresses,
+            ca: None,
+            host: HostHeader::default(),
+            connect_timeout: Duration::from_secs(10),
+            first_byte_timeout: Duration::from_secs(120),
+            h2: false,
+            source: Source::default(),
+            proxy_protocol: false,
+            connections: 512,
+        }
+    }
+}
+
+impl Upstream {
+    /// Sets an upstream up; nothing is connected to yet.
+    ///
+    /// # Errors
+    /// The settings make no sense, or name what isn't there.
+    pub fn from_settings(settings: &UpstreamSettings) -> Result<Self, UpstreamSettingsError> {
+        Ok(Self(match settings {
+            UpstreamSettings::Http(settings) => Kind::Http(http::Http::new(settings)?),
+        }))
+    }
+
+    /// Sends a request, in origin form as [`crate::serve_connection`] hands it over, and gives the answer as soon as its head is
+    /// there. The fields that tell who asks are set here, those that would lie about it are taken away.
+    ///
+    /// A request is sent again (to the next address, or on a new connection) only when not one byte of it was sent, or when
+    /// it is safe, has no body, and met a connection that was being closed.
+    ///
+    /// # Errors
+    /// No answer, with what is known about whether the request arrived.
+    pub async fn send(&self, request: Request<Body>, caller: &Caller<'_>) -> Result<Response<Body>, UpstreamError> {
+        match &self.0 {
+            Kind::Http(http) => http.send(request, caller).await,
+        }
+    }
+}
+
+impl UpstreamError {
+    pub(crate) fn unsent(kind: UpstreamErrorKind) -> Self {
+        Self { kind, sent: false }
+    }
+
+    pub(crate) fn sent(kind: UpstreamErrorKind) -> Self {
+        Self { kind, sent: true }
+    }
+}

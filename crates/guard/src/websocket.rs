@@ -1,0 +1,77 @@
+//! WebSockets and whatever else begins with `Upgrade` (RFC 9110 section 7.8): once both sides agree, bytes pass unread.
+
+use crate::Body;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper_util::rt::TokioIo;
+use tokio::io::copy_bidirectional_with_sizes;
+
+/// Bytes held for each direction.
+const BUFFER: usize = 8 * 1024;
+
+/// A client's wish to go on in another protocol; taken off the request before that goes to the upstream.
+#[derive(Debug)]
+pub struct Handshake(OnUpgrade);
+
+impl Handshake {
+    /// Takes it off a request that asks for another protocol; `None` for every other. HTTP/2 isn't another protocol here.
+    pub fn take<B>(request: &mut Request<B>) -> Option<Self> {
+        asks(request.method(), request.version(), request.headers()).then(|| Self(hyper::upgrade::on(request)))
+    }
+
+    /// When the answer says that the upstream agrees (101), passes bytes both ways until either side closes or `ended`
+    /// completes: then both connections are cut at once. With any other answer nothing happens.
+    pub fn pass<E>(self, answer: &mut Response<Body>, ended: E)
+    where
+        E: Future<Output = ()> + Send + 'static,
+    {
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return;
+        }
+        let upstream = hyper::upgrade::on(answer);
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = ended => {}
+                () = pass(self.0, upstream) => {}
+            }
+        });
+    }
+}
+
+async fn pass(client: OnUpgrade, upstream: OnUpgrade) {
+    let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) else {
+        return;
+    };
+    let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+    // Whoever broke off, the other sees its connection closed.
+    let _ = copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER).await;
+}
+
+/// Whether a request asks for another protocol.
+pub(crate) fn is_asked(parts: &Parts) -> bool {
+    asks(&parts.method, parts.version, &parts.headers)
+}
+
+/// Whether a request's fields ask for another protocol, be it one that is passed on or not.
+pub(crate) fn names_upgrade(fields: &HeaderMap) -> bool {
+    let values = fields.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    fields.contains_key(header::UPGRADE)
+        && values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
+}
+
+/// Puts back the fields by which an answer agrees.
+pub(crate) fn confirm(fields: &mut HeaderMap, protocol: HeaderValue) {
+    fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    fields.insert(header::UPGRADE, protocol);
+}
+
+fn asks(method: &Method, version: Version, fields: &HeaderMap) -> bool {
+    let is_http2 = |protocol: &HeaderValue| protocol.as_bytes().to_ascii_lowercase().starts_with(b"h2");
+    method == Method::GET
+        && version == Version::HTTP_11
+        && names_upgrade(fields)
+        && !fields.get_all(header::UPGRADE).iter().any(is_http2)
+}
