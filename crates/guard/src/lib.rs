@@ -5,8 +5,10 @@
 
 mod address;
 mod body;
+pub mod charset;
 pub mod fuzzing;
 mod headers;
+pub mod html;
 mod limits;
 mod names;
 mod proxy_protocol;
