@@ -13,6 +13,7 @@ mod limits;
 mod names;
 mod proxy_protocol;
 mod server;
+mod sessions;
 mod stamp;
 pub mod store;
 mod token;
@@ -27,6 +28,7 @@ pub use limits::{Limits, cut_when};
 pub use names::{AppName, Binding, InvalidName, LogicalAddress, Proof, Serial, UserName};
 pub use proxy_protocol::{ProxyProtocolError, accept as accept_proxy_protocol};
 pub use server::serve_connection;
+pub use sessions::{BeginError, Gone, Live, Newcomer, PoolSettings, Selector, Session, SessionSettings, Sessions};
 pub use stamp::Stamp;
 pub use token::{
     CLOCK_SLACK, Context, KeyRecord, Keyring, KeyringSettings, NONCE_LEN, Page, PageKeys, PageToken, SealedGrants,

@@ -78,7 +78,6 @@ impl Pool {
             return false;
         }
         self.taken.insert(index, Taken::InUse);
-        self.next = (index + 1) % self.network.size();
         true
     }
 

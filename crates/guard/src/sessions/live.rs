@@ -1,0 +1,201 @@
+//! One session while it lasts.
+
+use super::Gone;
+use super::rows::{self, SessionId};
+use crate::token::{CLOCK_SLACK, Context};
+use crate::{AppName, Binding, LogicalAddress, Proof, Serial, Stamp, UserName};
+use std::fmt;
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use vestibule_store::{Store, StoreError};
+
+/// Serials are written down in blocks of so many: a restart skips what is left of one.
+const BLOCK: u64 = 1_024;
+/// A later use is worth writing down when it is later by this much.
+const WORTH_SAVING: u64 = 30_000;
+
+/// What is known of a session from its beginning to its end.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Its logical address, which no other session has.
+    pub address: LogicalAddress,
+    /// What its client proves itself with.
+    pub binding: Binding,
+    /// Whose it is.
+    pub user: UserName,
+    /// The groups that the user was a member of at login.
+    pub groups: Vec<String>,
+    /// The device, where one was proven.
+    pub device: Option<String>,
+    /// Where the client's packets came from at login, where that is known.
+    pub client: Option<IpAddr>,
+    /// How the client proves itself.
+    pub proof: Proof,
+    /// When it began.
+    pub started: Stamp,
+    /// When it ends at the latest.
+    pub expires: Stamp,
+}
+
+impl Session {
+    /// What its pages of an application are sealed in.
+    pub fn context<'a>(&self, app: &'a AppName) -> Context<'a> {
+        Context { address: self.address, binding: self.binding, started: self.started, app }
+    }
+}
+
+/// A session that goes on, or went on until a moment ago.
+pub struct Live {
+    id: SessionId,
+    session: Session,
+    last_use: AtomicU64,
+    saved_use: AtomicU64,
+    serials: Serials,
+    why: OnceLock<Gone>,
+    end: CancellationToken,
+}
+
+impl Live {
+    pub(super) fn new(id: SessionId, session: Session, last_use: Stamp, serials: Serials) -> Self {
+        let (last_use, saved_use) = (AtomicU64::new(last_use.0), AtomicU64::new(last_use.0));
+        Self { id, session, last_use, saved_use, serials, why: OnceLock::new(), end: CancellationToken::new() }
+    }
+
+    /// Who and where it is.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// When it was last used.
+    pub fn last_use(&self) -> Stamp {
+        Stamp(self.last_use.load(Ordering::Relaxed))
+    }
+
+    /// Says that it is used now.
+    pub fn touch(&self, now: Stamp) {
+        self.last_use.fetch_max(now.0, Ordering::Relaxed);
+    }
+
+    /// The number of the next page. No number is given twice, over restarts too; some may be left out.
+    ///
+    /// # Errors
+    /// The store failed where a new block of numbers was due.
+    pub async fn next_serial(&self) -> Result<Serial, StoreError> {
+        self.serials.next().await
+    }
+
+    /// Waits for the end of the session, whatever it is.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.end.clone().cancelled_owned()
+    }
+
+    /// Whether it is over.
+    pub fn has_ended(&self) -> bool {
+        self.end.is_cancelled()
+    }
+
+    /// Why it is over.
+    pub fn why_ended(&self) -> Option<Gone> {
+        self.why.get().copied()
+    }
+
+    pub(super) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub(super) fn reserved_serials(&self) -> u64 {
+        self.serials.reserved.load(Ordering::Acquire)
+    }
+
+    pub(super) fn end(&self, why: Gone) {
+        // The first reason stands.
+        let _ = self.why.set(why);
+        self.end.cancel();
+    }
+
+    /// Whether it is over by the clock. One that began in the future is, too: its deadlines are not to be trusted.
+    pub(super) fn over(&self, now: Stamp, idle: Duration) -> Option<Gone> {
+        if self.session.expires <= now || self.session.started > now.after(CLOCK_SLACK) {
+            return Some(Gone::Expired);
+        }
+        (self.last_use().after(idle) <= now).then_some(Gone::Idle)
+    }
+
+    /// When it is over unless it is used.
+    pub(super) fn deadline(&self, idle: Duration) -> Stamp {
+        self.session.expires.min(self.last_use().after(idle))
+    }
+
+    /// Whether its last use is worth writing down.
+    pub(super) fn is_use_unsaved(&self) -> bool {
+        self.last_use().0 >= self.saved_use.load(Ordering::Relaxed).saturating_add(WORTH_SAVING)
+    }
+
+    pub(super) fn saved_use(&self, saved: Stamp) {
+        self.saved_use.fetch_max(saved.0, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Live({} {})", self.session.address, self.session.user)
+    }
+}
+
+/// The numbers of a session's pages.
+pub(super) struct Serials {
+    store: Store,
+    id: SessionId,
+    next: AtomicU64,
+    /// Numbers below are written down as given.
+    reserved: AtomicU64,
+    reserving: tokio::sync::Mutex<()>,
+}
+
+impl Serials {
+    /// From 1; the first block is written down together with the session.
+    pub(super) fn of_new_session(store: Store, id: SessionId) -> Self {
+        Self::new(store, id, 1, 1 + BLOCK)
+    }
+
+    /// From where the last block written down ended.
+    pub(super) fn of_restart(store: Store, id: SessionId, reserved: u64) -> Self {
+        Self::new(store, id, reserved, reserved)
+    }
+
+    fn new(store: Store, id: SessionId, next: u64, reserved: u64) -> Self {
+        let (next, reserved) = (AtomicU64::new(next), AtomicU64::new(reserved));
+        Self { store, id, next, reserved, reserving: tokio::sync::Mutex::default() }
+    }
+
+    async fn next(&self) -> Result<Serial, StoreError> {
+        loop {
+            if let Some(serial) = self.take() {
+                return Ok(serial);
+            }
+            self.reserve().await?;
+        }
+    }
+
+    fn take(&self) -> Option<Serial> {
+        let reserved = self.reserved.load(Ordering::Acquire);
+        let below = |next| (next < reserved).then_some(next + 1);
+        self.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, below).ok().map(Serial)
+    }
+
+    /// Writes the next block down, unless somebody else just did.
+    async fn reserve(&self) -> Result<(), StoreError> {
+        let _one_at_a_time = self.reserving.lock().await;
+        let reserved = self.reserved.load(Ordering::Acquire);
+        if self.next.load(Ordering::Acquire) < reserved {
+            return Ok(());
+        }
+        rows::reserve(&self.store, self.id, reserved + BLOCK).await?;
+        self.reserved.store(reserved + BLOCK, Ordering::Release);
+        Ok(())
+    }
+}
