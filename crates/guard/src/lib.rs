@@ -4,13 +4,16 @@
 //! It knows HTTP and nothing of knocks: who a connection belongs to is told from outside, or proven by a login of its own.
 
 mod address;
+mod audit;
 mod body;
 pub mod charset;
+pub mod fault;
 pub mod fuzzing;
 mod headers;
 pub mod html;
 mod limits;
 mod names;
+mod once;
 mod proxy_protocol;
 mod server;
 mod sessions;
@@ -21,11 +24,16 @@ mod upstream;
 mod websocket;
 
 pub use address::{AddressTable, Exhausted, InvalidNetwork, Network, Order, Pool};
+pub use audit::{Audit, AuditOutcome, AuditQuery, AuditSettings, Entry};
 pub use body::{Body, BodyError};
 pub use headers::cookies::{COOKIE, PLAIN_COOKIE};
 pub use headers::{Caller, USER_FIELD};
 pub use limits::{Limits, cut_when};
 pub use names::{AppName, Binding, InvalidName, LogicalAddress, Proof, Serial, UserName};
+pub use once::{
+    About, ActionId, Answer, Captured, ClaimName, Claimed, CommandName, Done, Interrupted, InvalidAction, Once,
+    OnceError, OnceKey, OnceSettings, Outcome, Repeat, Running, StoredAnswer, Waiting,
+};
 pub use proxy_protocol::{ProxyProtocolError, accept as accept_proxy_protocol};
 pub use server::serve_connection;
 pub use sessions::{BeginError, Gone, Live, Newcomer, PoolSettings, Selector, Session, SessionSettings, Sessions};

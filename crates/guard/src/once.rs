@@ -1,0 +1,351 @@
+//! Every command at most once (PAGEGUARD §5): the first of a name runs, every repeat gets its answer or an honest word.
+//!
+//! The life of a command:
+//! 1. [`Once::claim`] decides in memory who is the first of a name. Nothing is on the disk: a crash here forgets a command that
+//!    was provably never sent, and the next one of that name runs.
+//! 2. [`Running::sending`] puts it on the disk, many at once with one sync. Only after it returned may the request's last byte
+//!    go to the application. A crash from here on leaves it "sent, outcome unknown".
+//! 3. [`Running::answered`] (mostly by [`StoredAnswer::tee`]) tells those who wait and keeps the answer, sealed;
+//!    [`Running::unsent`] gives the claim back when no byte reached the application; dropping it means that nobody knows.
+//!
+//! A browser that gives a command twice breaks off the first request: what runs a command must not be dropped with the
+//! connection of its client. Start it as a task of its own.
+
+mod answer;
+mod answers;
+mod ledger;
+mod log;
+mod name;
+mod record;
+mod running;
+mod segment;
+mod tee;
+
+pub use answer::{OnceKey, StoredAnswer};
+pub(crate) use answers::SCHEMA;
+pub use name::{ActionId, ClaimName, CommandName, InvalidAction};
+pub use record::About;
+pub use running::{Answer, Running};
+pub use tee::Captured;
+
+use crate::{LogicalAddress, Stamp, fault};
+use answers::Answers;
+use ledger::{Bounds, Decision, Ledger};
+use log::Log;
+use record::Record;
+use std::collections::HashMap;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::oneshot;
+use vestibule_store::{Store, StoreError};
+
+/// The directory of the log, beside the store's file.
+const DIRECTORY: &str = "claims";
+/// Bytes of answers on their way into the store; beyond it an answer is not kept.
+const FRESH_LIMIT: usize = 32 << 20;
+
+/// What is kept, how long, and how much of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OnceSettings {
+    /// How long an answer is kept for repeats.
+    pub keep_answers: Duration,
+    /// The largest answer that is kept, in bytes with its headers.
+    pub answer_limit: usize,
+    /// Bytes of all answers kept, sealed; the oldest make room.
+    pub answers_limit: u64,
+    /// How long a claim is kept: at least as long as a page can be used.
+    pub keep_claims: Duration,
+    /// Claims kept in all; further commands are refused. About 250 bytes of memory each.
+    pub claims: usize,
+    /// Claims kept of one logical address; its further commands are refused.
+    pub claims_per_address: usize,
+    /// Repeats that may wait for the answer of one command.
+    pub waiting: usize,
+    /// How long the rest of an answer is read for the repeats after its own client has left.
+    pub patience: Duration,
+}
+
+/// Why a command was neither run nor recognised.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum OnceError {
+    /// Too many commands of this session, or of all, are remembered ([`OnceSettings::claims`]).
+    #[error("too many commands are remembered")]
+    TooManyClaims,
+    /// Too many repeats wait for this command's answer ([`OnceSettings::waiting`]).
+    #[error("too many repeats wait for this command")]
+    TooManyWaiting,
+    /// The disk refused, or what is on it is damaged.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The book of commands. Clones are handles of the same.
+#[derive(Clone)]
+pub struct Once {
+    shared: Arc<Shared>,
+}
+
+/// Whether a command is the first of its name.
+pub enum Claimed {
+    /// It is: run it.
+    First(Running),
+    /// It isn't: it was given before.
+    Repeat(Repeat),
+}
+
+/// What there is for a repeat.
+pub enum Repeat {
+    /// The first still runs: its outcome, when it comes. Bound the wait; dropping it is fine.
+    Waiting(Waiting),
+    /// The first was answered.
+    Done(Done),
+    /// The first was sent and nobody knows what became of it.
+    Unknown {
+        /// When it was given.
+        at: Stamp,
+    },
+}
+
+/// A command that was answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Done {
+    /// When.
+    pub at: Stamp,
+    /// With which HTTP status.
+    pub status: u16,
+    /// The answer, unless it was too large, broke off, or has made room for newer ones.
+    pub answer: Option<Arc<StoredAnswer>>,
+}
+
+/// What became of a command that a repeat has waited for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It was answered.
+    Done(Done),
+    /// It was sent and nobody knows what became of it.
+    Unknown {
+        /// When it was given.
+        at: Stamp,
+    },
+    /// It could not be sent and has no effect; giving it again runs it.
+    NotDone,
+}
+
+/// The outcome of a running command, to be awaited.
+pub struct Waiting {
+    told: oneshot::Receiver<Outcome>,
+    given: Stamp,
+}
+
+/// A command that was sent before the process ended without its answer: to be entered in the audit log as unknown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Interrupted {
+    /// When it was given.
+    pub given: Stamp,
+    /// What it was.
+    pub about: About,
+}
+
+struct Shared {
+    settings: OnceSettings,
+    key: OnceKey,
+    answers: Answers,
+    table: Mutex<Table>,
+    log: Log,
+}
+
+/// What changes together.
+struct Table {
+    ledger: Ledger,
+    waiting: HashMap<ClaimName, Vec<oneshot::Sender<Outcome>>>,
+    /// Answers on their way into the store.
+    fresh: HashMap<ClaimName, Arc<StoredAnswer>>,
+    fresh_bytes: usize,
+}
+
+impl Default for OnceSettings {
+    fn default() -> Self {
+        Self {
+            keep_answers: Duration::from_secs(24 * 3_600),
+            answer_limit: 256 << 10,
+            answers_limit: 256 << 20,
+            keep_claims: Duration::from_secs(24 * 3_600),
+            claims: 1_000_000,
+            claims_per_address: 100_000,
+            waiting: 1_000,
+            patience: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Once {
+    /// Opens the book beside the store's file, and says which commands a crash has interrupted; each is told once. Reads all
+    /// claims in force (some hundred thousand a second) and blocks meanwhile.
+    ///
+    /// # Errors
+    /// The store or the log can't be read, or the log is damaged: then no command can be run until somebody has looked.
+    pub fn open(
+        store: Store,
+        settings: OnceSettings,
+        key: OnceKey,
+        now: Stamp,
+    ) -> Result<(Self, Vec<Interrupted>), OnceError> {
+        let bounds =
+            Bounds { keep: settings.keep_claims, total: settings.claims, per_address: settings.claims_per_address };
+        let mut replay = Replay { ledger: Ledger::new(bounds), sent: HashMap::new() };
+        let directory = store.path().parent().unwrap_or(Path::new(".")).join(DIRECTORY);
+        let log = Log::open(&directory, |record| replay.take(record))?;
+        let (ledger, interrupted) = replay.end(&log, now);
+        let answers = Answers::open(store, settings.answers_limit)?;
+        let table = Mutex::new(Table { ledger, waiting: HashMap::new(), fresh: HashMap::new(), fresh_bytes: 0 });
+        Ok((Self { shared: Arc::new(Shared { settings, key, answers, table, log }) }, interrupted))
+    }
+
+    /// A command of this name has come.
+    ///
+    /// # Errors
+    /// There is no room for another ([`OnceError::TooManyClaims`], [`OnceError::TooManyWaiting`]).
+    pub async fn claim(&self, name: ClaimName, about: About, now: Stamp) -> Result<Claimed, OnceError> {
+        fault::point("once-named");
+        let address = about.address;
+        match self.shared.decide(name, address, now)? {
+            Decided::First => {
+                fault::point("once-claimed");
+                Ok(Claimed::First(Running::new(Arc::clone(&self.shared), name, about.bounded(), now)))
+            }
+            Decided::Wait(told) => Ok(Claimed::Repeat(Repeat::Waiting(Waiting { told, given: now }))),
+            Decided::Unknown { at } => Ok(Claimed::Repeat(Repeat::Unknown { at })),
+            Decided::Done(done, true) => {
+                Ok(Claimed::Repeat(Repeat::Done(self.shared.fetch(done, name, address, now).await)))
+            }
+            Decided::Done(done, false) => Ok(Claimed::Repeat(Repeat::Done(done))),
+        }
+    }
+
+    /// Removes what has outlived its time. To be called once in a while (every minute, say).
+    ///
+    /// # Errors
+    /// The store refused; nothing but space is lost.
+    pub async fn sweep(&self, now: Stamp) -> Result<(), OnceError> {
+        self.shared.lock().ledger.expire(now, usize::MAX);
+        self.shared.log.expire(now.before(self.shared.settings.keep_claims));
+        Ok(self.shared.answers.expire(now).await?)
+    }
+
+    /// Removes the answers kept for this address: its session has ended. Its claims stay until their pages are outdated.
+    ///
+    /// # Errors
+    /// The store refused: the answers stay, sealed and asked for by nobody, until they expire.
+    pub async fn forget(&self, address: LogicalAddress) -> Result<(), OnceError> {
+        Ok(self.shared.answers.forget(address).await?)
+    }
+
+    /// How many claims are remembered, and how many bytes of answers.
+    pub fn size(&self) -> (usize, u64) {
+        (self.shared.lock().ledger.len(), self.shared.answers.total())
+    }
+}
+
+impl Future for Waiting {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        let lost = Outcome::Unknown { at: self.given };
+        Pin::new(&mut self.told).poll(context).map(|told| told.unwrap_or(lost))
+    }
+}
+
+enum Decided {
+    First,
+    Wait(oneshot::Receiver<Outcome>),
+    /// And whether the store may have its answer.
+    Done(Done, bool),
+    Unknown {
+        at: Stamp,
+    },
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn decide(&self, name: ClaimName, address: LogicalAddress, now: Stamp) -> Result<Decided, OnceError> {
+        let mut table = self.lock();
+        match table.ledger.claim(name, address, now) {
+            Decision::First => Ok(Decided::First),
+            Decision::Wait => table.wait(name, self.settings.waiting).map(Decided::Wait),
+            Decision::Unknown { at } => Ok(Decided::Unknown { at }),
+            Decision::Full => Err(OnceError::TooManyClaims),
+            Decision::Done { at, status, stored } => {
+                let answer = table.fresh.get(&name).cloned();
+                let in_store = stored && answer.is_none();
+                Ok(Decided::Done(Done { at, status, answer }, in_store))
+            }
+        }
+    }
+
+    /// Adds the answer that the store has. One that doesn't open, or can't be read, is as good as none.
+    async fn fetch(&self, done: Done, name: ClaimName, address: LogicalAddress, now: Stamp) -> Done {
+        let sealed = self.answers.get(name, now).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a stored answer could not be read");
+            None
+        });
+        let answer = sealed.and_then(|sealed| StoredAnswer::open(&sealed, &self.key, address, name).ok());
+        Done { answer: answer.map(Arc::new), ..done }
+    }
+}
+
+impl Table {
+    fn wait(&mut self, name: ClaimName, most: usize) -> Result<oneshot::Receiver<Outcome>, OnceError> {
+        let waiting = self.waiting.entry(name).or_default();
+        if waiting.len() >= most {
+            waiting.retain(|one| !one.is_closed());
+        }
+        if waiting.len() >= most {
+            return Err(OnceError::TooManyWaiting);
+        }
+        let (tell, told) = oneshot::channel();
+        waiting.push(tell);
+        Ok(told)
+    }
+}
+
+/// What the log says, being read.
+struct Replay {
+    ledger: Ledger,
+    sent: HashMap<ClaimName, Interrupted>,
+}
+
+impl Replay {
+    fn take(&mut self, record: Record) {
+        let name = record.name();
+        match record {
+            Record::Sent { given, about, .. } => {
+                self.ledger.replay_sent(name, about.address, given);
+                self.sent.insert(name, Interrupted { given, about });
+                return;
+            }
+            Record::Done { at, status, stored, .. } => self.ledger.done(name, at, status, stored),
+            Record::Unsent { .. } => self.ledger.give_back(name),
+            Record::Unknown { .. } => self.ledger.unknown(name),
+        }
+        self.sent.remove(&name);
+    }
+
+    /// What was sent and has no answer never will have one.
+    fn end(mut self, log: &Log, now: Stamp) -> (Ledger, Vec<Interrupted>) {
+        for &name in self.sent.keys() {
+            self.ledger.unknown(name);
+            log.note(&Record::Unknown { name: name.0 });
+        }
+        self.ledger.expire(now, usize::MAX);
+        let mut interrupted: Vec<_> = self.sent.into_values().collect();
+        interrupted.sort_by_key(|one| one.given);
+        (self.ledger, interrupted)
+    }
+}

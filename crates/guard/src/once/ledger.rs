@@ -1,0 +1,248 @@
+//! Which commands were given, and what became of them: pure, no I/O and no clock.
+//!
+//! ```text
+//!            claim              sending             answered
+//! (nothing) ───────► claimed ───────────► sent ───────────────► done
+//!     ▲                 │                  │ └─ lost, crashed ─► unknown
+//!     └─ unsent, lost, crashed ◄─ unsent ──┘
+//! ```
+//! Only `sent` and what follows is on the disk: what a crash finds merely claimed was provably never sent and is forgotten.
+
+use super::name::ClaimName;
+use crate::{LogicalAddress, Stamp};
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+/// How many outdated claims a new one clears away.
+const CLEARED_BY_EACH: usize = 4;
+
+/// What the ledger may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// How long a claim is kept: no shorter than a page can be used.
+    pub(crate) keep: Duration,
+    /// Claims in all.
+    pub(crate) total: usize,
+    /// Claims of one logical address.
+    pub(crate) per_address: usize,
+}
+
+/// How a claim stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    /// Given, its answer not yet there; nothing was sent.
+    Claimed,
+    /// It may have taken effect from now on.
+    Sent,
+    /// Answered.
+    Done { at: Stamp, status: u16, stored: bool },
+    /// It was sent, and nobody knows what became of it.
+    Unknown,
+}
+
+/// What a new request of a name is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Decision {
+    /// The first: the caller runs it.
+    First,
+    /// A repeat while the first runs.
+    Wait,
+    /// A repeat of an answered one.
+    Done { at: Stamp, status: u16, stored: bool },
+    /// A repeat of one that was sent at `at` with unknown outcome.
+    Unknown { at: Stamp },
+    /// No room; nothing was claimed.
+    Full,
+}
+
+struct Entry {
+    given: Stamp,
+    address: LogicalAddress,
+    standing: Standing,
+}
+
+/// All claims in force.
+pub(crate) struct Ledger {
+    bounds: Bounds,
+    entries: HashMap<ClaimName, Entry>,
+    /// Those that don't run any more, by the time they were given: they go in this order.
+    settled: BTreeSet<(Stamp, ClaimName)>,
+    held: HashMap<LogicalAddress, usize>,
+}
+
+impl Ledger {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { bounds, entries: HashMap::new(), settled: BTreeSet::new(), held: HashMap::new() }
+    }
+
+    /// A request of this name has come.
+    pub(crate) fn claim(&mut self, name: ClaimName, address: LogicalAddress, now: Stamp) -> Decision {
+        self.expire(now, CLEARED_BY_EACH);
+        if let Some(entry) = self.entries.get(&name) {
+            return match entry.standing {
+                Standing::Claimed | Standing::Sent => Decision::Wait,
+                Standing::Done { at, status, stored } => Decision::Done { at, status, stored },
+                Standing::Unknown => Decision::Unknown { at: entry.given },
+            };
+        }
+        let held = self.held.get(&address).copied().unwrap_or(0);
+        if held >= self.bounds.per_address || self.entries.len() >= self.bounds.total {
+            return Decision::Full;
+        }
+        self.enter(name, Entry { given: now, address, standing: Standing::Claimed });
+        Decision::First
+    }
+
+    /// Its record is on the disk: it may be sent from now on.
+    pub(crate) fn sent(&mut self, name: ClaimName) {
+        if let Some(entry) = self.entries.get_mut(&name)
+            && entry.standing == Standing::Claimed
+        {
+            entry.standing = Standing::Sent;
+        }
+    }
+
+    /// It was answered.
+    pub(crate) fn done(&mut self, name: ClaimName, at: Stamp, status: u16, stored: bool) {
+        self.settle(name, Standing::Done { at, status, stored });
+    }
+
+    /// It was sent and its answer will not come.
+    pub(crate) fn unknown(&mut self, name: ClaimName) {
+        self.settle(name, Standing::Unknown);
+    }
+
+    /// It was provably not sent: as if never given. What is settled stays so.
+    pub(crate) fn give_back(&mut self, name: ClaimName) {
+        if self.running(name).is_some() {
+            self.remove(name);
+        }
+    }
+
+    /// A record of the disk: the claim was given at `given` and sent.
+    pub(crate) fn replay_sent(&mut self, name: ClaimName, address: LogicalAddress, given: Stamp) {
+        self.remove(name);
+        self.enter(name, Entry { given, address, standing: Standing::Sent });
+    }
+
+    /// Clears away at most `most` outdated claims; says how many.
+    pub(crate) fn expire(&mut self, now: Stamp, most: usize) -> usize {
+        let mut gone = 0;
+        while gone < most
+            && let Some(&(given, name)) = self.settled.first()
+            && given.after(self.bounds.keep) < now
+        {
+            self.remove(name);
+            gone += 1;
+        }
+        gone
+    }
+
+    /// How many claims are held.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn running(&mut self, name: ClaimName) -> Option<&mut Entry> {
+        self.entries.get_mut(&name).filter(|entry| matches!(entry.standing, Standing::Claimed | Standing::Sent))
+    }
+
+    fn settle(&mut self, name: ClaimName, standing: Standing) {
+        if let Some(entry) = self.running(name) {
+            entry.standing = standing;
+            let given = entry.given;
+            self.settled.insert((given, name));
+        }
+    }
+
+    fn enter(&mut self, name: ClaimName, entry: Entry) {
+        *self.held.entry(entry.address).or_default() += 1;
+        self.entries.insert(name, entry);
+    }
+
+    fn remove(&mut self, name: ClaimName) {
+        let Some(entry) = self.entries.remove(&name) else { return };
+        self.settled.remove(&(entry.given, name));
+        if let Some(held) = self.held.get_mut(&entry.address) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(&entry.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { keep: Duration::from_secs(1), total: 5, per_address: 3 };
+
+    fn ledger() -> Ledger {
+        Ledger::new(BOUNDS)
+    }
+
+    fn name(n: u8) -> ClaimName {
+        ClaimName([n; 32])
+    }
+
+    fn address(n: u16) -> LogicalAddress {
+        LogicalAddress(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n).into())
+    }
+
+    #[test]
+    fn a_command_runs_once_and_every_repeat_is_told() {
+        let mut ledger = ledger();
+        assert_eq!(ledger.claim(name(1), address(1), Stamp(1)), Decision::First);
+        assert_eq!(ledger.claim(name(1), address(1), Stamp(2)), Decision::Wait);
+        ledger.sent(name(1));
+        assert_eq!(ledger.claim(name(1), address(1), Stamp(2)), Decision::Wait);
+        ledger.done(name(1), Stamp(5), 201, true);
+        let done = Decision::Done { at: Stamp(5), status: 201, stored: true };
+        assert_eq!(ledger.claim(name(1), address(1), Stamp(6)), done);
+        ledger.give_back(name(1));
+        ledger.unknown(name(1));
+        assert_eq!(ledger.claim(name(1), address(1), Stamp(6)), done, "what is settled stays so");
+    }
+
+    #[test]
+    fn lost_after_sending_is_unknown_and_unsent_is_forgotten() {
+        let mut ledger = ledger();
+        ledger.claim(name(1), address(1), Stamp(1));
+        ledger.sent(name(1));
+        ledger.unknown(name(1));
+        assert_eq!(ledger.claim(name(1), address(1), Stamp(2)), Decision::Unknown { at: Stamp(1) });
+        ledger.claim(name(2), address(1), Stamp(1));
+        ledger.give_back(name(2));
+        assert_eq!(ledger.claim(name(2), address(1), Stamp(2)), Decision::First);
+    }
+
+    #[test]
+    fn room_is_bounded_for_each_and_for_all() {
+        let mut ledger = ledger();
+        for n in 0..3 {
+            assert_eq!(ledger.claim(name(n), address(1), Stamp(1)), Decision::First);
+        }
+        assert_eq!(ledger.claim(name(9), address(1), Stamp(1)), Decision::Full, "one address");
+        assert_eq!(ledger.claim(name(3), address(2), Stamp(1)), Decision::First);
+        assert_eq!(ledger.claim(name(4), address(2), Stamp(1)), Decision::First);
+        assert_eq!(ledger.claim(name(9), address(3), Stamp(1)), Decision::Full, "all");
+        assert_eq!(ledger.claim(name(0), address(1), Stamp(1)), Decision::Wait, "repeats need no room");
+    }
+
+    #[test]
+    fn claims_go_when_their_pages_have_gone_but_never_while_they_run() {
+        let mut ledger = ledger();
+        for n in 0..2 {
+            ledger.claim(name(n), address(1), Stamp(1));
+            ledger.sent(name(n));
+        }
+        ledger.done(name(0), Stamp(3), 200, false);
+        assert_eq!(ledger.expire(Stamp(1_001), usize::MAX), 0, "to the end of the page's life");
+        assert_eq!(ledger.expire(Stamp(1_002), usize::MAX), 1);
+        assert_eq!((ledger.len(), ledger.entries.get(&name(1)).map(|e| e.standing)), (1, Some(Standing::Sent)));
+        ledger.unknown(name(1));
+        assert_eq!(ledger.expire(Stamp(1_002), usize::MAX), 1);
+        assert!(ledger.held.is_empty() && ledger.settled.is_empty());
+    }
+}
