@@ -21,6 +21,7 @@ mod stamp;
 pub mod store;
 mod token;
 mod upstream;
+mod users;
 mod websocket;
 
 pub use address::{AddressTable, Exhausted, InvalidNetwork, Network, Order, Pool};
@@ -46,4 +47,5 @@ pub use upstream::{
     HostHeader, HttpSettings, InvalidAddress, Source, Upstream, UpstreamError, UpstreamErrorKind, UpstreamSettings,
     UpstreamSettingsError,
 };
+pub use users::{LoginError, PASSWORD_LONGEST, PasswordError, User, UserError, Users, UsersSettings};
 pub use websocket::Handshake;

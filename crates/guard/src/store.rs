@@ -1,6 +1,6 @@
 //! The guard's one file: what of each module outlives a restart.
 
-use crate::{audit, once, sessions, token};
+use crate::{audit, once, sessions, token, users};
 use std::path::Path;
 use vestibule_store::{Migration, Store, StoreError};
 
@@ -10,6 +10,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "sessions", sql: sessions::SCHEMA },
     Migration { name: "answers", sql: once::SCHEMA },
     Migration { name: "audit", sql: audit::SCHEMA },
+    Migration { name: "users", sql: users::SCHEMA },
 ];
 
 /// Opens the store, and makes it where there is none.
