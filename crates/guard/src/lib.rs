@@ -7,6 +7,7 @@ mod address;
 mod audit;
 mod body;
 pub mod charset;
+pub mod coding;
 pub mod fault;
 pub mod fuzzing;
 mod headers;
