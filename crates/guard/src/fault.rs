@@ -30,6 +30,8 @@ pub const POINTS: &[&str] = &[
     "tee-part",
     // The whole answer came; nothing of that is noted.
     "tee-whole",
+    // The audit log has its line.
+    "audit-line",
     // The answer is noted in memory; its record is in the queue.
     "once-answered",
     // Those who waited were told.
@@ -40,8 +42,6 @@ pub const POINTS: &[&str] = &[
     "answer-sealed",
     // The answer is stored.
     "answer-stored",
-    // The audit log has its line.
-    "audit-line",
 ];
 
 /// Kills the process when [`VARIABLE`] names this point. Nothing happens in builds without debug assertions.

@@ -148,6 +148,7 @@ pub struct Interrupted {
     pub given: Stamp,
     /// What it was.
     pub about: About,
+    name: ClaimName,
 }
 
 struct Shared {
@@ -183,8 +184,8 @@ impl Default for OnceSettings {
 }
 
 impl Once {
-    /// Opens the book beside the store's file, and says which commands a crash has interrupted; each is told once. Reads all
-    /// claims in force (some hundred thousand a second) and blocks meanwhile.
+    /// Opens the book beside the store's file, and says which commands a crash has interrupted: they are told at every opening
+    /// until [`acknowledge`](Self::acknowledge) has been called. Reads all claims in force and blocks meanwhile.
     ///
     /// # Errors
     /// The store or the log can't be read, or the log is damaged: then no command can be run until somebody has looked.
@@ -199,7 +200,7 @@ impl Once {
         let mut replay = Replay { ledger: Ledger::new(bounds), sent: HashMap::new() };
         let directory = store.path().parent().unwrap_or(Path::new(".")).join(DIRECTORY);
         let log = Log::open(&directory, |record| replay.take(record))?;
-        let (ledger, interrupted) = replay.end(&log, now);
+        let (ledger, interrupted) = replay.end(now);
         let answers = Answers::open(store, settings.answers_limit)?;
         let table = Mutex::new(Table { ledger, waiting: HashMap::new(), fresh: HashMap::new(), fresh_bytes: 0 });
         Ok((Self { shared: Arc::new(Shared { settings, key, answers, table, log }) }, interrupted))
@@ -223,6 +224,13 @@ impl Once {
                 Ok(Claimed::Repeat(Repeat::Done(self.shared.fetch(done, name, address, now).await)))
             }
             Decided::Done(done, false) => Ok(Claimed::Repeat(Repeat::Done(done))),
+        }
+    }
+
+    /// The interrupted commands stand in the audit log: they need not be told again.
+    pub fn acknowledge(&self, interrupted: &[Interrupted]) {
+        for one in interrupted {
+            self.shared.log.note(&Record::Unknown { name: one.name.0 });
         }
     }
 
@@ -327,7 +335,7 @@ impl Replay {
         match record {
             Record::Sent { given, about, .. } => {
                 self.ledger.replay_sent(name, about.address, given);
-                self.sent.insert(name, Interrupted { given, about });
+                self.sent.insert(name, Interrupted { name, given, about });
                 return;
             }
             Record::Done { at, status, stored, .. } => self.ledger.done(name, at, status, stored),
@@ -338,14 +346,14 @@ impl Replay {
     }
 
     /// What was sent and has no answer never will have one.
-    fn end(mut self, log: &Log, now: Stamp) -> (Ledger, Vec<Interrupted>) {
-        for &name in self.sent.keys() {
-            self.ledger.unknown(name);
-            log.note(&Record::Unknown { name: name.0 });
-        }
+    fn end(mut self, now: Stamp) -> (Ledger, Vec<Interrupted>) {
+        self.sent.keys().for_each(|&name| self.ledger.unknown(name));
         self.ledger.expire(now, usize::MAX);
         let mut interrupted: Vec<_> = self.sent.into_values().collect();
-        interrupted.sort_by_key(|one| one.given);
+        interrupted.sort_by_key(|one| (one.given, one.name));
         (self.ledger, interrupted)
     }
 }
+
+#[cfg(test)]
+mod model;

@@ -139,6 +139,14 @@ impl Running {
         table.tell(self.name, &Outcome::Unknown { at: self.given });
     }
 
+    /// Those who wait learn the status before the answer has come whole: it is too large to keep. On the disk the outcome stays
+    /// open until [`answered`](Self::answered), so that a crash in between is told.
+    pub(super) fn tell_early(&self, status: u16, now: Stamp) {
+        let mut table = self.shared.lock();
+        table.ledger.done(self.name, now, status, false);
+        table.tell(self.name, &Outcome::Done(Done { at: now, status, answer: None }));
+    }
+
     pub(super) fn answer_limit(&self) -> usize {
         self.shared.settings.answer_limit
     }

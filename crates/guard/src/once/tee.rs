@@ -23,9 +23,9 @@ pub enum Captured {
 }
 
 impl StoredAnswer {
-    /// Passes the application's answer on as it comes. When it has come whole (or has grown beyond the limit, or broke off),
-    /// the command is settled by [`Running::answered`]; then, before the last byte is passed on, `finished` is called once: the
-    /// place for the audit log.
+    /// Passes the application's answer on as it comes. When it has come whole, or broke off, `finished` is called once: the place
+    /// for the audit log; then the command is settled by [`Running::answered`], and only then the last byte is passed on. In this
+    /// order a crash leaves no command that is neither in the audit log nor told as [interrupted](super::Interrupted).
     ///
     /// A client that leaves early doesn't end it: the rest is read for those who repeat the command, as long as it stays within
     /// the limit and [`OnceSettings::patience`](super::OnceSettings::patience).
@@ -45,6 +45,7 @@ impl StoredAnswer {
             size: headers_size(&parts.headers),
             kept: Vec::new(),
             running: Some(running),
+            large: false,
             clock: Box::new(clock),
             finished: Some(Box::new(finished)),
         };
@@ -68,6 +69,8 @@ struct Copy {
     size: usize,
     /// `None` once the command is settled.
     running: Option<Running>,
+    /// It has grown beyond what is kept; those who wait were told.
+    large: bool,
     clock: Box<dyn Fn() -> Stamp + Send>,
     /// `None` once it was called.
     finished: Option<Box<dyn FnOnce(Captured) + Send>>,
@@ -75,33 +78,27 @@ struct Copy {
 
 impl Copy {
     fn take(&mut self, data: &Bytes) {
-        let Some(running) = &self.running else { return };
+        let Some(running) = self.running.as_ref().filter(|_| !self.large) else { return };
         self.size += data.len();
         if self.size <= running.answer_limit() {
             self.kept.push(data.clone());
         } else {
-            self.settle_without_body();
-        }
-    }
-
-    /// Those who wait learn the status at once, not at the end of a gigabyte.
-    fn settle_without_body(&mut self) {
-        self.kept.clear();
-        if let Some(running) = self.running.take() {
-            running.answered(Answer::StatusOnly(self.status.as_u16()), (self.clock)());
+            self.large = true;
+            self.kept.clear();
+            running.tell_early(self.status.as_u16(), (self.clock)());
         }
     }
 
     fn finish(&mut self, end: Captured) {
-        let Some(finished) = self.finished.take() else { return };
+        let Some((finished, running)) = self.finished.take().zip(self.running.take()) else { return };
         fault::point("tee-whole");
-        if end != Captured::Whole {
-            self.settle_without_body();
-        } else if let Some(running) = self.running.take() {
-            let answer = StoredAnswer::new(self.status, &self.headers, self.kept.concat().into());
-            running.answered(Answer::Stored(answer), (self.clock)());
-        }
         finished(end);
+        let answer = if end == Captured::Whole && !self.large {
+            Answer::Stored(StoredAnswer::new(self.status, &self.headers, self.kept.concat().into()))
+        } else {
+            Answer::StatusOnly(self.status.as_u16())
+        };
+        running.answered(answer, (self.clock)());
     }
 
     /// What one frame, or the end, means for the copy.
@@ -122,11 +119,9 @@ impl Copy {
 
     /// Reads on after the client has left.
     async fn drain(mut self, mut body: Body) {
-        let Some(patience) = self.running.as_ref().map(Running::patience) else {
-            return self.finish(Captured::Left);
-        };
+        let Some(patience) = self.running.as_ref().map(Running::patience) else { return };
         let reading = async {
-            while self.running.is_some() {
+            while self.running.is_some() && !self.large {
                 let frame = body.frame().await;
                 self.see(frame.as_ref(), body.is_end_stream());
             }
@@ -167,7 +162,7 @@ impl HttpBody for Tee {
 
 impl Drop for Tee {
     fn drop(&mut self) {
-        let Some(mut copy) = self.copy.take().filter(|copy| copy.finished.is_some()) else { return };
+        let Some(mut copy) = self.copy.take().filter(|copy| copy.running.is_some()) else { return };
         let body = std::mem::take(&mut self.body);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(copy.drain(body))),

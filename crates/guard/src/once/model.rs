@@ -1,0 +1,232 @@
+//! Any interleaving of what can happen to commands, crashes among them, against the one thing that counts: how often each was
+//! given to the application. The disk is a list of records of which a crash takes any part that was not synced.
+
+use super::ledger::{Bounds, Decision, Ledger};
+use super::name::ClaimName;
+use super::record::{About, Record};
+use super::{Interrupted, Replay};
+use crate::{AppName, LogicalAddress, Serial, Stamp, UserName};
+use proptest::prelude::*;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+const COMMANDS: u8 = 4;
+const BOUNDS: Bounds = Bounds { keep: Duration::from_secs(3_600), total: 1_000, per_address: 1_000 };
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Claim(u8),
+    /// Its record goes into the queue.
+    Queue(u8),
+    /// Everything queued is on the disk, and whoever waits is told.
+    Sync,
+    /// It goes to the application, if it may.
+    Forward(u8),
+    Answered(u8),
+    Unsent(u8),
+    Drop(u8),
+    /// Power loss: this many of the records that were not synced are there afterwards.
+    Crash(usize),
+    Acknowledge,
+}
+
+/// How far the task that runs a command is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Stage {
+    Claimed,
+    Queued,
+    MaySend,
+    Forwarded,
+}
+
+struct World {
+    ledger: Ledger,
+    running: HashMap<u8, Stage>,
+    disk: Vec<Record>,
+    synced: usize,
+    /// What really happened.
+    forwards: HashMap<u8, u32>,
+    answered: HashSet<u8>,
+    interrupted: Vec<Interrupted>,
+    now: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            ledger: Ledger::new(BOUNDS),
+            running: HashMap::new(),
+            disk: Vec::new(),
+            synced: 0,
+            forwards: HashMap::new(),
+            answered: HashSet::new(),
+            interrupted: Vec::new(),
+            now: 1,
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        self.now += 1;
+        match step {
+            Step::Claim(n) => self.claim(n),
+            Step::Queue(n) => self.queue(n),
+            Step::Sync => self.sync(),
+            Step::Forward(n) => self.forward(n),
+            Step::Answered(n) => self.answer(n),
+            Step::Unsent(n) => self.unsent(n),
+            Step::Drop(n) => self.drop_running(n),
+            Step::Crash(kept) => self.crash(kept),
+            Step::Acknowledge => self.acknowledge(),
+        }
+    }
+
+    fn forwarded(&self, n: u8) -> u32 {
+        self.forwards.get(&n).copied().unwrap_or(0)
+    }
+
+    /// A repeat is told nothing that isn't so.
+    fn claim(&mut self, n: u8) {
+        let decision = self.ledger.claim(name(n), address(), Stamp(self.now));
+        let running = self.running.contains_key(&n);
+        match decision {
+            Decision::First => {
+                assert!(!running && self.forwarded(n) == 0, "{n} would run a second time");
+                self.running.insert(n, Stage::Claimed);
+            }
+            Decision::Wait => assert!(running, "{n}: nobody to wait for"),
+            Decision::Done { .. } => assert!(self.answered.contains(&n), "{n} was never answered"),
+            // Not sent and yet unknown is the word of a crash between disk and network: careful, not wrong.
+            Decision::Unknown { .. } => assert!(!running),
+            Decision::Full => panic!("there is room"),
+        }
+    }
+
+    fn queue(&mut self, n: u8) {
+        if self.advance(n, Stage::Claimed, Stage::Queued) {
+            self.disk.push(Record::Sent { name: name(n).0, given: Stamp(self.now), about: about() });
+        }
+    }
+
+    fn sync(&mut self) {
+        self.synced = self.disk.len();
+        for (n, stage) in &mut self.running {
+            if *stage == Stage::Queued {
+                *stage = Stage::MaySend;
+                self.ledger.sent(name(*n));
+            }
+        }
+    }
+
+    fn forward(&mut self, n: u8) {
+        if self.advance(n, Stage::MaySend, Stage::Forwarded) {
+            *self.forwards.entry(n).or_default() += 1;
+        }
+    }
+
+    fn answer(&mut self, n: u8) {
+        if self.running.get(&n) == Some(&Stage::Forwarded) {
+            self.running.remove(&n);
+            self.answered.insert(n);
+            self.ledger.done(name(n), Stamp(self.now), 200, false);
+            self.disk.push(Record::Done { name: name(n).0, at: Stamp(self.now), status: 200, stored: false });
+        }
+    }
+
+    fn unsent(&mut self, n: u8) {
+        if let Some(stage) = self.running.get(&n).copied().filter(|stage| *stage != Stage::Forwarded) {
+            self.running.remove(&n);
+            self.ledger.give_back(name(n));
+            if stage != Stage::Claimed {
+                self.disk.push(Record::Unsent { name: name(n).0 });
+            }
+        }
+    }
+
+    fn drop_running(&mut self, n: u8) {
+        match self.running.get(&n) {
+            Some(Stage::Claimed | Stage::Queued) => self.unsent(n),
+            Some(Stage::MaySend | Stage::Forwarded) => {
+                self.running.remove(&n);
+                self.ledger.unknown(name(n));
+                self.disk.push(Record::Unknown { name: name(n).0 });
+            }
+            None => {}
+        }
+    }
+
+    fn crash(&mut self, kept: usize) {
+        let unsynced = self.disk.len() - self.synced;
+        self.disk.truncate(self.synced + kept.min(unsynced));
+        self.synced = self.disk.len();
+        self.running.clear();
+        let mut replay = Replay { ledger: Ledger::new(BOUNDS), sent: HashMap::new() };
+        self.disk.iter().cloned().for_each(|record| replay.take(record));
+        (self.ledger, self.interrupted) = replay.end(Stamp(self.now));
+        // Whatever reached the application is remembered, and what has no outcome is told.
+        for n in self.forwards.keys() {
+            let told = self.interrupted.iter().any(|one| one.name == name(*n));
+            let settled = self.disk.iter().any(|r| r.name() == name(*n) && !matches!(r, Record::Sent { .. }));
+            assert!(told || settled, "{n} was forwarded and nobody is told");
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        for one in self.interrupted.drain(..) {
+            self.disk.push(Record::Unknown { name: one.name.0 });
+        }
+    }
+
+    fn advance(&mut self, n: u8, from: Stage, to: Stage) -> bool {
+        let stage = self.running.get_mut(&n).filter(|stage| **stage == from);
+        stage.map(|stage| *stage = to).is_some()
+    }
+}
+
+fn name(n: u8) -> ClaimName {
+    ClaimName([n; 32])
+}
+
+fn address() -> LogicalAddress {
+    LogicalAddress("fd00::1".parse().unwrap())
+}
+
+fn about() -> About {
+    About {
+        user: UserName::new("alice").unwrap(),
+        address: address(),
+        app: AppName::new("orders").unwrap(),
+        serial: Serial(1),
+        method: "POST".to_owned(),
+        path: "/".to_owned(),
+    }
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let n = 0..COMMANDS;
+    prop_oneof![
+        3 => n.clone().prop_map(Step::Claim),
+        3 => n.clone().prop_map(Step::Queue),
+        3 => Just(Step::Sync),
+        3 => n.clone().prop_map(Step::Forward),
+        2 => n.clone().prop_map(Step::Answered),
+        1 => n.clone().prop_map(Step::Unsent),
+        1 => n.prop_map(Step::Drop),
+        1 => (0..6usize).prop_map(Step::Crash),
+        1 => Just(Step::Acknowledge),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+    #[test]
+    fn never_twice_whatever_happens(steps in prop::collection::vec(any_step(), 1..120)) {
+        let mut world = World::new();
+        for step in steps {
+            world.step(step);
+        }
+        world.crash(0);
+        (0..COMMANDS).for_each(|n| world.claim(n));
+        prop_assert!(world.forwards.values().all(|times| *times == 1));
+    }
+}
