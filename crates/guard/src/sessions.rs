@@ -120,7 +120,7 @@ impl Sessions {
             Some(network) => network,
             None => rows::own_network(&store, Network::unique_local(random()?)).await?,
         };
-        rows::forget_ended(&store, now.before(ended::REMEMBERED.max(settings.quarantine))).await?;
+        rows::end(&store, Vec::new(), now.before(kept(&settings))).await?;
         let pool = Pool::new(network, settings.pool.order, settings.quarantine);
         let mut table = Table::new(AddressTable::new(pool), &settings, now);
         for row in store.read_apart(rows::all).await? {
@@ -199,6 +199,17 @@ impl Sessions {
         self.save_ends().await.map(|()| ended)
     }
 
+    /// Says which groups a user is a member of from now on, in sessions that go on.
+    ///
+    /// # Errors
+    /// The store failed: until a restart the new groups hold nevertheless.
+    pub async fn set_groups(&self, user: &UserName, groups: &[String]) -> Result<(), StoreError> {
+        for live in self.list().iter().filter(|live| live.session().user == *user) {
+            live.set_groups(groups.into());
+        }
+        rows::set_groups(&self.store, user.clone(), groups.to_vec()).await
+    }
+
     /// All sessions, by logical address. Some may be over before the next [sweep](Self::sweep) says so.
     pub fn list(&self) -> Vec<Arc<Live>> {
         self.table().list()
@@ -244,10 +255,9 @@ impl Sessions {
     async fn save_ends(&self) -> Result<(), StoreError> {
         let _one_at_a_time = self.saving.lock().await;
         let ends = self.table().take_unsaved();
-        if ends.is_empty() {
-            return Ok(());
-        }
-        let saved = rows::end(&self.store, ends.clone()).await;
+        let Some(last) = ends.last() else { return Ok(()) };
+        let forget = last.at.before(kept(&self.settings));
+        let saved = rows::end(&self.store, ends.clone(), forget).await;
         if saved.is_err() {
             self.table().put_back_unsaved(ends);
         }
@@ -264,6 +274,11 @@ impl Newcomer {
         let Self { user, groups, device, client, proof } = self;
         Session { address, binding, user, groups, device, client, proof, started, expires }
     }
+}
+
+/// For how long the row of a session that is over is of use.
+fn kept(settings: &SessionSettings) -> Duration {
+    ended::REMEMBERED.max(settings.quarantine)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], StoreError> {

@@ -7,8 +7,8 @@ use crate::{AppName, Binding, LogicalAddress, Proof, Serial, Stamp, UserName};
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use vestibule_store::{Store, StoreError};
@@ -27,7 +27,7 @@ pub struct Session {
     pub binding: Binding,
     /// Whose it is.
     pub user: UserName,
-    /// The groups that the user was a member of at login.
+    /// The groups that the user was a member of at login; [`Live::groups`] knows today's.
     pub groups: Vec<String>,
     /// The device, where one was proven.
     pub device: Option<String>,
@@ -52,6 +52,7 @@ impl Session {
 pub struct Live {
     id: SessionId,
     session: Session,
+    groups: RwLock<Arc<[String]>>,
     last_use: AtomicU64,
     saved_use: AtomicU64,
     serials: Serials,
@@ -62,12 +63,18 @@ pub struct Live {
 impl Live {
     pub(super) fn new(id: SessionId, session: Session, last_use: Stamp, serials: Serials) -> Self {
         let (last_use, saved_use) = (AtomicU64::new(last_use.0), AtomicU64::new(last_use.0));
-        Self { id, session, last_use, saved_use, serials, why: OnceLock::new(), end: CancellationToken::new() }
+        let groups = RwLock::new(session.groups.as_slice().into());
+        Self { id, session, groups, last_use, saved_use, serials, why: OnceLock::new(), end: CancellationToken::new() }
     }
 
     /// Who and where it is.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// The groups that the user is a member of.
+    pub fn groups(&self) -> Arc<[String]> {
+        self.groups.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// When it was last used.
@@ -101,6 +108,10 @@ impl Live {
     /// Why it is over.
     pub fn why_ended(&self) -> Option<Gone> {
         self.why.get().copied()
+    }
+
+    pub(super) fn set_groups(&self, groups: Arc<[String]>) {
+        *self.groups.write().unwrap_or_else(PoisonError::into_inner) = groups;
     }
 
     pub(super) fn id(&self) -> SessionId {

@@ -124,8 +124,8 @@ pub(super) async fn touch(store: &Store, used: Vec<(SessionId, Stamp)>) -> Resul
         .await
 }
 
-/// Writes ends down; of one session the first stands.
-pub(super) async fn end(store: &Store, ends: Vec<End>) -> Result<(), StoreError> {
+/// Writes ends down, of one session the first; and forgets sessions that ended before `forget`.
+pub(super) async fn end(store: &Store, ends: Vec<End>, forget: Stamp) -> Result<(), StoreError> {
     store
         .write(move |c| {
             let mut statement =
@@ -133,13 +133,20 @@ pub(super) async fn end(store: &Store, ends: Vec<End>) -> Result<(), StoreError>
             for End { id, at, why } in &ends {
                 statement.execute((&id.0, number(at.0), word_of_end(*why)))?;
             }
+            c.prepare_cached("DELETE FROM session WHERE ended < ?1")?.execute([number(forget.0)])?;
             Ok(())
         })
         .await
 }
 
-pub(super) async fn forget_ended(store: &Store, before: Stamp) -> Result<(), StoreError> {
-    store.write(move |c| Ok(c.execute("DELETE FROM session WHERE ended < ?1", [number(before.0)]).map(drop)?)).await
+pub(super) async fn set_groups(store: &Store, user: UserName, groups: Vec<String>) -> Result<(), StoreError> {
+    let groups = serde_json::to_string(&groups).map_err(|_| damaged())?;
+    store
+        .write(move |c| {
+            let row = (user.as_str(), &groups);
+            Ok(c.execute("UPDATE session SET groups = ?2 WHERE user = ?1 AND ended IS NULL", row).map(drop)?)
+        })
+        .await
 }
 
 /// Those that go on, and then those that are over, the last first.

@@ -122,8 +122,12 @@ async fn sign_off_ends_it_for_everybody_and_over_a_restart() {
     assert_eq!(begin(&sessions, 2, NOW).await.unwrap_err(), BeginError::Exhausted(Exhausted));
     let next = begin(&sessions, 2, NOW.after(HOUR)).await.unwrap();
     assert_eq!(next.session().address, address);
-    let sessions = open(&root, small_pool(), NOW).await;
-    assert_eq!(find(&sessions, 1, NOW), Ok(other.session().address), "what came after the sign-off counts");
+    drop(sessions);
+
+    let later = NOW.after(HOUR);
+    let sessions = open(&root, small_pool(), later).await;
+    assert_eq!(find(&sessions, 2, later), Ok(address), "whoever holds the address now, not who held it once");
+    assert_eq!(find(&sessions, 1, later), Err(Gone::Idle), "what came after the sign-off counts");
 }
 
 #[tokio::test]
@@ -209,6 +213,34 @@ async fn the_owner_ends_sessions_by_address_user_device_or_all() {
     assert_eq!(left(Selector::Address(live[0].session().address)).await, [false, false, false, true]);
     assert_eq!(left(Selector::All).await, [false; 4]);
     assert_eq!(find(&sessions, 3, NOW), Err(Gone::Revoked));
+}
+
+#[tokio::test]
+async fn other_groups_hold_at_once_and_over_a_restart() {
+    let (root, sessions) = fresh(SessionSettings::default()).await;
+    let live = begin(&sessions, 1, NOW).await.unwrap();
+    let bob = sessions.begin(named("bob", "b"), binding(2), NOW).await.unwrap();
+    assert_eq!(live.groups().as_ref(), ["clerks"]);
+    sessions.set_groups(&live.session().user, &["managers".to_owned()]).await.unwrap();
+    assert_eq!(live.groups().as_ref(), ["managers"]);
+    assert_eq!(bob.groups().as_ref(), ["clerks"]);
+    drop(sessions);
+    let sessions = open(&root, SessionSettings::default(), NOW).await;
+    assert_eq!(sessions.find(&binding(1), None, NOW).unwrap().groups().as_ref(), ["managers"]);
+    assert_eq!(sessions.find(&binding(2), None, NOW).unwrap().groups().as_ref(), ["clerks"]);
+}
+
+#[tokio::test]
+async fn rows_of_sessions_long_over_are_forgotten() {
+    let (_root, sessions) = fresh(SessionSettings::default()).await;
+    let rows = || sessions.store.read(rows::all).unwrap().len();
+    begin(&sessions, 1, NOW).await.unwrap();
+    sessions.sign_off(&binding(1), NOW).await.unwrap();
+    for (hours, left) in [(1, 2), (24, 3), (25, 3), (48, 3)] {
+        begin(&sessions, 1, NOW.after(hours * HOUR)).await.unwrap();
+        sessions.sign_off(&binding(1), NOW.after(hours * HOUR)).await.unwrap();
+        assert_eq!(rows(), left, "{hours}");
+    }
 }
 
 #[tokio::test]

@@ -6,8 +6,14 @@ use crate::Stamp;
 use aws_lc_rs::rand;
 use rusqlite::{Connection, Row};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 use vestibule_store::{Store, StoreError, StoreErrorKind};
 use zeroize::Zeroizing;
+
+/// A store that fails is not asked more often.
+const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
+/// Clocks are looked at so often at least, since somebody may put them right.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// The keys stand in the store as they are: who may read its file (0600) may read the sessions in it too.
 pub(crate) const SCHEMA: &str = "
@@ -64,6 +70,17 @@ impl PageKeys {
     /// When the next rotation is due.
     pub fn poll_timeout(&self) -> Stamp {
         self.ring().poll_timeout()
+    }
+
+    /// Turns whenever that is due, for ever. `clock` tells the time.
+    pub async fn keep(&self, clock: impl Fn() -> Stamp) {
+        loop {
+            if let Err(error) = self.rotate_if_due(clock()).await {
+                tracing::warn!(%error, "no fresh page key could be written down; the old one goes on sealing");
+            }
+            let wait = self.poll_timeout().since(clock()).clamp(SHORTEST_SLEEP, LONGEST_SLEEP);
+            tokio::time::sleep(wait).await;
+        }
     }
 
     /// Seals a page under a fresh nonce.
@@ -128,7 +145,6 @@ mod tests {
     use super::*;
     use crate::AppName;
     use crate::token::tests::{context, page};
-    use std::time::Duration;
 
     const HOUR: Duration = Duration::from_secs(3_600);
     const SETTINGS: KeyringSettings = KeyringSettings { rotate_every: HOUR, page_lifetime: Duration::from_secs(7_200) };
