@@ -6,6 +6,7 @@ use crate::knocks::Executor;
 use crate::links::reload_links;
 use crate::rows::Rows;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 use vestibule_proto::id::{GatewayId, Stamp};
@@ -62,8 +63,8 @@ pub enum Answer {
     },
 }
 
-/// A link for a new gateway.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+/// A link for a new gateway. What is shown for debugging leaves the link out.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq)]
 pub struct Invited {
     /// How the gateway is called.
     pub name: String,
@@ -74,6 +75,14 @@ pub struct Invited {
     /// Whether an earlier link of this name, not used yet, works no longer.
     #[serde(default)]
     pub replaces: bool,
+}
+
+impl fmt::Debug for Invited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, link: _, expires, replaces } = self;
+        let mut shown = f.debug_struct("Invited");
+        shown.field("name", name).field("expires", expires).field("replaces", replaces).finish_non_exhaustive()
+    }
 }
 
 /// A gateway, as lists show it.
@@ -97,6 +106,9 @@ pub struct GatewayView {
     pub rtt_us: Option<u64>,
     /// How many devices and invitations it has published.
     pub rows: u64,
+    /// How many more it wanted to publish with its link: they collide with another gateway's, or exceed its share.
+    #[serde(default)]
+    pub left_out: usize,
 }
 
 /// Counters of the running role.
@@ -108,6 +120,12 @@ pub struct Status {
     pub listen: Vec<SocketAddr>,
     /// Gateways whose link stands.
     pub links: usize,
+    /// Rows in force, of gateways, devices and invitations.
+    #[serde(default)]
+    pub rows: usize,
+    /// How many of them one gateway may publish.
+    #[serde(default)]
+    pub rows_per_gateway: usize,
     /// Counters by name: of the socket (`datagrams.…`) and of recognition (`knocks.…`).
     pub counters: Vec<(String, u64)>,
 }
@@ -180,8 +198,7 @@ fn carry(executor: &Executor, effect: &Effect) -> Result<(), String> {
     if let Effect::Removed(gateway) = effect {
         executor.shared.links.close(gateway);
         executor.step(0, |recognition| {
-            // Removing rows can't collide with anything.
-            let _ = recognition.replace_rows(*gateway, Vec::new());
+            recognition.replace_rows(*gateway, Vec::new());
         });
         executor.link_down(*gateway);
     }
@@ -196,6 +213,7 @@ fn show_link(shared: &Shared, view: &mut GatewayView) {
     view.addresses = link.addresses;
     view.linked_for = Some(link.age.as_secs());
     view.rtt_us = u64::try_from(link.rtt.as_micros()).ok();
+    view.left_out = link.left_out;
 }
 
 /// The running role's counters.
@@ -213,6 +231,8 @@ pub(crate) fn status(shared: &Shared) -> Status {
         uptime: shared.started.elapsed().as_secs(),
         listen: shared.darks.iter().filter_map(|dark| dark.local_addr().ok()).collect(),
         links: shared.links.count(),
+        rows: shared.recognition().row_count(),
+        rows_per_gateway: shared.settings.rows_per_gateway,
         counters,
     }
 }
@@ -270,6 +290,7 @@ fn gateways(rows: &Rows) -> Result<Vec<GatewayView>, Answer> {
             linked_for: None,
             rtt_us: None,
             rows: record.rows,
+            left_out: 0,
         })
         .collect())
 }

@@ -18,7 +18,7 @@ use vestibule_door::SocketDoor;
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::id::{LoginDigest, Now, Stamp};
 use vestibule_proto::outer::Mac1Key;
-use vestibule_proto::recognition::{Limits, Owner, Recognition};
+use vestibule_proto::recognition::{Limits, Owner, Recognition, RowConflict};
 use vestibule_store::RoleLock;
 use vestibule_store::local_socket::Listener;
 
@@ -82,14 +82,7 @@ impl Controller {
         let lock = RoleLock::acquire(&settings::lock_file(&settings.dir))?;
         let keys = Keys::read(&settings::key_file(&settings.dir))?;
         let rows = Rows::open(&settings::database(&settings.dir))?;
-        let mut recognition = Recognition::new(keys.for_recognition(), now(), Limits::default(), &mut entropy());
-        let mut link_rows = HashSet::new();
-        for row in rows.load(now().wall)? {
-            if matches!(row.owner, Owner::Link(_)) {
-                link_rows.insert(row.digest);
-            }
-            recognition.upsert_row(row).map_err(|conflict| StartError::Rows(conflict.to_string()))?;
-        }
+        let (recognition, link_rows) = recognition(&settings, &keys, &rows)?;
 
         let door = Arc::new(SocketDoor::default());
         let filter = Arc::new(CheapCheck(Mac1Key::new(&keys.knock.public(), &keys.realm)));
@@ -169,6 +162,38 @@ impl Controller {
     }
 }
 
+/// The machine with what is on disk, and the digests of the links' rows.
+fn recognition(
+    settings: &Settings,
+    keys: &Keys,
+    rows: &Rows,
+) -> Result<(Recognition, HashSet<LoginDigest>), StartError> {
+    let limits = Limits { rows_per_gateway: settings.rows_per_gateway, ..Limits::default() };
+    let mut machine = Recognition::new(keys.for_recognition(), now(), limits, &mut entropy());
+    let (mut link_rows, mut beyond) = (HashSet::new(), 0);
+    for row in rows.load(now().wall)? {
+        if matches!(row.owner, Owner::Link(_)) {
+            link_rows.insert(row.digest);
+        }
+        match machine.upsert_row(row) {
+            Ok(()) => {}
+            // The share was made smaller. The gateway's next link settles which rows stand.
+            Err(RowConflict::Share | RowConflict::Full) => beyond += 1,
+            Err(conflict @ (RowConflict::Digest(_) | RowConflict::DeviceKey(_))) => {
+                return Err(StartError::Rows(conflict.to_string()));
+            }
+        }
+    }
+    if beyond > 0 {
+        tracing::warn!(
+            beyond,
+            share = settings.rows_per_gateway,
+            "rows are beyond their gateway's share: not in force"
+        );
+    }
+    Ok((machine, link_rows))
+}
+
 async fn flush_regularly(shared: Arc<Shared>) {
     let mut every = tokio::time::interval(FLUSH_EVERY);
     loop {
@@ -195,6 +220,7 @@ pub(crate) fn entropy() -> SystemEntropy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publishing::{Publishing, publish};
     use vestibule_proto::entropy::SeededEntropy;
     use vestibule_proto::id::GatewayId;
     use vestibule_proto::key::{PrivateKey, Psk, SigningKey};
@@ -207,7 +233,7 @@ mod tests {
         let dir = root.path().join("controller");
         settings::init(&dir, &mut SystemEntropy).unwrap();
         let listen = vec!["127.0.0.1:0".parse().unwrap()];
-        let controller = Controller::start(Settings { dir, listen, public: Vec::new() }).await.unwrap();
+        let controller = Controller::start(Settings::new(dir, listen, Vec::new())).await.unwrap();
         let executor = Executor { shared: controller.shared.clone(), tasks: controller.tasks.clone() };
 
         let mut entropy = SeededEntropy::new(1);
@@ -222,7 +248,7 @@ mod tests {
             ToController::Publish { row: row.clone(), signature },
             ToController::Rows { first: true, last: true, rows: vec![row.clone()], signature },
         ] {
-            let answer = links::publish(&executor, removed, &key.spki(), request, &mut None).await;
+            let answer = publish(&executor, removed, &key.spki(), request, &mut Publishing::default()).await;
             assert_eq!(answer, FromController::Refused);
             assert_eq!(controller.shared.recognition().row_count(), 0);
         }

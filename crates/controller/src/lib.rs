@@ -10,7 +10,7 @@
 //! | [`rows`] | gateways and rows on disk |
 //! | [`controller`] | the running role: start and stop |
 //! | `knocks` | steps 2-5 of the connect: a thin shell around `proto::recognition` |
-//! | `links` | C1, the controller's end |
+//! | `links` `publishing` | C1, the controller's end; what gateways publish |
 //! | [`admin`] | what its owner may ask |
 
 pub mod admin;
@@ -18,6 +18,7 @@ pub mod controller;
 pub mod keys;
 mod knocks;
 mod links;
+mod publishing;
 pub mod rows;
 pub mod settings;
 

@@ -2,7 +2,8 @@
 
 use crate::controller::now;
 use crate::knocks::Executor;
-use crate::rows::{Rows, RowsError};
+use crate::publishing::{Publishing, publish};
+use crate::rows::Rows;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,10 +13,7 @@ use vestibule_dark::tls::{self, ClientPins};
 use vestibule_dark::{FirstContact, TransportKind, transport};
 use vestibule_proto::id::{GatewayId, LoginDigest, TicketId};
 use vestibule_proto::key::Spki;
-use vestibule_proto::link::{
-    Answer, FromController, Hello, LINK_VERSION, LinkRefusal, PublishedRow, ROWS_PER_PART, ToController, ToGateway,
-    Welcome, rows_digest,
-};
+use vestibule_proto::link::{Answer, Hello, LINK_VERSION, LinkRefusal, ToController, ToGateway, Welcome};
 use vestibule_proto::recognition::{LinkState, Owner, Row};
 use vestibule_proto::session::code;
 
@@ -24,8 +22,6 @@ const GREETING_WITHIN: Duration = Duration::from_secs(5);
 /// How often a linked gateway is asked whether it lives, and how long it may take to say so.
 const PING_EVERY: Duration = Duration::from_secs(15);
 const PING_WITHIN: Duration = Duration::from_secs(5);
-/// A gateway may publish at most so many rows.
-const ROWS_LIMIT: usize = 1_000_000;
 
 /// The links that stand, and those whose first packet is expected.
 #[derive(Default)]
@@ -50,6 +46,8 @@ struct Standing {
     connection: quinn::Connection,
     addresses: Vec<SocketAddr>,
     since: Instant,
+    /// Rows of its latest full set that were left out.
+    left_out: usize,
 }
 
 /// A link, as `controller gateways` shows it.
@@ -59,6 +57,7 @@ pub(crate) struct LinkView {
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) age: Duration,
     pub(crate) rtt: Duration,
+    pub(crate) left_out: usize,
 }
 
 impl Links {
@@ -86,6 +85,7 @@ impl Links {
             addresses: standing.addresses.clone(),
             age: standing.since.elapsed(),
             rtt: standing.connection.rtt(),
+            left_out: standing.left_out,
         })
     }
 
@@ -113,13 +113,21 @@ impl Links {
     }
 
     fn stand(&self, gateway: GatewayId, connection: &quinn::Connection, addresses: Vec<SocketAddr>) {
-        let standing = Standing { connection: connection.clone(), addresses, since: Instant::now() };
+        let standing = Standing { connection: connection.clone(), addresses, since: Instant::now(), left_out: 0 };
         if let Some(former) = self.inner().standing.insert(gateway, standing) {
             former.connection.close(code::DONE.into(), b"");
         }
     }
 
-    fn set_addresses(&self, gateway: &GatewayId, addresses: Vec<SocketAddr>) {
+    /// So many rows of the gateway's full set are not in force.
+    pub(crate) fn set_left_out(&self, gateway: &GatewayId, left_out: usize) {
+        if let Some(standing) = self.inner().standing.get_mut(gateway) {
+            standing.left_out = left_out;
+        }
+    }
+
+    /// Clients are told these addresses of the gateway from now on.
+    pub(crate) fn set_addresses(&self, gateway: &GatewayId, addresses: Vec<SocketAddr>) {
         if let Some(standing) = self.inner().standing.get_mut(gateway) {
             standing.addresses = addresses;
         }
@@ -239,21 +247,6 @@ fn still_known(executor: &Executor, gateway: GatewayId, spki: &Spki) -> bool {
     known.is_ok_and(|known| known.is_some_and(|known| known == *spki))
 }
 
-/// Answers for rows that are in the machine already and could not be written down. Those of a gateway that was removed at
-/// that moment are taken back; the others hold until the next start.
-fn not_written(executor: &Executor, gateway: GatewayId, error: &RowsError) -> FromController {
-    if *error == RowsError::UnknownGateway(gateway) {
-        tracing::warn!(%gateway, "a gateway that was removed publishes: refused");
-        executor.step(0, |recognition| {
-            // Removing rows can't collide with anything.
-            let _ = recognition.replace_rows(gateway, Vec::new());
-        });
-        return FromController::Refused;
-    }
-    tracing::error!(%gateway, %error, "published rows can't be written down; they hold until the next start");
-    FromController::Storage
-}
-
 /// Brings the machine's rows for links in step with what is on disk.
 pub(crate) fn reload_links(executor: &Executor, rows: &Rows) -> Result<(), String> {
     let on_disk = rows.load(now().wall).map_err(|error| error.to_string())?;
@@ -273,7 +266,7 @@ pub(crate) fn reload_links(executor: &Executor, rows: &Rows) -> Result<(), Strin
 
 /// Serves a standing link until it breaks.
 async fn serve(executor: &Executor, gateway: GatewayId, spki: &Spki, connection: &quinn::Connection) {
-    let mut publishing: Option<Vec<PublishedRow>> = None;
+    let mut publishing = Publishing::default();
     let mut ping = tokio::time::interval(PING_EVERY);
     ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ping.tick().await;
@@ -288,14 +281,19 @@ async fn serve(executor: &Executor, gateway: GatewayId, spki: &Spki, connection:
                 continue;
             }
         };
-        // Requests of one gateway are answered in order: rows are published before what is published later.
-        let exchange = async {
-            let request: ToController = read_frame(&mut recv).await.ok()?;
-            let answer = publish(executor, gateway, spki, request, &mut publishing).await;
+        // Requests of one gateway are answered in order: rows are published before what is published later. Only the
+        // gateway is held to a time: a large set takes the disk as long as it takes.
+        let request = tokio::time::timeout(GREETING_WITHIN, read_frame::<ToController>(&mut recv)).await;
+        let Ok(Ok(request)) = request else {
+            connection.close(code::PROTOCOL.into(), b"");
+            return;
+        };
+        let answer = publish(executor, gateway, spki, request, &mut publishing).await;
+        let told = async {
             write_frame(&mut send, &answer).await.ok()?;
             send.finish().ok()
         };
-        if tokio::time::timeout(GREETING_WITHIN, exchange).await.ok().flatten().is_none() {
+        if tokio::time::timeout(GREETING_WITHIN, told).await.ok().flatten().is_none() {
             connection.close(code::PROTOCOL.into(), b"");
             return;
         }
@@ -311,89 +309,5 @@ async fn expect_pong(connection: quinn::Connection) {
     };
     if tokio::time::timeout(PING_WITHIN, exchange).await.ok().flatten().is_none() {
         connection.close(code::PROTOCOL.into(), b"");
-    }
-}
-
-/// Carries out what a gateway publishes: on disk first, then in the machine.
-pub(crate) async fn publish(
-    executor: &Executor,
-    gateway: GatewayId,
-    spki: &Spki,
-    request: ToController,
-    publishing: &mut Option<Vec<PublishedRow>>,
-) -> FromController {
-    match request {
-        ToController::Rows { first, last, rows, signature } => {
-            if rows.len() > ROWS_PER_PART || !spki.verify(&rows_digest(&gateway, &rows), &signature) {
-                return FromController::Refused;
-            }
-            if first {
-                *publishing = Some(Vec::new());
-            }
-            let Some(set) = publishing.as_mut().filter(|set| set.len() + rows.len() <= ROWS_LIMIT) else {
-                return FromController::Refused;
-            };
-            set.extend(rows);
-            if !last {
-                return FromController::Done;
-            }
-            replace(executor, gateway, publishing.take().unwrap_or_default()).await
-        }
-        ToController::Publish { row, signature } => {
-            let rows = [row];
-            if !spki.verify(&rows_digest(&gateway, &rows), &signature) {
-                return FromController::Refused;
-            }
-            let [row] = rows;
-            upsert(executor, gateway, row).await
-        }
-        ToController::Withdraw { digest } => {
-            if let Err(error) = executor.shared.rows.withdraw(gateway, digest).await {
-                tracing::error!(%error, "a row can't be withdrawn on disk");
-                return FromController::Storage;
-            }
-            executor.shared.recognition().withdraw_row(gateway, &digest);
-            FromController::Done
-        }
-        ToController::Addresses { addresses } => {
-            executor.shared.links.set_addresses(&gateway, addresses);
-            FromController::Done
-        }
-    }
-}
-
-async fn replace(executor: &Executor, gateway: GatewayId, set: Vec<PublishedRow>) -> FromController {
-    let rows: Vec<Row> = set.into_iter().map(|row| device_row(gateway, row)).collect();
-    // The machine checks for collisions with other gateways' rows; only what it accepts is written down.
-    if let Err(conflict) = executor.shared.recognition().replace_rows(gateway, rows.clone()) {
-        tracing::warn!(%gateway, %conflict, "published rows collide with others: refused");
-        return FromController::Refused;
-    }
-    match executor.shared.rows.replace(gateway, rows).await {
-        Ok(()) => FromController::Done,
-        Err(error) => not_written(executor, gateway, &error),
-    }
-}
-
-async fn upsert(executor: &Executor, gateway: GatewayId, row: PublishedRow) -> FromController {
-    let row = device_row(gateway, row);
-    if let Err(conflict) = executor.shared.recognition().upsert_row(row.clone()) {
-        tracing::warn!(%gateway, %conflict, "a published row collides with another: refused");
-        return FromController::Refused;
-    }
-    match executor.shared.rows.publish(gateway, row).await {
-        Ok(()) => FromController::Done,
-        Err(error) => not_written(executor, gateway, &error),
-    }
-}
-
-fn device_row(gateway: GatewayId, row: PublishedRow) -> Row {
-    Row {
-        digest: row.digest,
-        device_key: row.device_key,
-        psk_c: row.psk_c,
-        owner: Owner::Gateway(gateway),
-        temporary_until: None,
-        last: Default::default(),
     }
 }

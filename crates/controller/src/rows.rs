@@ -163,16 +163,28 @@ impl Rows {
             .await
     }
 
-    /// Makes `rows` the whole of what this gateway publishes. Digests keep their `last`.
+    /// Makes `rows` the whole of what this gateway publishes, but for those that are returned: they collide with another
+    /// gateway's (C13). Digests keep their `last`.
     ///
     /// # Errors
-    /// [`RowsError::Conflict`], [`RowsError::UnknownGateway`]; the old rows stand then.
-    pub async fn replace(&self, gateway: GatewayId, rows: Vec<Row>) -> Result<(), RowsError> {
+    /// [`RowsError::UnknownGateway`], or the database can't be written; the old rows stand then.
+    pub async fn replace(&self, gateway: GatewayId, rows: Vec<Row>) -> Result<Vec<LoginDigest>, RowsError> {
         self.store
             .write(move |c| {
                 record::must_be_known(c, &gateway)?;
                 record::keep_only(c, &gateway, &rows)?;
-                rows.iter().try_for_each(|row| record::publish(c, &gateway, row))
+                let mut collided = Vec::new();
+                for row in &rows {
+                    match record::publish(c, &gateway, row) {
+                        Ok(()) => {}
+                        Err(RowsError::Conflict(digest)) => {
+                            record::withdraw(c, &gateway, &digest)?;
+                            collided.push(digest);
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(collided)
             })
             .await
     }

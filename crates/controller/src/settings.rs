@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use vestibule_proto::entropy::Entropy;
+use vestibule_proto::recognition::Limits;
 use vestibule_store::local_socket::SocketError;
 use vestibule_store::{LockError, StoreError};
 
@@ -18,6 +19,16 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// `host:port` under which clients and gateways reach it; goes into gateways' invitations.
     pub public: Vec<String>,
+    /// Rows, of devices and invitations, that one gateway may publish: its share of the 1,000,000 that the controller holds.
+    pub rows_per_gateway: usize,
+}
+
+impl Settings {
+    /// The settings of a controller in `dir`, the share of a gateway by default.
+    #[must_use]
+    pub fn new(dir: PathBuf, listen: Vec<SocketAddr>, public: Vec<String>) -> Self {
+        Self { dir, listen, public, rows_per_gateway: Limits::default().rows_per_gateway }
+    }
 }
 
 /// Why a controller can't be made or started.

@@ -19,5 +19,6 @@ pub use answer::{
     ServiceView, SessionView, Status, UserDetail, UserView,
 };
 pub use error::{AdminError, AdminErrorKind};
+pub(crate) use execute::counts;
 pub use execute::execute;
 pub use request::{DeviceRequest, InviteRequest, Request, ServiceRequest, SessionRequest, UserRequest};

@@ -1,6 +1,7 @@
 //! What goes into the audit log besides the changes of the directory, which tell of themselves.
 
 use crate::directory::{AuditEntry, AuditKind};
+use crate::link::News;
 use crate::shared::{Shared, now};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +13,22 @@ use vestibule_proto::inner::RefusalCode;
 pub(crate) fn tell(shared: &Arc<Shared>, audit: AdmissionAudit) {
     if let Some(entry) = entry(shared, audit) {
         write(shared, entry);
+    }
+}
+
+/// Tells the owner of rows that the controller does not hold.
+pub(crate) fn tell_left_out(shared: &Arc<Shared>, news: News) {
+    let entry = || AuditEntry::of(AuditKind::RowRefused, now().wall);
+    for digest in news.collided {
+        tracing::error!(%digest, "the controller holds another gateway's row with this digest or device key: ours is refused");
+        let Ok(Some((id, user))) = shared.directory.by_digest(&digest) else { continue };
+        let detail =
+            "a device of another gateway has the same keys or digest; revoke this one, and invite its user anew";
+        write(shared, entry().device(&id).user(&user).detail(detail));
+    }
+    if let Some(sentence) = news.no_room {
+        tracing::error!("{sentence}");
+        write(shared, entry().detail(sentence));
     }
 }
 

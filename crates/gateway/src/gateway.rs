@@ -22,6 +22,9 @@ use vestibule_store::{RoleLock, StoreError};
 /// How often the directory forgets what is due, and what could not be written is tried again.
 const KEEPING_EVERY: Duration = Duration::from_secs(60);
 
+/// How long the owner waits to hear that the controller knows of an invitation.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(2);
+
 /// How long the gateway waits for its tasks when it stops.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -234,8 +237,14 @@ async fn execute(shared: &Arc<Shared>, request: Request) -> Result<Answer, Admin
         false => None,
     };
     let (mut answer, effects) = admin::execute(&shared.directory, request, now().wall, &mut entropy()).await?;
-    effects::carry_out(shared, effects).await;
+    let published = effects::carry_out(shared, effects).await;
     drop(one_at_a_time);
+    if matches!(answer, Answer::Invited(_))
+        && let Some(published) = published
+    {
+        // Whether the controller takes the row is worth knowing before the link is given away. Without a link to it: later.
+        let _ = tokio::time::timeout(PUBLISHED_WITHIN, published).await;
+    }
     status::enrich(shared, &mut answer).await;
     Ok(answer)
 }

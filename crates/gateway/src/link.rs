@@ -4,9 +4,11 @@
 //! growing pause and jitter, for ever.
 
 mod knock;
+mod left_out;
 mod outbox;
 mod requests;
 
+pub(crate) use left_out::{LeftOutRows, News};
 pub(crate) use outbox::Change;
 
 use crate::backoff::Backoff;
@@ -37,6 +39,7 @@ const ADDRESSES_TOLD: usize = 4;
 /// The link, as the gateway's other parts see it.
 pub(crate) struct Link {
     outbox: Outbox,
+    left_out: Mutex<LeftOutRows>,
     state: Mutex<State>,
 }
 
@@ -63,7 +66,7 @@ pub(crate) struct LinkState {
     pub(crate) since: Duration,
     /// Its round trip.
     pub(crate) rtt: Option<Duration>,
-    /// Why it is down.
+    /// Why it is down, or which rows it does not carry.
     pub(crate) trouble: Option<String>,
 }
 
@@ -93,7 +96,7 @@ enum LinkError {
 impl Default for Link {
     fn default() -> Self {
         let state = State { since: Instant::now(), up: None, trouble: None, number: 0 };
-        Self { outbox: Outbox::default(), state: Mutex::new(state) }
+        Self { outbox: Outbox::default(), left_out: Mutex::default(), state: Mutex::new(state) }
     }
 }
 
@@ -110,8 +113,13 @@ impl Link {
             up: state.up.as_ref().map(|up| up.connection.remote_address()),
             since: state.since.elapsed(),
             rtt: state.up.as_ref().map(|up| up.connection.rtt()),
-            trouble: state.trouble.clone(),
+            trouble: state.trouble.clone().or_else(|| self.left_out().trouble()),
         }
+    }
+
+    /// The rows that the controller does not hold, as it has said.
+    pub(crate) fn left_out(&self) -> MutexGuard<'_, LeftOutRows> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes the link: the gateway stops.
@@ -204,7 +212,7 @@ async fn link(
     tracing::info!(controller = %connection.remote_address(), rows = rows.len(), "linked to the controller");
     let ended = tokio::select! {
         lost = requests::serve(shared, number, &connection) => LinkError::Lost(lost),
-        broke = shared.link.outbox.publish(&connection, &shared.keys, rows) => match broke {
+        broke = shared.link.outbox.publish(shared, &connection, rows) => match broke {
             Err(error) => error.into(),
             Ok(()) => LinkError::Lost(quinn::ConnectionError::LocallyClosed),
         },

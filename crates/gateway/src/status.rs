@@ -1,9 +1,10 @@
 //! What `gateway status` and the lists of sessions tell of the running role.
 
-use crate::admin::{Answer, LinkView, LiveSession, Running, SessionView};
+use crate::admin::{Answer, DeviceView, LinkView, LiveSession, Running, SessionView, counts};
 use crate::shared::Shared;
 use std::time::Instant;
 use vestibule_door::Door;
+use vestibule_proto::id::DeviceId;
 
 /// Fills in what only the running role knows.
 pub(crate) async fn enrich(shared: &Shared, answer: &mut Answer) {
@@ -14,13 +15,16 @@ pub(crate) async fn enrich(shared: &Shared, answer: &mut Answer) {
         }
         Answer::Sessions(views) => views.iter_mut().for_each(|view| add_live(shared, view)),
         Answer::Session(view) => add_live(shared, view),
-        Answer::User(detail) => detail.sessions.iter_mut().for_each(|view| add_live(shared, view)),
+        Answer::User(detail) => {
+            detail.sessions.iter_mut().for_each(|view| add_live(shared, view));
+            detail.devices.iter_mut().for_each(|view| add_trouble(shared, view));
+        }
+        Answer::Devices(views) => views.iter_mut().for_each(|view| add_trouble(shared, view)),
+        Answer::Device(view) => add_trouble(shared, view),
+        Answer::Invited(invited) => invited.trouble = trouble_of_invitation(shared, &invited.id),
+        Answer::Invitation(view) => view.trouble = trouble_of_invitation(shared, &view.id),
         Answer::Done(_)
         | Answer::Users(_)
-        | Answer::Devices(_)
-        | Answer::Device(_)
-        | Answer::Invited(_)
-        | Answer::Invitation(_)
         | Answer::Invitations(_)
         | Answer::Services(_)
         | Answer::Service(_)
@@ -32,6 +36,18 @@ fn add_live(shared: &Shared, view: &mut SessionView) {
     let Some(session) = shared.sessions.get(&view.id) else { return };
     let live = session.view(Instant::now());
     view.live = Some(LiveSession { remote: live.remote, idle: live.idle.as_secs(), flows: live.flows });
+}
+
+/// A row that the controller does not hold lets nobody in.
+fn add_trouble(shared: &Shared, view: &mut DeviceView) {
+    if counts(view.state) {
+        view.trouble = shared.link.left_out().of(&view.digest);
+    }
+}
+
+fn trouble_of_invitation(shared: &Shared, id: &DeviceId) -> Option<String> {
+    let invited = shared.directory.invitation(id).ok().flatten()?;
+    shared.link.left_out().of(&invited.digest)
 }
 
 /// The running role, as `gateway status` shows it.

@@ -119,15 +119,71 @@ pub enum ToController {
 pub const ROWS_PER_PART: usize = 1_024;
 
 /// The controller's answer to a [`ToController`].
-#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub enum FromController {
     /// Done, and in force.
     Done,
-    /// A row collides with one of another gateway (C13), or its signature is wrong; nothing of the request took effect.
+    /// A signature is wrong, or this gateway is not known any more; nothing of the request took effect.
     Refused,
-    /// The controller could not write it down; nothing of the request took effect.
+    /// The controller could not write it down; it may be forgotten at the next start.
     Storage,
+    /// Done, and in force but for these rows.
+    Without(LeftOut),
 }
+
+/// The rows of a request that are not in force, while the others are.
+#[derive(Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// By their digests, and why; at most [`LEFT_OUT_TOLD`].
+    pub rows: Vec<(LoginDigest, RowRefusal)>,
+    /// How many more there are.
+    pub more: u32,
+    /// How many rows one gateway may publish here.
+    pub share: u32,
+}
+
+impl LeftOut {
+    /// None is left out so far, of a gateway with this share.
+    #[must_use]
+    pub fn none(share: usize) -> Self {
+        Self { share: u32::try_from(share).unwrap_or(u32::MAX), ..Self::default() }
+    }
+
+    /// One more: by its digest as long as there is room, else as a number.
+    pub fn add(&mut self, digest: LoginDigest, why: RowRefusal) {
+        if self.rows.len() < LEFT_OUT_TOLD {
+            self.rows.push((digest, why));
+        } else {
+            self.more = self.more.saturating_add(1);
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len() + self.more as usize
+    }
+
+    /// Whether every row is in force.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Why a row is not in force.
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowRefusal {
+    /// Its digest or its device key stands in the row of another gateway (C13).
+    Collision,
+    /// This gateway has published as many rows as one gateway may.
+    Share,
+    /// All gateways together have published as many rows as the controller holds.
+    Full,
+}
+
+/// How many rows [`LeftOut`] names: 33 bytes each, well inside a frame.
+pub const LEFT_OUT_TOLD: usize = 4_096;
 
 /// Requests from the controller.
 #[derive(Serialize, Deserialize)]

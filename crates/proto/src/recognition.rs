@@ -61,8 +61,10 @@ pub struct ControllerKeys {
 /// How much the machine may hold. The defaults bound it to some 60 MB beside the rows, which take about 0.4 KB each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Rows.
+    /// Rows that gateways publish, all together.
     pub rows: usize,
+    /// Rows that one gateway publishes: what is beyond its share would be the others' room.
+    pub rows_per_gateway: usize,
     /// Knocks that wait for a gateway at once; beyond, clients are told *busy*.
     pub waiting: usize,
     /// Knocks whose copies are recognised, 1.3 KB each once answered.
@@ -76,7 +78,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { rows: 1_000_000, waiting: 4_096, copies: 16_384, wasted_per_second: 500, sights: 1 << 20 }
+        Self {
+            rows: 1_000_000,
+            rows_per_gateway: 200_000,
+            waiting: 4_096,
+            copies: 16_384,
+            wasted_per_second: 500,
+            sights: 1 << 20,
+        }
     }
 }
 
@@ -166,7 +175,7 @@ impl Recognition {
             challenges: Challenges::new(start.mono, entropy),
             load: Load::new(limits.wasted_per_second, limits.sights, start.mono, start.wall, entropy),
             copies: Copies::with_limit(limits.copies),
-            rows: Rows::with_limit(limits.rows),
+            rows: Rows::with_limits(limits.rows, limits.rows_per_gateway),
             linked: HashSet::new(),
             waiting: Waiting::new(limits.waiting, first_request),
             turn: 0,
@@ -193,11 +202,9 @@ impl Recognition {
         self.rows.withdraw(gateway, digest)
     }
 
-    /// The rows that `gateway` publishes are these and no others, whatever [`Row::owner`] they name.
-    ///
-    /// # Errors
-    /// [`RowConflict`] if one of them is another owner's; nothing was changed.
-    pub fn replace_rows(&mut self, gateway: GatewayId, mut rows: Vec<Row>) -> Result<(), RowConflict> {
+    /// The rows that `gateway` publishes are these and no others, whatever [`Row::owner`] they name. Returned are those that
+    /// are left out, and why: the others are in force.
+    pub fn replace_rows(&mut self, gateway: GatewayId, mut rows: Vec<Row>) -> Vec<(LoginDigest, RowConflict)> {
         rows.iter_mut().for_each(|row| row.owner = Owner::Gateway(gateway));
         self.rows.replace(gateway, rows)
     }

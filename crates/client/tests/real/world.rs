@@ -58,8 +58,7 @@ impl World {
         let mut gateway_settings = vestibule_gateway::Settings::new(gateway_dir, vec![at_gateway]);
         gateway_settings.ksf = KsfParams::new(64, 1, 1).unwrap();
         change(&mut gateway_settings);
-        let controller_settings =
-            vestibule_controller::Settings { dir: controller_dir, listen: vec![at_controller], public };
+        let controller_settings = vestibule_controller::Settings::new(controller_dir, vec![at_controller], public);
         let mut world = Self { directory, controller: None, gateway: None, controller_settings, gateway_settings };
         world.start_controller().await;
         world.start_gateway().await;

@@ -131,11 +131,13 @@ async fn digest_and_device_key_stand_once() {
         Row { digest: register(1).digest, ..device(2) },
         Row { device_key: register(1).device_key, ..device(2) },
     ] {
-        let conflict = Err(RowsError::Conflict(stolen.digest));
-        assert_eq!(rows.publish(gateway(2), stolen.clone()).await, conflict);
-        assert_eq!(rows.replace(gateway(2), vec![device(3), stolen]).await, conflict);
+        assert_eq!(rows.publish(gateway(2), stolen.clone()).await, Err(RowsError::Conflict(stolen.digest)));
+        let refused = stolen.digest;
+        assert_eq!(rows.replace(gateway(2), vec![device(3), stolen]).await, Ok(vec![refused]));
+        assert_eq!(devices(&rows)[&device(3).digest], [gateway(2)], "the others stand");
+        rows.replace(gateway(2), vec![first.clone()]).await.unwrap();
     }
-    assert_eq!(devices(&rows)[&first.digest], [gateway(1), gateway(2)], "a refused set changes nothing");
+    assert_eq!(devices(&rows)[&first.digest], [gateway(1), gateway(2)]);
     assert_eq!(devices(&rows).len(), 2);
     rows.withdraw(gateway(1), other.digest).await.unwrap();
 

@@ -1,6 +1,7 @@
 //! What is answered. Times are milliseconds since the Unix epoch, spans are seconds; no answer but [`Invited`] holds a
 //! secret.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -129,10 +130,13 @@ pub struct DeviceView {
     pub last_seen: Option<Stamp>,
     /// Its login digest, by which the controller knows it.
     pub digest: LoginDigest,
+    /// Why it can't be used although nobody here forbids it, and what to do. The running role fills it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
-/// An invitation just issued.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// An invitation just issued. What is shown for debugging leaves the link out.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invited {
     /// Its id.
     pub id: DeviceId,
@@ -142,6 +146,18 @@ pub struct Invited {
     pub expires: Stamp,
     /// The link: a secret until it is used, told only here.
     pub link: String,
+    /// Why it can't be used yet, and what to do. The running role fills it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+impl fmt::Debug for Invited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, user, expires, link: _, trouble } = self;
+        let mut shown = f.debug_struct("Invited");
+        shown.field("id", id).field("user", user).field("expires", expires).field("trouble", trouble);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// An invitation, without its secrets.
@@ -163,6 +179,9 @@ pub struct InvitationView {
     pub used_by: Option<DeviceId>,
     /// How often somebody came with an altered link.
     pub altered: u8,
+    /// Why it can't be used although it is open, and what to do. The running role fills it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// What became of an invitation, the clock considered.
@@ -285,6 +304,6 @@ pub struct LinkView {
     pub since: u64,
     /// Its round trip in microseconds, when up.
     pub rtt_us: Option<u64>,
-    /// Why it is down, when it is.
+    /// Why it is down, when it is; when it is up, which rows the controller does not hold, and what to do.
     pub trouble: Option<String>,
 }

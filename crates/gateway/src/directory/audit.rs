@@ -72,6 +72,8 @@ kinds! {
     WrongPassword = "wrong-password",
     /// A knock was refused; the detail says why.
     KnockRefused = "knock-refused",
+    /// The controller does not hold the row of a device or invitation, which therefore can't knock; the detail says why.
+    RowRefused = "row-refused",
     /// The controller forwarded what no device of ours can have sent.
     ControllerSuspect = "controller-suspect",
     /// A session began.
@@ -103,6 +105,7 @@ impl AuditKind {
                 | Self::InvitationAltered
                 | Self::DeviceSuspended
                 | Self::WrongPassword
+                | Self::RowRefused
                 | Self::ControllerSuspect
         )
     }

@@ -1,13 +1,13 @@
 //! What the admission machine and the controller need to know of devices and invitations.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use vestibule_proto::admission::{AdmissibleDevice, DeviceKind};
 use vestibule_proto::id::{DeviceId, LoginDigest, Stamp, UserName};
 use vestibule_proto::key::Spki;
 use vestibule_proto::link::PublishedRow;
 use vestibule_store::StoreError;
 
-use super::columns::{device_id, digest};
+use super::columns::{device_id, digest, user_name};
 use super::device::{self, Device, DeviceState};
 use super::enrolment::row_of;
 use super::invitation::{self, InvitationRecord, InvitationState};
@@ -59,6 +59,18 @@ impl Directory {
             Ok(devices.chain(invitations).collect())
         })
         .await
+    }
+
+    /// Which device or invitation has this login digest, and whose it is.
+    pub fn by_digest(&self, digest: &LoginDigest) -> Result<Option<(DeviceId, UserName)>, StoreError> {
+        self.look(|c| {
+            let mut select = c.prepare_cached(
+                "SELECT k.id, coalesce(d.user, i.user) FROM knocker k
+                 LEFT JOIN device d ON d.id = k.id LEFT JOIN invitation i ON i.id = k.id WHERE k.digest = ?1",
+            )?;
+            let found = select.query_row([digest.as_bytes()], |row| Ok((device_id(row, 0)?, user_name(row, 1)?)));
+            Ok(found.optional()?)
+        })
     }
 
     /// The TLS key that this device or invitation must present; `None` if there is no such thing.

@@ -3,19 +3,22 @@
 //! Nothing is kept for a link that is down: a new link begins with the full set from the directory, and whoever
 //! changes the directory writes there first and tells the outbox second.
 
+use crate::audit;
 use crate::keys::Keys;
+use crate::shared::Shared;
 use quinn::Connection;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 use vestibule_dark::framed::{FramedError, read_frame, write_frame};
 use vestibule_proto::id::LoginDigest;
-use vestibule_proto::link::{FromController, PublishedRow, ROWS_PER_PART, ToController, rows_digest};
+use vestibule_proto::link::{FromController, LeftOut, PublishedRow, ROWS_PER_PART, ToController, rows_digest};
+use vestibule_store::StoreError;
 
 /// How long the controller may take to answer one request.
-const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// One change that the controller does not know yet.
 pub(crate) enum Change {
@@ -54,6 +57,9 @@ pub(crate) enum PublishError {
     /// The controller refuses the full set.
     #[error("the controller refuses this gateway's rows: {0:?}")]
     Refused(FromController),
+    /// The rows can't be read.
+    #[error(transparent)]
+    Directory(#[from] StoreError),
 }
 
 impl Outbox {
@@ -78,22 +84,32 @@ impl Outbox {
         receiver
     }
 
-    /// Sends the full set, then changes as they come, until the link breaks.
+    /// Sends the full set, then changes as they come, until the link breaks. While the controller leaves rows out the full
+    /// set is sent again now and then.
     pub(crate) async fn publish(
         &self,
+        shared: &Arc<Shared>,
         connection: &Connection,
-        keys: &Keys,
         rows: Vec<PublishedRow>,
     ) -> Result<(), PublishError> {
-        send_all(connection, keys, rows).await?;
+        send_all(shared, connection, rows).await?;
         loop {
-            let Some(Item { change, done }) = self.next().await else { return Ok(()) };
-            let answer = ask(connection, &request(keys, change)).await?;
-            if answer != FromController::Done {
-                tracing::error!(?answer, "the controller did not take a change of this gateway's rows");
-            }
+            let retry = shared.link.left_out().retry();
+            let item = tokio::select! {
+                item = self.next() => item,
+                () = at(retry) => {
+                    // What is queued meanwhile is sent behind it once more, which does no harm.
+                    send_all(shared, connection, shared.directory.published_rows().await?).await?;
+                    continue;
+                }
+            };
+            let Some(Item { change, done }) = item else { return Ok(()) };
+            let about = About::of(&change);
+            let answer = ask(connection, &request(&shared.keys, change)).await?;
+            let is_in_force = answer == FromController::Done;
+            settle(shared, about, answer);
             // Nobody has to wait for the outcome.
-            let _ = done.send(answer == FromController::Done);
+            let _ = done.send(is_in_force);
         }
     }
 
@@ -123,21 +139,74 @@ fn request(keys: &Keys, change: Change) -> ToController {
     }
 }
 
+/// What a change was about, once it is sent.
+enum About {
+    Published(LoginDigest),
+    Withdrawn(LoginDigest),
+    Addresses,
+}
+
+impl About {
+    fn of(change: &Change) -> Self {
+        match change {
+            Change::Publish(row) => Self::Published(row.digest),
+            Change::Withdraw(digest) => Self::Withdrawn(*digest),
+            Change::Addresses(_) => Self::Addresses,
+        }
+    }
+}
+
+/// Notes what became of a change.
+fn settle(shared: &Arc<Shared>, about: About, answer: FromController) {
+    match (answer, about) {
+        (FromController::Done, About::Published(digest)) => shared.link.left_out().published(&digest),
+        (FromController::Done, About::Withdrawn(digest)) => {
+            shared.link.left_out().withdrawn(&digest, Instant::now());
+        }
+        (FromController::Done, About::Addresses) => {}
+        (FromController::Without(left_out), _) => {
+            let news = shared.link.left_out().one(left_out, is_ours(shared), Instant::now());
+            audit::tell_left_out(shared, news);
+        }
+        (answer @ (FromController::Refused | FromController::Storage), _) => {
+            tracing::error!(?answer, "the controller did not take a change of this gateway's rows");
+        }
+    }
+}
+
+/// Rows are told by their digests: those of others mean nothing here.
+fn is_ours(shared: &Shared) -> impl Fn(&LoginDigest) -> bool {
+    |digest| shared.directory.by_digest(digest).is_ok_and(|found| found.is_some())
+}
+
+/// Completes at this moment; without one never.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// All rows of this gateway, in parts; an empty set is one empty part.
-async fn send_all(connection: &Connection, keys: &Keys, rows: Vec<PublishedRow>) -> Result<(), PublishError> {
+async fn send_all(shared: &Arc<Shared>, connection: &Connection, rows: Vec<PublishedRow>) -> Result<(), PublishError> {
+    let keys = &shared.keys;
     let parts = rows.len().div_ceil(ROWS_PER_PART).max(1);
     let mut rows = rows.into_iter();
+    let mut left_out = LeftOut::default();
     for part in 0..parts {
         let rows: Vec<_> = rows.by_ref().take(ROWS_PER_PART).collect();
         let signature = keys.tls.sign(&rows_digest(&keys.gateway, &rows));
         let request = ToController::Rows { first: part == 0, last: part + 1 == parts, rows, signature };
         match ask(connection, &request).await? {
             FromController::Done => {}
+            FromController::Without(some) => left_out = some,
             refused @ (FromController::Refused | FromController::Storage) => {
                 return Err(PublishError::Refused(refused));
             }
         }
     }
+    let news = shared.link.left_out().whole(left_out, is_ours(shared), Instant::now());
+    audit::tell_left_out(shared, news);
     Ok(())
 }
 

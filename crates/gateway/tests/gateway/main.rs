@@ -6,6 +6,7 @@ mod admissions;
 mod common;
 mod connect;
 mod enrol;
+mod left_out;
 mod link;
 mod sessions;
 mod start;

@@ -44,6 +44,9 @@ pub enum RowConflict {
     /// The table is full.
     #[error("there is no room for another row")]
     Full,
+    /// The gateway has published as many rows as one gateway may.
+    #[error("the gateway has used up its share of the rows")]
+    Share,
 }
 
 /// Whose a row is, several gateways of a cluster gathered.
@@ -65,9 +68,12 @@ pub(super) struct LiveRow {
     dirty: bool,
 }
 
-/// All rows in force, at most `limit`.
+/// All rows in force. Gateways publish at most `limit` together, and `share` each, so that none can take the others' room.
 pub(super) struct Rows {
     limit: usize,
+    share: usize,
+    /// How many rows each gateway serves.
+    served: HashMap<GatewayId, usize>,
     by_digest: HashMap<LoginDigest, LiveRow>,
     /// The digests under which a device key stands: one, or for a while two of the same owner, when a digest changes.
     by_device_key: HashMap<PublicKey, Vec<LoginDigest>>,
@@ -76,9 +82,11 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn with_limit(limit: usize) -> Self {
+    pub(super) fn with_limits(limit: usize, share: usize) -> Self {
         Self {
             limit,
+            share,
+            served: HashMap::new(),
             by_digest: HashMap::new(),
             by_device_key: HashMap::new(),
             temporary: BTreeSet::new(),
@@ -100,37 +108,47 @@ impl Rows {
 
     /// Adds or renews a row. What the controller remembers of its knocks stays.
     pub(super) fn upsert(&mut self, row: Row) -> Result<(), RowConflict> {
-        self.check(&row, None)?;
+        self.check_owner(&row)?;
+        if let Owner::Gateway(gateway) = row.owner {
+            let old = self.by_digest.get(&row.digest);
+            if old.is_none() && self.len() >= self.limit {
+                return Err(RowConflict::Full);
+            }
+            if old.is_none_or(|old| !old.owners.serve(gateway)) && self.served_by(gateway) >= self.share {
+                return Err(RowConflict::Share);
+            }
+        }
         self.put(row);
         Ok(())
     }
 
-    /// All rows of `gateway` become these, or, if one of them conflicts with another owner's, none does.
-    pub(super) fn replace(&mut self, gateway: GatewayId, rows: Vec<Row>) -> Result<(), RowConflict> {
-        let mut keys = HashMap::with_capacity(rows.len());
-        for row in &rows {
-            self.check(row, Some(gateway))?;
-            if let Some(other) = keys.insert(row.digest, row.device_key)
-                && other != row.device_key
-            {
-                return Err(RowConflict::Digest(row.digest));
+    /// All rows of `gateway` become these, but for those that are returned: they conflict with another owner's, or there is
+    /// no room for them. Of too many the first ones stand.
+    pub(super) fn replace(&mut self, gateway: GatewayId, rows: Vec<Row>) -> Vec<(LoginDigest, RowConflict)> {
+        let foreign = self.by_digest.values().filter(|row| !row.owners.is_only(gateway)).count();
+        let mut choice = Choice { keys: HashMap::new(), free: self.limit.saturating_sub(foreign) };
+        let (mut taken, mut left_out) = (Vec::with_capacity(rows.len()), Vec::new());
+        for row in rows {
+            match self.choose(gateway, &row, &mut choice) {
+                Ok(()) => taken.push(row),
+                Err(conflict) => left_out.push((row.digest, conflict)),
             }
         }
-        let foreign = self.by_digest.values().filter(|row| !row.owners.is_only(gateway)).count();
-        if foreign + keys.len() > self.limit {
-            return Err(RowConflict::Full);
+        let served = self.by_digest.iter().filter(|(_, row)| row.owners.serve(gateway)).map(|(digest, _)| *digest);
+        let gone: Vec<_> = served.filter(|digest| !choice.keys.contains_key(digest)).collect();
+        for digest in gone {
+            self.withdraw(gateway, &digest);
         }
-        let old: Vec<_> = self.by_digest.iter().filter(|(_, row)| row.owners.serve(gateway)).map(|(d, _)| *d).collect();
-        for digest in old.iter().filter(|digest| !keys.contains_key(*digest)) {
-            self.withdraw(gateway, digest);
-        }
-        rows.into_iter().for_each(|row| self.put(row));
-        Ok(())
+        taken.into_iter().for_each(|row| self.put(row));
+        left_out
     }
 
     /// Removes a row, whosever it is.
     pub(super) fn remove(&mut self, digest: &LoginDigest) -> bool {
         let Some(row) = self.by_digest.remove(digest) else { return false };
+        if let Owners::Gateways(gateways) = &row.owners {
+            gateways.iter().for_each(|gateway| count_down(&mut self.served, gateway));
+        }
         self.forget_device_key(&row.device_key, digest);
         if let Some(until) = row.temporary_until {
             self.temporary.remove(&(until, *digest));
@@ -145,6 +163,9 @@ impl Rows {
         let before = gateways.len();
         gateways.retain(|other| *other != gateway);
         let (left, withdrawn) = (gateways.len(), gateways.len() < before);
+        if withdrawn {
+            count_down(&mut self.served, &gateway);
+        }
         if left == 0 {
             self.remove(digest);
         }
@@ -186,12 +207,27 @@ impl Rows {
         }
     }
 
-    /// Whether `row` may stand. `replacing`: all rows that are this gateway's alone are about to go.
-    fn check(&self, row: &Row, replacing: Option<GatewayId>) -> Result<(), RowConflict> {
+    /// Whether `row` may be among those that replace the rows of `gateway`; if so it is noted in `choice`.
+    fn choose(&self, gateway: GatewayId, row: &Row, choice: &mut Choice) -> Result<(), RowConflict> {
+        if let Some(device_key) = choice.keys.get(&row.digest) {
+            return if *device_key == row.device_key { Ok(()) } else { Err(RowConflict::Digest(row.digest)) };
+        }
+        self.check_owner(row)?;
+        if choice.keys.len() >= self.share {
+            return Err(RowConflict::Share);
+        }
+        // A row that others serve too has its room already.
+        if self.by_digest.get(&row.digest).is_none_or(|old| old.owners.is_only(gateway)) {
+            choice.free = choice.free.checked_sub(1).ok_or(RowConflict::Full)?;
+        }
+        choice.keys.insert(row.digest, row.device_key);
+        Ok(())
+    }
+
+    /// Whether digest and device key of `row` are free or its owner's.
+    fn check_owner(&self, row: &Row) -> Result<(), RowConflict> {
         if let Some(old) = self.by_digest.get(&row.digest) {
             old.accepts(row)?;
-        } else if replacing.is_none() && self.len() >= self.limit {
-            return Err(RowConflict::Full);
         }
         let holders = self.by_device_key.get(&row.device_key).map_or(&[][..], Vec::as_slice);
         for digest in holders.iter().filter(|digest| **digest != row.digest) {
@@ -203,10 +239,19 @@ impl Rows {
         Ok(())
     }
 
+    fn served_by(&self, gateway: GatewayId) -> usize {
+        self.served.get(&gateway).copied().unwrap_or_default()
+    }
+
     /// Puts a row that was checked in force.
     fn put(&mut self, row: Row) {
         let digest = row.digest;
         let old = self.by_digest.remove(&digest);
+        if let Owner::Gateway(gateway) = row.owner
+            && old.as_ref().is_none_or(|old| !old.owners.serve(gateway))
+        {
+            *self.served.entry(gateway).or_default() += 1;
+        }
         if let Some(old) = &old {
             self.forget_device_key(&old.device_key, &digest);
             old.temporary_until.map(|until| self.temporary.remove(&(until, digest)));
@@ -222,6 +267,22 @@ impl Rows {
             if digests.is_empty() {
                 self.by_device_key.remove(device_key);
             }
+        }
+    }
+}
+
+/// Rows chosen so far to replace a gateway's.
+struct Choice {
+    keys: HashMap<LoginDigest, PublicKey>,
+    /// How many more fit into the table.
+    free: usize,
+}
+
+fn count_down(served: &mut HashMap<GatewayId, usize>, gateway: &GatewayId) {
+    if let Some(count) = served.get_mut(gateway) {
+        *count -= 1;
+        if *count == 0 {
+            served.remove(gateway);
         }
     }
 }
@@ -316,6 +377,10 @@ mod tests {
         }
     }
 
+    fn rows_at_most(limit: usize) -> Rows {
+        Rows::with_limits(limit, limit)
+    }
+
     fn digest(number: u8) -> LoginDigest {
         LoginDigest::new([number; 32])
     }
@@ -328,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_digest_belongs_to_one_owner() {
-        let mut rows = Rows::with_limit(10);
+        let mut rows = rows_at_most(10);
         rows.upsert(row(1, 1, Owner::Gateway(ONE))).unwrap();
         assert_eq!(rows.upsert(row(1, 2, Owner::Gateway(OTHER))), Err(RowConflict::Digest(digest(1))));
         assert_eq!(rows.upsert(row(1, 1, Owner::Link(ONE))), Err(RowConflict::Digest(digest(1))));
@@ -338,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_device_key_belongs_to_one_owner_who_may_renew_its_digest() {
-        let mut rows = Rows::with_limit(10);
+        let mut rows = rows_at_most(10);
         rows.upsert(row(1, 1, Owner::Gateway(ONE))).unwrap();
         for owner in [Owner::Gateway(OTHER), Owner::Link(ONE), Owner::Link(OTHER)] {
             assert_eq!(rows.upsert(row(2, 1, owner)), Err(RowConflict::DeviceKey(digest(1))));
@@ -351,7 +416,7 @@ mod tests {
 
     #[test]
     fn a_cluster_shares_a_row_until_the_last_withdraws_it() {
-        let mut rows = Rows::with_limit(10);
+        let mut rows = rows_at_most(10);
         rows.upsert(row(1, 1, Owner::Gateway(ONE))).unwrap();
         rows.upsert(row(1, 1, Owner::Gateway(OTHER))).unwrap();
         assert_eq!(rows.get(&digest(1)).unwrap().owners, Owners::Gateways(vec![ONE, OTHER]));
@@ -368,7 +433,7 @@ mod tests {
 
     #[test]
     fn nobody_withdraws_anothers_row() {
-        let mut rows = Rows::with_limit(10);
+        let mut rows = rows_at_most(10);
         rows.upsert(row(1, 1, Owner::Gateway(ONE))).unwrap();
         rows.upsert(row(2, 2, Owner::Link(ONE))).unwrap();
         assert!(!rows.withdraw(OTHER, &digest(1)));
@@ -376,42 +441,78 @@ mod tests {
         assert_eq!(known(&rows), [1, 2]);
     }
 
+    fn owned(numbers: &[(u8, u8)]) -> Vec<Row> {
+        numbers.iter().map(|n| row(n.0, n.1, Owner::Gateway(ONE))).collect()
+    }
+
+    /// Else whoever publishes one row that collides would shut out everybody behind the gateway that has the other.
     #[test]
-    fn a_replacement_takes_effect_as_a_whole_or_not_at_all() {
-        let mut rows = Rows::with_limit(4);
+    fn of_a_replacement_only_the_rows_that_conflict_are_left_out() {
+        let mut rows = rows_at_most(4);
         for (number, owner) in [(1, ONE), (2, ONE), (3, OTHER)] {
             rows.upsert(row(number, number, Owner::Gateway(owner))).unwrap();
         }
         rows.upsert(row(9, 9, Owner::Link(ONE))).unwrap();
-        let owned = |numbers: &[(u8, u8)]| numbers.iter().map(|n| row(n.0, n.1, Owner::Gateway(ONE))).collect();
-        assert_eq!(rows.replace(ONE, owned(&[(4, 4), (5, 3)])), Err(RowConflict::DeviceKey(digest(3))));
-        assert_eq!(rows.replace(ONE, owned(&[(4, 4), (3, 4)])), Err(RowConflict::Digest(digest(3))));
-        assert_eq!(rows.replace(ONE, owned(&[(4, 4), (4, 5)])), Err(RowConflict::Digest(digest(4))));
-        assert_eq!(rows.replace(ONE, owned(&[(4, 4), (5, 5), (6, 6)])), Err(RowConflict::Full));
-        assert_eq!(known(&rows), [1, 2, 3, 9]);
-        rows.replace(ONE, owned(&[(2, 2), (4, 4)])).unwrap();
+        let left_out = rows.replace(ONE, owned(&[(5, 3), (3, 4), (4, 4), (4, 5), (2, 2), (9, 9)]));
+        let expected = [
+            (5, RowConflict::DeviceKey(digest(3))),
+            (3, RowConflict::Digest(digest(3))),
+            (4, RowConflict::Digest(digest(4))),
+            (9, RowConflict::Digest(digest(9))),
+        ];
+        assert_eq!(left_out, expected.map(|(number, conflict)| (digest(number), conflict)));
         assert_eq!(known(&rows), [2, 3, 4, 9]);
-        rows.replace(ONE, Vec::new()).unwrap();
+        assert_eq!(rows.get(&digest(3)).unwrap().owners, Owners::Gateways(vec![OTHER]));
+        assert_eq!(rows.replace(ONE, owned(&[(4, 4), (5, 5), (6, 6)])), [(digest(6), RowConflict::Full)]);
+        assert_eq!(known(&rows), [3, 4, 5, 9]);
+        assert!(rows.replace(ONE, Vec::new()).is_empty());
         assert_eq!(known(&rows), [3, 9]);
-        assert_eq!(rows.by_device_key.len(), 2);
+        assert_eq!((rows.by_device_key.len(), rows.served.len()), (2, 1));
+    }
+
+    #[test]
+    fn no_gateway_takes_more_than_its_share() {
+        let mut rows = Rows::with_limits(10, 2);
+        assert_eq!(rows.replace(ONE, owned(&[(1, 1), (2, 2), (3, 3)])), [(digest(3), RowConflict::Share)]);
+        assert_eq!(rows.upsert(row(4, 4, Owner::Gateway(ONE))), Err(RowConflict::Share));
+        rows.upsert(row(2, 2, Owner::Gateway(ONE))).unwrap();
+        rows.upsert(row(5, 5, Owner::Link(ONE))).unwrap();
+        // What it shares with the others of its cluster counts for each.
+        rows.upsert(row(2, 2, Owner::Gateway(OTHER))).unwrap();
+        rows.upsert(row(6, 6, Owner::Gateway(OTHER))).unwrap();
+        assert_eq!(rows.upsert(row(1, 1, Owner::Gateway(OTHER))), Err(RowConflict::Share));
+        assert!(rows.withdraw(ONE, &digest(2)));
+        rows.upsert(row(4, 4, Owner::Gateway(ONE))).unwrap();
+        assert!(rows.remove(&digest(4)));
+        rows.upsert(row(3, 3, Owner::Gateway(ONE))).unwrap();
+        assert_eq!((rows.served_by(ONE), rows.served_by(OTHER)), (2, 2));
+    }
+
+    #[test]
+    fn a_row_that_others_serve_too_needs_no_further_room() {
+        let mut rows = Rows::with_limits(2, 10);
+        rows.upsert(row(1, 1, Owner::Gateway(OTHER))).unwrap();
+        rows.upsert(row(2, 2, Owner::Gateway(OTHER))).unwrap();
+        assert_eq!(rows.replace(ONE, owned(&[(1, 1), (2, 2), (3, 3)])), [(digest(3), RowConflict::Full)]);
+        assert_eq!(rows.served_by(ONE), 2);
     }
 
     #[test]
     fn a_renewed_row_keeps_what_was_accepted() {
-        let mut rows = Rows::with_limit(10);
+        let mut rows = rows_at_most(10);
         rows.upsert(row(1, 1, Owner::Gateway(ONE))).unwrap();
         let stamp = Stamp::from_millis(1_800_000_000_000);
         rows.get_mut(&digest(1)).unwrap().freshness.restore(stamp);
         rows.mark_dirty(&digest(1));
         rows.mark_dirty(&digest(1));
-        rows.replace(ONE, vec![row(1, 1, Owner::Gateway(ONE))]).unwrap();
+        assert!(rows.replace(ONE, vec![row(1, 1, Owner::Gateway(ONE))]).is_empty());
         assert_eq!(rows.take_dirty(), [(digest(1), stamp)]);
         assert_eq!(rows.take_dirty(), []);
     }
 
     #[test]
     fn a_temporary_row_ends() {
-        let (mut rows, end) = (Rows::with_limit(10), Stamp::from_millis(1_000));
+        let (mut rows, end) = (rows_at_most(10), Stamp::from_millis(1_000));
         let temporary = Row { temporary_until: Some(end), ..row(1, 1, Owner::Link(ONE)) };
         rows.upsert(temporary.clone()).unwrap();
         assert_eq!(rows.next_end(), Some(end));
@@ -427,9 +528,10 @@ mod tests {
 
     #[test]
     fn there_is_a_limit() {
-        let mut rows = Rows::with_limit(1);
+        let mut rows = rows_at_most(1);
         rows.upsert(row(1, 1, Owner::Gateway(ONE))).unwrap();
         assert_eq!(rows.upsert(row(2, 2, Owner::Gateway(ONE))), Err(RowConflict::Full));
         rows.upsert(row(1, 3, Owner::Gateway(ONE))).unwrap();
+        rows.upsert(row(2, 2, Owner::Link(ONE))).unwrap();
     }
 }

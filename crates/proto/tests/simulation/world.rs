@@ -281,7 +281,7 @@ impl World {
         if let Some(machine) = self.controller.running.as_mut().filter(|_| both_run && !self.linked) {
             self.link += 1;
             self.linked = true;
-            machine.replace_rows(self.realm.gateway.id, self.controller.rows.clone()).unwrap();
+            assert!(machine.replace_rows(self.realm.gateway.id, self.controller.rows.clone()).is_empty());
             machine.set_link(self.realm.gateway.id, LinkState::Up);
         }
     }

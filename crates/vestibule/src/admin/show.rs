@@ -74,7 +74,7 @@ fn device_cells(device: &DeviceView) -> Vec<String> {
     vec![
         device.name.clone(),
         device.user.to_string(),
-        word(&device.state),
+        if device.trouble.is_some() { "unusable".to_owned() } else { word(&device.state) },
         format!("{} of {}", device.tries, device.limit),
         device.last_seen.map_or_else(dash, moment),
         short(&device.id),
@@ -82,19 +82,18 @@ fn device_cells(device: &DeviceView) -> Vec<String> {
 }
 
 fn device_lines(device: &DeviceView, output: &Output) -> Result<(), Fault> {
-    output.show(
-        device,
-        &[
-            ("device", device.name.clone()),
-            ("user", device.user.to_string()),
-            ("state", word(&device.state)),
-            ("wrong passwords", format!("{} of {}", device.tries, device.limit)),
-            ("enrolled", moment(device.created)),
-            ("last seen", device.last_seen.map_or_else(dash, moment)),
-            ("id", device.id.to_string()),
-            ("login digest", device.digest.to_string()),
-        ],
-    )
+    let mut lines = vec![
+        ("device", device.name.clone()),
+        ("user", device.user.to_string()),
+        ("state", word(&device.state)),
+        ("wrong passwords", format!("{} of {}", device.tries, device.limit)),
+        ("enrolled", moment(device.created)),
+        ("last seen", device.last_seen.map_or_else(dash, moment)),
+        ("id", device.id.to_string()),
+        ("login digest", device.digest.to_string()),
+    ];
+    lines.extend(device.trouble.iter().map(|trouble| ("unusable", trouble.clone())));
+    output.show(device, &lines)
 }
 
 fn invited(invited: &Invited, output: &Output) -> Result<(), Fault> {
@@ -105,6 +104,9 @@ fn invited(invited: &Invited, output: &Output) -> Result<(), Fault> {
             invited.user,
             moment(invited.expires)
         ));
+        if let Some(trouble) = &invited.trouble {
+            output::note(&format!("It can't be used yet: {trouble}."));
+        }
     }
     Ok(())
 }
@@ -120,19 +122,18 @@ fn invitation_cells(invitation: &InvitationView) -> Vec<String> {
 }
 
 fn invitation_lines(invitation: &InvitationView, output: &Output) -> Result<(), Fault> {
-    output.show(
-        invitation,
-        &[
-            ("invitation", invitation.id.to_string()),
-            ("user", invitation.user.to_string()),
-            ("state", word(&invitation.state)),
-            ("issued", moment(invitation.created)),
-            ("expires", moment(invitation.expires)),
-            ("used", invitation.used.map_or_else(dash, moment)),
-            ("by device", invitation.used_by.map_or_else(dash, |device| device.to_string())),
-            ("altered links", invitation.altered.to_string()),
-        ],
-    )
+    let mut lines = vec![
+        ("invitation", invitation.id.to_string()),
+        ("user", invitation.user.to_string()),
+        ("state", word(&invitation.state)),
+        ("issued", moment(invitation.created)),
+        ("expires", moment(invitation.expires)),
+        ("used", invitation.used.map_or_else(dash, moment)),
+        ("by device", invitation.used_by.map_or_else(dash, |device| device.to_string())),
+        ("altered links", invitation.altered.to_string()),
+    ];
+    lines.extend(invitation.trouble.iter().map(|trouble| ("unusable", trouble.clone())));
+    output.show(invitation, &lines)
 }
 
 fn service_cells(service: &ServiceView) -> Vec<String> {

@@ -4,6 +4,7 @@ use super::{Checked, LogConfig};
 use crate::fault::Fault;
 use serde::Deserialize;
 use std::net::SocketAddr;
+use vestibule_proto::recognition::Limits;
 
 /// The controller's configuration.
 #[derive(Deserialize, Clone, Debug)]
@@ -13,9 +14,16 @@ pub(crate) struct ControllerConfig {
     pub(crate) listen: Vec<SocketAddr>,
     /// `host:port` under which clients and gateways reach this controller; goes into every invitation.
     pub(crate) public: Vec<String>,
+    /// How many devices and invitations one gateway may publish, of the 1,000,000 that a controller holds for all.
+    #[serde(default = "default_share")]
+    pub(crate) rows_per_gateway: usize,
     /// How it logs.
     #[serde(default)]
     pub(crate) log: LogConfig,
+}
+
+fn default_share() -> usize {
+    Limits::default().rows_per_gateway
 }
 
 impl Checked for ControllerConfig {
@@ -25,6 +33,9 @@ impl Checked for ControllerConfig {
         }
         if self.public.is_empty() || self.public.len() > 4 {
             return Err(Fault::configuration("`public` has one to four addresses"));
+        }
+        if !(1..=Limits::default().rows).contains(&self.rows_per_gateway) {
+            return Err(Fault::configuration(format!("`rows_per_gateway` is 1 to {}", Limits::default().rows)));
         }
         self.public
             .iter()

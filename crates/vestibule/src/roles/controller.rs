@@ -62,7 +62,8 @@ fn serve(arguments: &RoleArgs) -> Result<ExitCode, Fault> {
     let config: ControllerConfig = config::load(&file)?;
     crate::logging::start(&config.log);
     super::full_runtime()?.block_on(async {
-        let settings = Settings { dir: dir.clone(), listen: config.listen, public: config.public };
+        let mut settings = Settings::new(dir.clone(), config.listen, config.public);
+        settings.rows_per_gateway = config.rows_per_gateway;
         let controller = Controller::start(settings).await.map_err(|error| start_fault(&error, &dir))?;
         let mut outside = Outside::new(&file)?;
         tracing::info!(listen = ?controller.local_addrs(), "the controller serves");
@@ -125,8 +126,10 @@ fn print(answer: &Answer, output: &Output) -> Result<(), Fault> {
             }
             Ok(())
         }
-        Answer::Gateways(list) => {
-            output.list(list, &["name", "state", "link from", "tells clients", "for", "devices", "id"], |view| {
+        Answer::Gateways(list) => output.list(
+            list,
+            &["name", "state", "link from", "tells clients", "for", "devices", "left out", "id"],
+            |view| {
                 vec![
                     view.name.clone(),
                     view.state.clone(),
@@ -134,10 +137,11 @@ fn print(answer: &Answer, output: &Output) -> Result<(), Fault> {
                     view.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
                     view.linked_for.map(output::span).unwrap_or_default(),
                     view.rows.to_string(),
+                    view.left_out.to_string(),
                     view.id.clone(),
                 ]
-            })
-        }
+            },
+        ),
         Answer::Removed { name } => output.say(&serde_json::json!({ "removed": name }), || {
             format!("The gateway `{name}` is forgotten; its devices can no longer knock here.")
         }),
@@ -146,6 +150,7 @@ fn print(answer: &Answer, output: &Output) -> Result<(), Fault> {
                 ("up for", output::span(status.uptime)),
                 ("listens on", status.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
                 ("links", status.links.to_string()),
+                ("rows", format!("{}, at most {} of one gateway", status.rows, status.rows_per_gateway)),
             ];
             for (name, value) in &status.counters {
                 lines.push((name, value.to_string()));

@@ -44,5 +44,6 @@ pub(super) fn view(device: &Device) -> DeviceView {
         created: device.created,
         last_seen: device.last_seen,
         digest: device.digest,
+        trouble: None,
     }
 }

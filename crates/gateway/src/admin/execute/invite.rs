@@ -22,7 +22,7 @@ pub(super) async fn execute(
             let (issued, effects) =
                 directory.invite(name(&user)?, Duration::from_secs(expires_in), now, entropy).await?;
             let Issued { id, user, expires, link } = issued;
-            Ok((Answer::Invited(Invited { id, user, expires, link }), effects))
+            Ok((Answer::Invited(Invited { id, user, expires, link, trouble: None }), effects))
         }
         InviteRequest::List => {
             let invitations = directory.invitations().await?;
@@ -57,5 +57,6 @@ pub(super) fn view(invited: &InvitationRecord, now: Stamp) -> InvitationView {
         used: invited.used,
         used_by: invited.used_by,
         altered: invited.guesses.count,
+        trouble: None,
     }
 }

@@ -71,11 +71,11 @@ impl World {
         let controller_dir = root.path().join("controller");
         vestibule_controller::init(&controller_dir, &mut SystemEntropy).unwrap();
         // The port is known only once bound: the first start finds a free one.
-        let controller = start_controller(controller_dir.clone(), own_address()).await;
+        let controller = start_controller(controller_settings(controller_dir.clone(), own_address())).await;
         let controller_at = controller.local_addrs()[0];
         let invitation = invite_gateway(&controller_dir, controller_at).await;
         controller.stop().await;
-        let controller = start_controller(controller_dir, controller_at).await;
+        let controller = start_controller(controller_settings(controller_dir, controller_at)).await;
 
         let gateway_dir = root.path().join("gateway");
         vestibule_gateway::init(&gateway_dir, &invitation, &mut SystemEntropy).unwrap();
@@ -109,7 +109,14 @@ impl World {
     }
 
     pub(crate) async fn start_controller(&mut self) {
-        self.controller = Some(start_controller(self.root.path().join("controller"), self.controller_at).await);
+        self.start_controller_with(|_| {}).await;
+    }
+
+    /// Starts the controller with other settings.
+    pub(crate) async fn start_controller_with(&mut self, change: impl FnOnce(&mut vestibule_controller::Settings)) {
+        let mut settings = controller_settings(self.controller_dir(), self.controller_at);
+        change(&mut settings);
+        self.controller = Some(start_controller(settings).await);
     }
 
     /// Waits until the link stands.
@@ -160,8 +167,17 @@ impl World {
     }
 
     fn controller_rows(&self) -> u64 {
-        let rows = Rows::open(&self.root.path().join("controller/controller.db")).unwrap();
-        rows.gateways().unwrap()[0].rows
+        let gateways = self.rows_on_disk().gateways().unwrap();
+        gateways.iter().find(|gateway| gateway.name == "home").unwrap().rows
+    }
+
+    /// The controller's database.
+    pub(crate) fn rows_on_disk(&self) -> Rows {
+        Rows::open(&vestibule_controller::settings::database(&self.controller_dir())).unwrap()
+    }
+
+    fn controller_dir(&self) -> PathBuf {
+        self.root.path().join("controller")
     }
 
     pub(crate) async fn audit(&self) -> Vec<AuditEntry> {
@@ -180,8 +196,11 @@ impl World {
     }
 }
 
-async fn start_controller(dir: PathBuf, at: SocketAddr) -> Controller {
-    let settings = vestibule_controller::Settings { dir, listen: vec![at], public: vec![at.to_string()] };
+fn controller_settings(dir: PathBuf, at: SocketAddr) -> vestibule_controller::Settings {
+    vestibule_controller::Settings::new(dir, vec![at], vec![at.to_string()])
+}
+
+async fn start_controller(settings: vestibule_controller::Settings) -> Controller {
     let deadline = tokio::time::Instant::now() + SOON;
     loop {
         match Controller::start(settings.clone()).await {
