@@ -13,9 +13,11 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
+use tokio::time::{Sleep, sleep};
 use vestibule_proto::session::code;
 
 /// How much room there is, at least, for one read from a local connection, in bytes.
@@ -29,6 +31,9 @@ const COPY_BELOW: usize = 8 * 1024;
 
 /// How many chunks of received data are written by one system call.
 const BURST: usize = 64;
+
+/// How often a stream is looked at whose other direction has finished, while its data can't be written.
+pub const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// What became of a spliced connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +65,9 @@ pub enum SpliceOutcome {
 /// [`code::TCP_RESET`]; either of these from the peer, whatever the code, becomes a TCP reset (`SO_LINGER` 0). When the
 /// future is dropped before its end, polled or not, both sides are reset: nobody takes a cut connection for a finished one.
 ///
-/// While the TCP peer takes no data, a connection lost or a stream reset is seen as long as the other direction is open. A
-/// caller who knows of the end of the connection by other means drops the future.
+/// A stream reset is seen also while the TCP peer takes no data: at once as long as the other direction is open, else within
+/// [`PROBE_EVERY`]. A connection lost is then seen only as long as the other direction is open: a caller who knows of its end
+/// by other means drops the future.
 pub fn splice(tcp: TcpStream, send: SendStream, recv: RecvStream) -> impl Future<Output = SpliceEnd> + Send {
     let guarded = Spliced { tcp, streams: Streams { send, recv, finished: false } };
     async move {
@@ -199,7 +205,7 @@ async fn run<L: Local, W: AsyncWrite + Unpin>(
     let end = tokio::select! {
         biased;
         end = &mut outward => end,
-        end = inward(writer, &mut streams.recv, received) => match end {
+        end = inward(writer, &mut streams.recv, received, &all_sent) => match end {
             Ok(()) if !all_sent.load(Relaxed) => {
                 all_received.store(true, Relaxed);
                 outward.await
@@ -261,11 +267,38 @@ fn poll_local<R: AsyncRead + Unpin>(reader: &mut R, cx: &mut Context<'_>) -> Pol
     })
 }
 
-/// Stream → local connection, until the peer has no more.
-async fn inward<W: AsyncWrite + Unpin>(writer: &mut W, recv: &mut RecvStream, count: &mut u64) -> Result<(), Broken> {
+/// Stream → local connection, until the peer has no more. `alone`: nothing watches the peer from the other direction any more.
+async fn inward<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    recv: &mut RecvStream,
+    count: &mut u64,
+    alone: &AtomicBool,
+) -> Result<(), Broken> {
     let mut rest = Vec::new();
-    while poll_fn(|cx| poll_burst(writer, recv, &mut rest, count, cx)).await? {}
+    let mut probe = None;
+    while poll_fn(|cx| match poll_burst(writer, recv, &mut rest, count, cx) {
+        Poll::Pending if !rest.is_empty() && alone.load(Relaxed) => poll_reset(recv, &mut probe, cx),
+        polled => polled,
+    })
+    .await?
+    {}
     poll_fn(|cx| Pin::new(&mut *writer).poll_shutdown(cx)).await.map_err(|_| Broken::Local)
+}
+
+/// Looks now and then whether the peer has reset a stream whose data wait to be written. A read of nothing tells a reset and
+/// takes nothing; but only a read that finds nothing at all is woken by one.
+fn poll_reset<T>(
+    recv: &mut RecvStream,
+    probe: &mut Option<Pin<Box<Sleep>>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, Broken>> {
+    loop {
+        ready!(probe.get_or_insert_with(|| Box::pin(sleep(PROBE_EVERY))).as_mut().poll(cx));
+        *probe = None;
+        if let Poll::Ready(Err(error)) = pin!(recv.read_chunk(0, true)).poll(cx) {
+            return Poll::Ready(Err(read_broken(error)));
+        }
+    }
 }
 
 /// Writes what is left of the last burst, then one more. False at the end of the stream.

@@ -187,6 +187,65 @@ async fn a_reset_passes_while_the_other_side_takes_no_data() {
     assert_eq!(end.outcome, SpliceOutcome::PeerReset);
 }
 
+/// Fills a connection until nothing goes any more.
+async fn fill(stream: &mut TcpStream) {
+    let filling = async {
+        loop {
+            stream.write_all(&[0; 65536]).await.unwrap();
+        }
+    };
+    timeout(Duration::from_secs(1), filling).await.unwrap_err();
+}
+
+async fn outcome(end: JoinHandle<SpliceEnd>) -> SpliceOutcome {
+    timeout(SOON, end).await.expect("ends soon").unwrap().outcome
+}
+
+/// The corner where one direction has finished and the other one stands still: nothing of the stream is read then, and nothing
+/// is sent that could fail.
+#[tokio::test]
+async fn a_reset_passes_to_a_side_that_has_finished_and_takes_no_data() {
+    let quic = quic().await;
+    let mut line = tunnelled(&quic).await;
+    line.app.shutdown().await.unwrap();
+    assert_eq!(line.upstream.read(&mut [0; 8]).await.unwrap(), 0);
+    fill(&mut line.upstream).await;
+    line.upstream.set_zero_linger().unwrap();
+    drop(line.upstream);
+    assert_eq!(outcome(line.at_gateway).await, SpliceOutcome::LocalReset);
+    assert_eq!(outcome(line.at_client).await, SpliceOutcome::PeerReset);
+    assert!(is_reset(&mut line.app).await);
+
+    let mut line = tunnelled(&quic).await;
+    line.upstream.shutdown().await.unwrap();
+    assert_eq!(line.app.read(&mut [0; 8]).await.unwrap(), 0);
+    fill(&mut line.app).await;
+    line.app.set_zero_linger().unwrap();
+    drop(line.app);
+    assert_eq!(outcome(line.at_client).await, SpliceOutcome::LocalReset);
+    assert_eq!(outcome(line.at_gateway).await, SpliceOutcome::PeerReset);
+    assert!(is_reset(&mut line.upstream).await);
+}
+
+/// A side that has finished hears of the other's reset when it stands idle too.
+#[tokio::test]
+async fn a_reset_passes_to_a_side_that_has_finished_and_waits() {
+    let quic = quic().await;
+    for from_app in [true, false] {
+        let line = tunnelled(&quic).await;
+        let (mut finished, mut resets) = if from_app { (line.upstream, line.app) } else { (line.app, line.upstream) };
+        finished.shutdown().await.unwrap();
+        assert_eq!(resets.read(&mut [0; 8]).await.unwrap(), 0);
+        resets.write_all(b"half a ").await.unwrap();
+        finished.read_exact(&mut [0; 7]).await.unwrap();
+        resets.set_zero_linger().unwrap();
+        drop(resets);
+        assert!(is_reset(&mut finished).await);
+        let (near, far) = if from_app { (line.at_client, line.at_gateway) } else { (line.at_gateway, line.at_client) };
+        assert_eq!((outcome(near).await, outcome(far).await), (SpliceOutcome::LocalReset, SpliceOutcome::PeerReset));
+    }
+}
+
 #[tokio::test]
 async fn a_cut_is_never_taken_for_an_end() {
     let quic = quic().await;
