@@ -6,7 +6,6 @@ use vestibule_proto::entropy::Entropy;
 use vestibule_proto::key::{self, PrivateKey, RealmKey, Secret, SigningKey};
 use vestibule_proto::recognition::ControllerKeys;
 use vestibule_store::secret_file::{self, SecretFileError};
-use zeroize::Zeroizing;
 
 /// What the file holds, as a postcard document.
 #[derive(Serialize, Deserialize)]
@@ -58,7 +57,7 @@ impl Keys {
             link: self.link.seed().clone(),
             realm: self.realm.clone(),
         };
-        let bytes = Zeroizing::new(postcard::to_stdvec(&document).map_err(|_| KeysError::Damaged)?);
+        let bytes = vestibule_proto::frame::document(&document).map_err(|_| KeysError::Damaged)?;
         Ok(secret_file::write_new(path, &bytes)?)
     }
 

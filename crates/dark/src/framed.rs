@@ -3,9 +3,11 @@
 //! For everything that is said inside an authenticated channel: the link (C1), login (L1-L4), resumption (R1), enrolment
 //! (E1) and the head of a tunnel stream (T).
 
+use bytes::Bytes;
 use quinn::{ReadExactError, RecvStream, SendStream, WriteError};
 use serde::{Serialize, de::DeserializeOwned};
 use vestibule_proto::frame::{self, FRAME_LIMIT, FrameError, LENGTH_LEN};
+use zeroize::Zeroizing;
 
 /// Why no frame could be read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +55,8 @@ pub async fn read_frame_within<T: DeserializeOwned>(recv: &mut RecvStream, limit
     if length > limit {
         return Err(FrameError::TooLarge.into());
     }
-    let mut document = vec![0; length];
+    // Many messages hold secrets.
+    let mut document = Zeroizing::new(vec![0; length]);
     recv.read_exact(&mut document).await.map_err(|error| read_error(error, 0))?;
     Ok(frame::decode(&document)?)
 }
@@ -65,8 +68,9 @@ pub async fn read_frame_within<T: DeserializeOwned>(recv: &mut RecvStream, limit
 /// # Errors
 /// See [`FramedError`].
 pub async fn write_frame<T: Serialize>(send: &mut SendStream, message: &T) -> Result<(), FramedError> {
-    let framed = frame::encode(message)?;
-    send.write_chunk(framed.into()).await.map_err(write_error)
+    // Kept until the peer has it, then wiped.
+    let framed = Bytes::from_owner(frame::encode(message)?);
+    send.write_chunk(framed).await.map_err(write_error)
 }
 
 fn read_error(error: ReadExactError, wanted: usize) -> FramedError {

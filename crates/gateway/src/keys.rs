@@ -252,7 +252,7 @@ fn joined(seed: &Secret<SEED_LEN>, keys: &Secret<OPAQUE_KEYS_LEN>) -> Result<Opa
 }
 
 fn encode(document: &Document) -> Result<Zeroizing<Vec<u8>>, KeysError> {
-    postcard::to_stdvec(document).map(Zeroizing::new).map_err(|_| KeysError::Damaged)
+    vestibule_proto::frame::document(document).map_err(|_| KeysError::Damaged)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! ever *appended*; the first frame of a stream names the version.
 
 use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
 
 /// Bytes of the length that leads a frame.
 pub const LENGTH_LEN: usize = 4;
@@ -23,19 +24,33 @@ pub enum FrameError {
     Malformed,
 }
 
-/// The whole frame for `message`: length and document.
+/// The whole frame for `message`: length and document. Many messages hold secrets: the bytes are wiped when dropped, and no
+/// copy of them is left behind on the way.
 ///
 /// # Errors
 /// [`FrameError::TooLarge`] when the document exceeds [`FRAME_LIMIT`].
-pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
-    let framed = postcard::to_extend(message, vec![0; LENGTH_LEN]).map_err(|_| FrameError::Malformed)?;
-    let length = framed.len() - LENGTH_LEN;
+pub fn encode<T: Serialize>(message: &T) -> Result<Zeroizing<Vec<u8>>, FrameError> {
+    let length = postcard::experimental::serialized_size(message).map_err(|_| FrameError::Malformed)?;
     if length > FRAME_LIMIT {
         return Err(FrameError::TooLarge);
     }
-    let mut framed = framed;
-    framed[..LENGTH_LEN].copy_from_slice(&(length as u32).to_be_bytes());
-    Ok(framed)
+    let mut framed = Vec::with_capacity(LENGTH_LEN + length);
+    framed.extend_from_slice(&(length as u32).to_be_bytes());
+    append(message, framed)
+}
+
+/// The document of `message` alone, as a key file holds it; wiped and without copies like a frame.
+///
+/// # Errors
+/// [`FrameError::Malformed`] when it can't be written as a document.
+pub fn document<T: Serialize>(message: &T) -> Result<Zeroizing<Vec<u8>>, FrameError> {
+    let length = postcard::experimental::serialized_size(message).map_err(|_| FrameError::Malformed)?;
+    append(message, Vec::with_capacity(length))
+}
+
+/// `bytes` has room for all of it: it does not grow, which would leave a copy behind.
+fn append<T: Serialize>(message: &T, bytes: Vec<u8>) -> Result<Zeroizing<Vec<u8>>, FrameError> {
+    postcard::to_extend(message, bytes).map(Zeroizing::new).map_err(|_| FrameError::Malformed)
 }
 
 /// The length of the document that follows these four bytes.
@@ -68,6 +83,14 @@ mod tests {
         let (head, document) = framed.split_at(LENGTH_LEN);
         assert_eq!(document_length(head.try_into().unwrap()).unwrap(), document.len());
         assert_eq!(decode::<(String, u16)>(document), Ok(("orders".to_owned(), 7)));
+    }
+
+    #[test]
+    fn a_frame_does_not_grow_while_it_is_made() {
+        let message = (7u64, vec![300u16; 5_000], "orders".to_owned());
+        let (framed, alone) = (encode(&message).unwrap(), document(&message).unwrap());
+        assert_eq!((framed.capacity(), alone.capacity()), (framed.len(), alone.len()));
+        assert_eq!(framed[LENGTH_LEN..], alone[..]);
     }
 
     #[test]
