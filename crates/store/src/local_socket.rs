@@ -1,7 +1,8 @@
-//! The administration socket of a role: one line in, one line out, on a Unix socket (0600) that serves the same user
+//! The administration socket of a role: one line in, an answer out, on a Unix socket (0600) that serves the same user
 //! and root alone.
 //!
-//! What the lines mean is the role's business. A line ends with `\n` and has at most [`MAX_LINE`] bytes.
+//! What they mean is the role's business. A line ends with `\n` and has at most [`MAX_LINE`] bytes. A longer answer, as a
+//! list may be, comes in several lines: each but the last ends with [`GOES_ON`] before its `\n`.
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -22,6 +23,12 @@ use crate::private;
 
 /// Longest line in either direction, in bytes, without its `\n`.
 pub const MAX_LINE: usize = 1 << 20;
+/// Longest answer, in bytes, all lines together.
+pub const MAX_ANSWER: usize = 64 << 20;
+/// The last byte of a line whose answer goes on with the next line. It occurs in no text, nor in JSON.
+pub const GOES_ON: u8 = 0x1f;
+/// How much of an answer stands in one line.
+const PIECE: usize = MAX_LINE - 1;
 /// Connections served at a time; further ones wait to be accepted.
 const CONNECTIONS: usize = 16;
 /// How long a connection may take to bring its next line, or to take its answer.
@@ -44,8 +51,8 @@ pub enum SocketError {
     /// No answer in time.
     #[error("{}: no answer in time", .0.display())]
     Timeout(PathBuf),
-    /// The request or the answer is longer than [`MAX_LINE`].
-    #[error("{}: longer than 1 MiB", .0.display())]
+    /// The request is longer than [`MAX_LINE`], or the answer longer than [`MAX_ANSWER`].
+    #[error("{}: the request is longer than 1 MiB, or the answer than 64 MiB", .0.display())]
     TooLong(PathBuf),
     /// The file system or the kernel refused.
     #[error(transparent)]
@@ -75,7 +82,7 @@ impl Listener {
     }
 
     /// Serves until the future is dropped; that cuts the connections too. `handler` gets a line without its `\n` and
-    /// returns the answer, which must not contain one.
+    /// returns the answer, which must contain neither one nor [`GOES_ON`], and have at most [`MAX_ANSWER`] bytes.
     pub async fn serve<H, F>(self, handler: H)
     where
         H: Fn(Vec<u8>) -> F + Send + Sync + 'static,
@@ -108,7 +115,7 @@ impl Drop for Listener {
     }
 }
 
-/// Sends one line and waits up to `patience` for the line that answers it.
+/// Sends one line and waits up to `patience` for the answer.
 pub async fn ask(path: &Path, line: &[u8], patience: Duration) -> Result<Vec<u8>, SocketError> {
     if line.len() > MAX_LINE {
         return Err(SocketError::TooLong(path.to_owned()));
@@ -136,7 +143,36 @@ async fn connect(path: &Path) -> Result<UnixStream, SocketError> {
 async fn exchange(mut stream: UnixStream, line: &[u8]) -> io::Result<Line> {
     stream.write_all(line).await?;
     stream.write_all(b"\n").await?;
-    read_line(&mut BufReader::new(stream)).await
+    read_answer(&mut BufReader::new(stream)).await
+}
+
+/// An answer, put together from its lines.
+async fn read_answer(stream: &mut BufReader<UnixStream>) -> io::Result<Line> {
+    let mut answer = Vec::new();
+    loop {
+        let Line::Whole(mut line) = read_line(stream).await? else {
+            return Ok(Line::End);
+        };
+        let goes_on = line.pop_if(|last| *last == GOES_ON).is_some();
+        if answer.len() + line.len() > MAX_ANSWER {
+            return Ok(Line::TooLong);
+        }
+        answer.append(&mut line);
+        if !goes_on {
+            return Ok(Line::Whole(answer));
+        }
+    }
+}
+
+async fn write_answer(stream: &mut BufReader<UnixStream>, answer: &[u8]) -> io::Result<()> {
+    let mut lines = answer.chunks(PIECE).peekable();
+    while let Some(line) = lines.next() {
+        let end: &[u8] = if lines.peek().is_some() { &[GOES_ON, b'\n'] } else { b"\n" };
+        let piece = [line, end].concat();
+        // Each piece has its time: a long answer is not a slow reader.
+        timeout(PATIENCE, stream.write_all(&piece)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    }
+    if answer.is_empty() { stream.write_all(b"\n").await } else { Ok(()) }
 }
 
 async fn serve_one<H, F>(stream: UnixStream, handler: Arc<H>)
@@ -151,9 +187,8 @@ where
     }
     let mut stream = BufReader::new(stream);
     while let Ok(Ok(Line::Whole(line))) = timeout(PATIENCE, read_line(&mut stream)).await {
-        let mut answer = handler(line).await;
-        answer.push(b'\n');
-        if !matches!(timeout(PATIENCE, stream.write_all(&answer)).await, Ok(Ok(()))) {
+        let answer = handler(line).await;
+        if write_answer(&mut stream, &answer).await.is_err() {
             return;
         }
     }
@@ -255,6 +290,26 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let longest = vec![b'x'; MAX_LINE];
         assert_eq!(ask(&path, &longest, SOON).await.unwrap().len(), MAX_LINE);
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_comes_in_several_lines() {
+        let root = root();
+        let path = root.path().join("s");
+        let mut tasks = JoinSet::new();
+        let text = |length: usize| (0..length).map(|n| b'a' + (n % 23) as u8).collect::<Vec<u8>>();
+        tasks.spawn(
+            Listener::bind(&path)
+                .unwrap()
+                .serve(move |line| async move { text(String::from_utf8(line).unwrap().parse().unwrap()) }),
+        );
+        for length in [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 5 * PIECE + 7, MAX_ANSWER] {
+            let answer = ask(&path, length.to_string().as_bytes(), PATIENCE).await.unwrap();
+            assert!(answer == text(length), "{length}: {}", answer.len());
+        }
+        let length = (MAX_ANSWER + 1).to_string();
+        assert_eq!(ask(&path, length.as_bytes(), PATIENCE).await, Err(SocketError::TooLong(path.clone())));
+        assert_eq!(ask(&path, b"3", SOON).await.unwrap(), text(3), "others are still served");
     }
 
     #[tokio::test]

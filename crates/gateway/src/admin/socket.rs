@@ -1,10 +1,11 @@
-//! The gateway's administration socket: one [`Request`] per line in, one [`Reply`] per line out.
+//! The gateway's administration socket: one [`Request`] per line in, one [`Reply`] out, which may take
+//! several lines.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vestibule_store::local_socket::{self, Listener, MAX_LINE, SocketError};
+use vestibule_store::local_socket::{self, Listener, MAX_ANSWER, SocketError};
 
 use super::{AdminError, Answer, Reply, Request};
 
@@ -63,10 +64,10 @@ pub async fn ask(path: &Path, request: &Request) -> Result<Answer, AskError> {
 
 fn encode(result: Result<Answer, AdminError>) -> Vec<u8> {
     let line = serde_json::to_vec(&Reply::from(result)).unwrap_or_default();
-    if (1..=MAX_LINE).contains(&line.len()) {
+    if (1..=MAX_ANSWER).contains(&line.len()) {
         return line;
     }
-    let error = AdminError::invalid("the answer is longer than 1 MiB", "ask for less, e.g. for one user");
+    let error = AdminError::invalid("the answer is longer than 64 MiB", "ask for less, e.g. for one user");
     serde_json::to_vec(&Reply::Refused(error)).unwrap_or_default()
 }
 
@@ -84,7 +85,7 @@ mod tests {
 
     async fn answer(request: Request) -> Result<Answer, AdminError> {
         match request {
-            Request::Status => Ok(Answer::Done("x".repeat(MAX_LINE))),
+            Request::Status => Ok(Answer::Done("x".repeat(MAX_ANSWER))),
             Request::User(UserRequest::Show { name }) => Ok(Answer::Done(name)),
             Request::User(_)
             | Request::Device(_)
@@ -108,7 +109,7 @@ mod tests {
         let refused = ask(&path, &Request::User(UserRequest::List)).await;
         assert!(matches!(refused, Err(AskError::Refused(error)) if error.kind == AdminErrorKind::Invalid));
         let too_long = ask(&path, &Request::Status).await;
-        assert!(matches!(too_long, Err(AskError::Refused(error)) if error.message.contains("1 MiB")));
+        assert!(matches!(too_long, Err(AskError::Refused(error)) if error.message.contains("64 MiB")));
         serving.abort();
     }
 
