@@ -10,7 +10,7 @@
 //! | [`directory`] | users, devices, invitations, services, sessions on disk |
 //! | [`admin`] `effects` | what its owner may ask; how a change reaches what runs |
 //! | `status` `audit` | what the role tells of itself, when asked and by itself |
-//! | `link` `backoff` `stamp` | C1, the dialling end: knock, publish, answer |
+//! | `link` `backoff` `sparing` `stamp` | C1, the dialling end: knock, publish, answer; how often, and how often told |
 //! | `admission` | steps 4 and 5 of the connect: a thin shell around `proto::admission` |
 //! | `contact` `contacts` `control` | first contact: from a spent tag to what the client came for |
 //! | `login` `resume` `enrolment` | L1-L4, R1, E1 |
@@ -38,6 +38,7 @@ mod serve;
 mod sessions;
 pub mod settings;
 mod shared;
+mod sparing;
 mod stamp;
 mod status;
 mod tunnel;

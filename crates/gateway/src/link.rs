@@ -14,6 +14,7 @@ pub(crate) use outbox::Change;
 use crate::backoff::Backoff;
 use crate::keys::KeysError;
 use crate::shared::{Shared, entropy, now};
+use crate::sparing::Sparing;
 use knock::{KnockError, Opened};
 use outbox::{Outbox, PublishError};
 use quinn::Connection;
@@ -93,6 +94,26 @@ enum LinkError {
     Keys(#[from] KeysError),
 }
 
+impl LinkError {
+    /// What the owner can do about it.
+    fn next_step(&self) -> &'static str {
+        match self {
+            Self::Knock(error) => error.next_step(),
+            Self::NoWelcome | Self::Framed(_) | Self::Lost(_) => "see whether the controller runs, and what it logs",
+            Self::Version => "use the same version of the program for both roles",
+            Self::Refused(LinkRefusal::Version) => "use the same version of the program for both roles",
+            Self::Refused(LinkRefusal::NotYou) => {
+                "was it removed there, or is this an old copy? Invite it again: vestibule controller invite"
+            }
+            Self::Refused(LinkRefusal::Storage) => "see what the controller logs: its disk fails",
+            Self::Publish(PublishError::Refused(_)) => "see what the controller logs about this gateway's rows",
+            Self::Publish(_) => "see whether the controller runs, and what it logs",
+            Self::Directory(error) => error.next_step(),
+            Self::Keys(_) => "see that the gateway's directory can be written",
+        }
+    }
+}
+
 impl Default for Link {
     fn default() -> Self {
         let state = State { since: Instant::now(), up: None, trouble: None, number: 0 };
@@ -156,7 +177,7 @@ impl Link {
 
 /// Keeps the link up until the gateway stops.
 pub(crate) async fn keep(shared: Arc<Shared>) {
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut sparing) = (Backoff::default(), Sparing::default());
     let mut registered = shared.keys.is_registered();
     for attempt in 0u64.. {
         // Until the controller knows the lasting keys both ways in are tried in turn: a registration may have reached it
@@ -174,11 +195,22 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
             backoff.reset();
         }
         let pause = backoff.next(&mut entropy());
-        match stood {
-            Some(stood) => tracing::warn!(%error, ?stood, "the link to the controller is down; sessions go on"),
-            None => tracing::info!(%error, ?pause, "no link to the controller yet"),
-        }
+        tell(&shared, &mut sparing, &error, stood);
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Tells why there is no link and what to do: at once when it is new, seldom while it lasts.
+fn tell(shared: &Shared, sparing: &mut Sparing, error: &LinkError, stood: Option<Duration>) {
+    let next = error.next_step();
+    if let Some(stood) = stood {
+        sparing.forget();
+        let stood_s = stood.as_secs();
+        tracing::warn!(%error, stood_s, next, "the link to the controller is down; sessions go on, nobody new gets in");
+    } else if sparing.is_due(&error.to_string(), Instant::now()) {
+        let down_s = shared.link.view().since.as_secs();
+        let controllers = shared.keys.controllers.join(" ");
+        tracing::warn!(%error, down_s, controllers, next, "no link to the controller; trying on, nobody new gets in");
     }
 }
 

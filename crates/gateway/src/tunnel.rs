@@ -47,7 +47,14 @@ pub(crate) async fn carry(shared: Arc<Shared>, session: Arc<Session>, flow: Flow
             return refuse(&mut send, reason).await;
         }
     };
-    if write_frame(&mut send, &Opened::Connected).await.is_err() {
+    // A client that does not take the word keeps no upstream open behind a revocation.
+    let told = tokio::select! {
+        biased;
+        told = write_frame(&mut send, &Opened::Connected) => told.is_ok(),
+        () = pass.cut() => false,
+    };
+    if !told {
+        reset(&mut send, &mut recv, code::TCP_RESET);
         return;
     }
     shared.counters.opened_flow();

@@ -47,6 +47,25 @@ pub(crate) enum KnockError {
     Dial(#[from] DialError),
 }
 
+impl KnockError {
+    /// What the owner can do about it.
+    pub(super) fn next_step(&self) -> &'static str {
+        match self {
+            Self::Lookup(_) => "see that the controller's name resolves here",
+            Self::Socket(_) => "see that this machine has a way to the controller, and may send UDP",
+            Self::Failed(KnockFailure::NoAnswer) => {
+                "see that the controller runs, that UDP reaches it, and that `vestibule controller gateways` lists this gateway there"
+            }
+            Self::Failed(KnockFailure::ClockFarOff { .. }) => "set this machine's clock",
+            Self::Failed(KnockFailure::Refused(_) | KnockFailure::RefusedUnreadable) => {
+                "invite it again: vestibule controller invite"
+            }
+            Self::Failed(KnockFailure::GatewayAway | KnockFailure::Busy) => "wait; see what the controller logs",
+            Self::Dial(_) => "see that UDP passes both ways between here and the controller",
+        }
+    }
+}
+
 fn failure(failure: &KnockFailure) -> String {
     match failure {
         KnockFailure::NoAnswer => {
