@@ -176,7 +176,9 @@ impl Admission {
         commands: &mut VecDeque<AdmissionCommand>,
     ) {
         match command {
-            AdmissionCommand::CountGuess { device, request } => self.count(shared, device, request, commands).await,
+            AdmissionCommand::CountGuess { device, request, source } => {
+                self.count(shared, (device, source), request, commands).await;
+            }
             AdmissionCommand::Remember { request, device, knock_id, stamp } => {
                 self.remember(shared, request, (device, knock_id, stamp), commands).await;
             }
@@ -213,11 +215,11 @@ impl Admission {
     async fn count(
         &self,
         shared: &Arc<Shared>,
-        device: DeviceId,
+        (device, source): (DeviceId, SocketAddr),
         request: LinkRequest,
         commands: &mut VecDeque<AdmissionCommand>,
     ) {
-        match shared.directory.count_guess(device, now().wall).await {
+        match shared.directory.count_guess(device, source, now().wall).await {
             Ok(count) => {
                 let input = |machine: &mut Admissions| machine.handle_counted(request, count, now(), &mut entropy());
                 self.feed(commands, input).await;

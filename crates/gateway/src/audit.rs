@@ -5,7 +5,7 @@ use crate::link::News;
 use crate::shared::{Shared, now};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use vestibule_proto::admission::AdmissionAudit;
+use vestibule_proto::admission::{AdmissionAudit, Suspicion};
 use vestibule_proto::id::DeviceId;
 use vestibule_proto::inner::RefusalCode;
 
@@ -55,13 +55,17 @@ fn entry(shared: &Shared, audit: AdmissionAudit) -> Option<AuditEntry> {
             None
         }
         AdmissionAudit::Refused { device, source, code } => {
-            Some(about(shared, refusal_kind(code), &device, source).detail(format!("{code:?}")))
+            Some(about(shared, refusal_kind(code), &device, source).detail(code.as_str()))
         }
         AdmissionAudit::InvitationAltered { device, source } => {
             Some(about(shared, AuditKind::InvitationAltered, &device, source))
         }
         AdmissionAudit::ControllerSuspect { suspicion, digest, times } => {
-            let detail = format!("{suspicion:?}, {times} times, last under {digest}");
+            let what = match suspicion {
+                Suspicion::UnknownDigest => "it forwards knocks under a digest that is not known here",
+                Suspicion::NotVouched => "it forwards inner parts that no device of ours has made",
+            };
+            let detail = format!("{what}: {times} times, last under {digest}");
             tracing::warn!(detail, "the controller forwards what no device of ours can have sent");
             Some(AuditEntry::of(AuditKind::ControllerSuspect, now().wall).detail(detail))
         }

@@ -75,7 +75,12 @@ async fn proceed(shared: Arc<Shared>, granted: Granted, greeted: Greeted) {
     let Greeted { connection, mut control, hello } = greeted;
     // From here on a revocation of the device closes the connection, wherever it stands.
     let contact = Contact::enter(&shared, granted.device, &connection);
-    match wanted(&shared, &granted, &connection, &mut control, hello).await {
+    // One that came while the client greeted has not found it.
+    let outcome = match shared.directory.standing(&granted.device) {
+        Ok(()) => wanted(&shared, &granted, &connection, &mut control, hello).await,
+        Err(error) => Err(error.reason()),
+    };
+    match outcome {
         Ok(Done::Session(session)) => {
             contact.has_session();
             // In a task of its own: what the login needed is given back.
@@ -94,14 +99,14 @@ async fn proceed(shared: Arc<Shared>, granted: Granted, greeted: Greeted) {
 
 /// Tells the owner of a refusal inside the door. Wrong passwords are in the audit log already, since they were counted.
 fn tell(shared: &Arc<Shared>, granted: &Granted, reason: Reason) {
-    tracing::info!(device = %granted.device, source = %granted.source, ?reason, "refused inside the door");
+    tracing::info!(device = %granted.device, source = %granted.source, reason = reason.as_str(), "refused inside the door");
     shared.counters.refused_contact();
     let kind = match granted.purpose {
         Purpose::Login | Purpose::Resume | Purpose::Leave => AuditKind::LoginRefused,
         Purpose::Enrol => AuditKind::InvitationRefused,
     };
     if !matches!(reason, Reason::LoginFailed { .. } | Reason::SignedOff) {
-        audit::write(shared, audit::about(shared, kind, &granted.device, granted.source).detail(format!("{reason:?}")));
+        audit::write(shared, audit::about(shared, kind, &granted.device, granted.source).detail(reason.as_str()));
     }
 }
 

@@ -13,7 +13,7 @@
 //! | `catalogue` | who may use which service, as a value that needs no database |
 //! | `digest` | the login digest A2 |
 //! | `audit` | what happened |
-//! | `keeping` | what is forgotten, and when |
+//! | `keeping` `kept` | what is forgotten, and when |
 
 mod audit;
 mod catalogue;
@@ -25,6 +25,7 @@ mod enrolment;
 mod error;
 mod invitation;
 mod keeping;
+mod kept;
 mod knocks;
 mod publishing;
 mod schema;
@@ -51,7 +52,8 @@ pub use effect::Effect;
 pub use enrolment::{EnrolError, NewDevice, PENDING_PER_INVITATION, PendingDevice};
 pub use error::{DirectoryError, What};
 pub use invitation::{InvitationRecord, InvitationState, Issued};
-pub use keeping::{AUDIT_KEPT, INVITATION_KEPT, PENDING_KEPT, SESSION_KEPT};
+pub use keeping::{AUDIT_KEPT, Due, INVITATION_KEPT, PENDING_KEPT, SESSION_KEPT};
+pub use kept::{BELIEVED, CAUGHT_UP, KeptTime};
 pub use knocks::{CountedGuess, GuessAnswer, guess_policy};
 pub use service::{Service, Source, upstream_of};
 pub use session::{EndReason, NewSession, SessionError, SessionRecord};

@@ -1,8 +1,8 @@
 //! The running role: start, reload, stop.
 
-use crate::admin::{self, AdminError, Answer, Request};
+use crate::admin::{self, AdminError, Answer, InviteRequest, Request};
 use crate::admission::Admission;
-use crate::directory::{AuditEntry, AuditKind, Directory, DirectoryError, SessionRecord, guess_policy};
+use crate::directory::{AuditEntry, AuditKind, Directory, DirectoryError, Due, SessionRecord, guess_policy};
 use crate::keys::Keys;
 use crate::sessions::{self, Session, SessionSeed, Sessions};
 use crate::settings::{self, Limits, Settings, StartError};
@@ -48,8 +48,9 @@ impl Gateway {
         let now = now();
         // Nothing is admitted by a gateway that can't write: better told now than at the first knock. What the changes mean
         // for those who run is nothing yet: nobody does.
+        let kept = directory.kept_time(now)?;
         directory.audit(AuditEntry::of(AuditKind::Started, now.wall)).await?;
-        directory.forget_due(now.wall).await?;
+        directory.forget_due(Due::starting(now.wall, kept.read(now.mono))).await?;
         directory.set_configured_services(settings.services.clone(), now.wall).await?;
 
         let door = Arc::new(SocketDoor::default());
@@ -61,6 +62,7 @@ impl Gateway {
             settings,
             keys,
             directory,
+            kept,
             door,
             darks,
         };
@@ -236,12 +238,14 @@ async fn execute(shared: &Arc<Shared>, request: Request) -> Result<Answer, Admin
         true => Some(shared.changing.lock().await),
         false => None,
     };
-    let (mut answer, effects) = admin::execute(&shared.directory, request, now().wall, &mut entropy()).await?;
+    let is_invitation = matches!(request, Request::Invite(InviteRequest::Add { .. }));
+    // What is only shown is shown by the time that sessions and invitations live by, also while the wall clock is ahead.
+    let moment = now();
+    let time = if one_at_a_time.is_some() { moment.wall } else { moment.wall.min(shared.kept.read(moment.mono)) };
+    let (mut answer, effects) = admin::execute(&shared.directory, request, time, &mut entropy()).await?;
     let published = effects::carry_out(shared, effects).await;
     drop(one_at_a_time);
-    if matches!(answer, Answer::Invited(_))
-        && let Some(published) = published
-    {
+    if is_invitation && let Some(published) = published {
         // Whether the controller takes the row is worth knowing before the link is given away. Without a link to it: later.
         let _ = tokio::time::timeout(PUBLISHED_WITHIN, published).await;
     }
@@ -257,7 +261,8 @@ async fn keep_directory(shared: Arc<Shared>) {
         every.tick().await;
         shared.write_ends().await;
         let _one_at_a_time = shared.changing.lock().await;
-        match shared.directory.forget_due(now().wall).await {
+        let due = Due::running(now().wall, shared.kept.read(Instant::now()));
+        match shared.directory.forget_due(due).await {
             Ok(effects) => drop(effects::carry_out(&shared, effects).await),
             Err(error) => tracing::warn!(%error, "what is due could not be forgotten yet"),
         }

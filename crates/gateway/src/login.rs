@@ -35,7 +35,7 @@ pub(crate) async fn login(
     let device = shared.directory.device(&granted.device).map_err(|error| shared.fault(&error))?;
     let device = device.ok_or(Reason::Revoked)?;
     let claimed = UserName::parse(user).map_err(|_| Reason::Malformed)?;
-    let guess = count(shared, granted.device).await?;
+    let guess = count(shared, granted.device, address).await?;
 
     let context = login_context(SESSION_VERSION, exporter, &granted.ticket.inner_hash, granted.ticket.id);
     let (opaque, names) = (&shared.keys.opaque, names(shared, &device, &claimed));
@@ -50,7 +50,7 @@ pub(crate) async fn login(
         Err(error) => Err(error.to_string()),
     };
     match proved {
-        Ok(()) => begin(shared, device.user, guess, address).await,
+        Ok(()) => begin(shared, (device.user, granted.version), guess, address).await,
         Err(error) => {
             tracing::warn!(device = %device.id, user = %device.user, %address, error, "a login failed");
             Err(wrong(shared, guess).await)
@@ -63,8 +63,8 @@ fn names(shared: &Shared, device: &Device, claimed: &UserName) -> LoginNames {
 }
 
 /// Counts this try, unless the device has to wait or has none left.
-async fn count(shared: &Arc<Shared>, device: DeviceId) -> Result<CountedGuess, Reason> {
-    let answer = shared.directory.begin_guess(device, now().wall).await.map_err(|error| shared.fault(&error))?;
+async fn count(shared: &Arc<Shared>, device: DeviceId, from: SocketAddr) -> Result<CountedGuess, Reason> {
+    let answer = shared.directory.begin_guess(device, from, now().wall).await.map_err(|error| shared.fault(&error))?;
     match answer {
         GuessAnswer::Counted(guess) => {
             shared.admission.set_guesses(device, guess.count()).await;
@@ -89,7 +89,7 @@ async fn wrong(shared: &Arc<Shared>, guess: CountedGuess) -> Reason {
 /// A new session, written down before anybody hears of it, in one transaction with the end of the count.
 async fn begin(
     shared: &Arc<Shared>,
-    user: UserName,
+    (user, version): (UserName, u16),
     guess: CountedGuess,
     address: SocketAddr,
 ) -> Result<Arc<Session>, Reason> {
@@ -105,6 +105,7 @@ async fn begin(
         address,
         expires: now.wall.saturating_add(limits.expires),
         idle_limit: limits.idle,
+        version,
     };
     shared.directory.begin_session(new, guess, now.wall).await.map_err(|error| error.reason())?;
     shared.admission.set_guesses(device, GuessCount::default()).await;

@@ -4,6 +4,7 @@ use crate::sessions::Session;
 use crate::shared::{Shared, now};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 use subtle::ConstantTimeEq;
 use vestibule_proto::admission::Granted;
 use vestibule_proto::id::SessionId;
@@ -23,12 +24,16 @@ pub(crate) async fn resume(
     address: SocketAddr,
 ) -> Result<Arc<Session>, Reason> {
     let session = shared.sessions.get(&id).filter(|_| granted.session == Some(id)).ok_or(Reason::NoSession)?;
+    // The keeper may not have visited it yet.
+    if session.over(Instant::now()).is_some() {
+        return Err(Reason::NoSession);
+    }
     let ticket = &granted.ticket;
     let expected = resume_proof(&session.resume_secret, exporter, &ticket.inner_hash, &ticket.id);
     if session.device != granted.device || !bool::from(expected.ct_eq(&proof)) {
         return Err(Reason::NoSession);
     }
-    let written = shared.directory.resume_session(id, granted.device, address, now().wall).await;
+    let written = shared.directory.resume_session(id, granted.device, (address, granted.version), now().wall).await;
     written.map_err(|error| {
         tracing::info!(session = %id, %error, "a session is not resumed");
         error.reason()

@@ -3,7 +3,7 @@
 use crate::admission::Admission;
 use crate::contacts::Contacts;
 use crate::counters::Counters;
-use crate::directory::{Catalogue, Directory, EndReason};
+use crate::directory::{Catalogue, Directory, EndReason, KeptTime};
 use crate::keys::Keys;
 use crate::link::Link;
 use crate::sessions::{Session, Sessions};
@@ -28,6 +28,7 @@ const CATALOGUE_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Shared {
     pub(crate) keys: Keys,
     pub(crate) directory: Directory,
+    pub(crate) kept: KeptTime,
     pub(crate) door: Arc<SocketDoor>,
     pub(crate) darks: Vec<Dark>,
     pub(crate) admission: Admission,
@@ -52,6 +53,7 @@ pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) keys: Keys,
     pub(crate) directory: Directory,
+    pub(crate) kept: KeptTime,
     pub(crate) door: Arc<SocketDoor>,
     pub(crate) darks: Vec<Dark>,
     pub(crate) admission: Admission,
@@ -71,10 +73,11 @@ pub(crate) fn entropy() -> SystemEntropy {
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { settings, keys, directory, door, darks, admission, sessions, catalogue } = parts;
+        let Parts { settings, keys, directory, kept, door, darks, admission, sessions, catalogue } = parts;
         Self {
             keys,
             directory,
+            kept,
             door,
             darks,
             admission,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use vestibule_proto::key::{PrivateKey, Psk, RealmKey, Secret, SigningKey};
 use vestibule_proto::login::KsfParams;
 
 const DIRECTORY: &str = "VESTIBULE_TEST_DIRECTORY";
+const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 5_000);
 const T: Stamp = Stamp::from_millis(1_800_000_000_000);
 /// Longer than the longest delay of the policy: every try that is left is allowed.
 const PAUSE: Duration = Duration::from_secs(3_601);
@@ -87,13 +89,13 @@ async fn by_knock(directory: &Directory, now: Stamp) -> bool {
     if vestibule_gateway::directory::guess_policy().verdict(count, now) != Verdict::Allowed {
         return false;
     }
-    directory.count_guess(device(), now).await.map_err(|error: DirectoryError| error.to_string()).unwrap();
+    directory.count_guess(device(), SOMEWHERE, now).await.map_err(|error: DirectoryError| error.to_string()).unwrap();
     true
 }
 
 /// What a login does: count, evaluate, answer.
 async fn by_login(directory: &Directory, now: Stamp) -> bool {
-    match directory.begin_guess(device(), now).await.unwrap() {
+    match directory.begin_guess(device(), SOMEWHERE, now).await.unwrap() {
         GuessAnswer::Counted(guess) => directory.guess_was_wrong(guess, now).await.is_ok(),
         GuessAnswer::Suspended => false,
         GuessAnswer::Wait(_) | GuessAnswer::Unknown => panic!("neither happens here"),

@@ -90,6 +90,8 @@ pub enum AdmissionCommand {
         device: DeviceId,
         /// The request that waits for it.
         request: LinkRequest,
+        /// From where the knock came, by the controller's word.
+        source: SocketAddr,
     },
     /// Enter the knock in the durable seen-set, then call [`Admissions::handle_remembered`]. *Fresh* is a knock id that the
     /// set does not hold for this device, with a stamp above the newest stamp that was ever forgotten for it: forget an

@@ -197,6 +197,33 @@ pub enum Reason {
     ShuttingDown,
 }
 
+impl Reason {
+    /// The word for logs: stable, lower-case, without the numbers, e.g. `invitation-expired`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Version => "version",
+            Self::Malformed => "malformed",
+            Self::LoginFailed { .. } => "wrong-password",
+            Self::Wait { .. } => "wait",
+            Self::Suspended => "suspended",
+            Self::NoSession => "no-session",
+            Self::InvitationUsed => "invitation-used",
+            Self::InvitationExpired => "invitation-expired",
+            Self::NoService => "no-service",
+            Self::UpstreamAway => "upstream-away",
+            Self::UpstreamHangs => "upstream-hangs",
+            Self::Busy => "busy",
+            Self::GatewayFault => "fault",
+            Self::SignedOff => "signed-off",
+            Self::Expired => "expired",
+            Self::Idle => "idle",
+            Self::Revoked => "revoked",
+            Self::ShuttingDown => "shutting-down",
+        }
+    }
+}
+
 /// QUIC application error codes, for `CONNECTION_CLOSE`, `RESET_STREAM` and `STOP_SENDING`.
 pub mod code {
     /// Ended as intended.

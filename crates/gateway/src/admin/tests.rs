@@ -71,7 +71,11 @@ async fn enrol(directory: &Directory, number: u64) -> (String, String) {
     let device = new.id;
     directory.register_device(issued.id, new, T, &mut entropy).await.unwrap();
     directory.confirm_device(issued.id, device, T).await.unwrap();
-    let GuessAnswer::Counted(guess) = directory.begin_guess(device, T).await.unwrap() else { panic!("allowed") };
+    let GuessAnswer::Counted(guess) =
+        directory.begin_guess(device, "192.0.2.7:5000".parse().unwrap(), T).await.unwrap()
+    else {
+        panic!("allowed")
+    };
     let session = NewSession {
         id: vestibule_proto::id::SessionId::random(&mut entropy),
         user,
@@ -79,6 +83,7 @@ async fn enrol(directory: &Directory, number: u64) -> (String, String) {
         address: "192.0.2.7:5000".parse().unwrap(),
         expires: T.saturating_add(lifetime),
         idle_limit: lifetime,
+        version: 1,
     };
     let id = session.id;
     directory.begin_session(session, guess, T).await.unwrap();
@@ -264,4 +269,65 @@ async fn a_change_has_its_effects_although_it_can_not_be_shown() {
     let (answer, effects) = ask(&directory, r#"{"user":{"groups":{"name":"alice","groups":[]}}}"#).await.unwrap();
     assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
     assert!(matches!(effects.as_slice(), [Effect::ReloadServices]));
+}
+
+/// Lists are as long as they are: 20,000 devices and as many lines of the log pass the socket.
+#[tokio::test]
+async fn long_lists_pass_the_socket() {
+    const MANY: u32 = 20_000;
+    let (root, directory) = directory();
+    answer(&directory, r#"{"user":{"add":{"name":"alice","groups":["sales"]}}}"#).await;
+    let fill = move |c: &rusqlite::Connection| {
+        for number in 0..MANY {
+            let id = |kind: u8, length: usize| {
+                let mut id = vec![kind; length];
+                id[..4].copy_from_slice(&number.to_be_bytes());
+                id
+            };
+            let (device, digest, key) = (id(1, 16), id(2, 32), id(3, 32));
+            c.execute("INSERT INTO knocker (id, digest, d_out) VALUES (?1, ?2, ?3)", (&device, digest, &key))?;
+            c.execute(
+                "INSERT INTO device (id, user, name, state, d_in, d_tls, psk_c, psk_r, psk_g, record, ksf_memory,
+                                     ksf_passes, ksf_lanes, fingerprint, version_floor, created)
+                 VALUES (?1, 'alice', 'laptop', 'active', ?2, ?3, ?2, ?2, ?2, x'00', 8, 1, 1, ?2, 1, 0)",
+                (&device, &key, spki()),
+            )?;
+            c.execute("INSERT INTO audit (time, kind, user, detail) VALUES (0, 'login', 'alice', 'somewhere')", [])?;
+        }
+        Ok::<_, vestibule_store::StoreError>(())
+    };
+    directory.store().write(fill).await.unwrap();
+    let path = root.path().join("s/gateway.sock");
+    let served = directory.clone();
+    let serving = tokio::spawn(
+        super::socket::serve(&path, move |request| {
+            let directory = served.clone();
+            async move { execute(&directory, request, T, &mut SeededEntropy::new(1)).await.map(|(answer, _)| answer) }
+        })
+        .unwrap(),
+    );
+    let asked = super::socket::ask(&path, &Request::Device(super::DeviceRequest::List { user: None })).await.unwrap();
+    assert!(matches!(&asked, Answer::Devices(devices) if devices.len() == MANY as usize));
+    let query = crate::directory::AuditQuery { last: MANY, ..Default::default() };
+    let asked = super::socket::ask(&path, &Request::Audit(query)).await.unwrap();
+    assert!(matches!(&asked, Answer::Audit(entries) if entries.len() == MANY as usize));
+    let shown = super::socket::ask(&path, &Request::User(super::UserRequest::Show { name: "alice".to_owned() })).await;
+    assert!(matches!(shown.unwrap(), Answer::User(detail) if detail.devices.len() == MANY as usize));
+    serving.abort();
+}
+
+/// The DER of a public key that nobody has.
+fn spki() -> Vec<u8> {
+    SigningKey::random(&mut SeededEntropy::new(3)).spki().as_bytes().to_vec()
+}
+
+/// A link is a secret: what is printed for debugging, in a log or a failed test, must not hold it.
+#[tokio::test]
+async fn no_debug_print_holds_a_link() {
+    let (_root, directory) = directory();
+    answer(&directory, r#"{"user":{"add":{"name":"alice","groups":[]}}}"#).await;
+    let invited = answer(&directory, r#"{"invite":{"add":{"user":"alice","expires_in":3600}}}"#).await;
+    let Answer::Invited(told) = &invited else { panic!("{invited:?}") };
+    assert!(told.link.starts_with("vestibule:"));
+    assert!(!format!("{invited:?}").contains(&told.link[..20]));
 }

@@ -16,8 +16,10 @@ use super::columns::{damaged, millis, optional_device_id, stamp, user_name};
 pub const AUDIT_ENTRIES: u64 = 200_000;
 /// Longest detail of an entry, in bytes; what exceeds it is cut.
 const DETAIL_LEN: usize = 300;
-/// Most entries that one query returns: they must fit into one line of the socket.
-const QUERY_MOST: u32 = 1_000;
+/// Entries that a query returns which does not say how many.
+const QUERY_USUAL: u32 = 1_000;
+/// Most entries that one query returns: they must fit into one answer of the socket.
+const QUERY_MOST: u32 = 50_000;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $text:literal,)*) => {
@@ -197,7 +199,7 @@ pub struct AuditQuery {
     pub kinds: Vec<AuditKind>,
     /// Only what happened at or after this time.
     pub since: Option<Stamp>,
-    /// At most so many, the newest; 0, or more than 1,000: 1,000.
+    /// At most so many, the newest; 0: 1,000; more than 50,000: 50,000.
     pub last: u32,
 }
 
@@ -236,7 +238,7 @@ pub(super) fn record(c: &Connection, entry: &AuditEntry) -> Result<(), StoreErro
 }
 
 fn entries(c: &Connection, query: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
-    let most = if (1..=QUERY_MOST).contains(&query.last) { query.last } else { QUERY_MOST };
+    let most = if query.last == 0 { QUERY_USUAL } else { query.last.min(QUERY_MOST) };
     let kinds = query.kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" ");
     let mut select = c.prepare_cached(
         "SELECT time, kind, user, device, session, address, detail FROM audit

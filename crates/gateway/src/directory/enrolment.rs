@@ -159,6 +159,8 @@ impl Directory {
         let outcome = self.write(move |c| {
             if !is_confirmed(c, &invitation, &device)? {
                 let invited = usable(c, &invitation, now)?;
+                // Another invitation of this user may have been used since the registration.
+                must_have_room(c, &invited)?;
                 activate(c, &invited, &device, now)?;
             }
             confirmed(c, &invitation, &device)

@@ -26,16 +26,51 @@ const fn days(number: u64) -> Duration {
     Duration::from_secs(number * 24 * 3_600)
 }
 
+/// By which moments the directory forgets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The wall clock: what only hangs on how old a stamp is goes by it.
+    pub wall: Stamp,
+    /// The time by which the gateway forgets, see [`KeptTime`](super::KeptTime).
+    pub kept: Stamp,
+    /// Whether sessions that are over by the wall clock end. While the gateway runs it times them itself, by the monotonic
+    /// clock: a wall clock that is set ahead ends nobody's session.
+    pub sessions: bool,
+}
+
+impl Due {
+    /// While the gateway runs.
+    #[must_use]
+    pub fn running(wall: Stamp, kept: Stamp) -> Self {
+        Self { wall, kept, sessions: false }
+    }
+
+    /// At a start: who was away too long by the wall clock has no session any more.
+    #[must_use]
+    pub fn starting(wall: Stamp, kept: Stamp) -> Self {
+        Self { wall, kept, sessions: true }
+    }
+}
+
+impl From<Stamp> for Due {
+    /// At a start with a clock that is right.
+    fn from(now: Stamp) -> Self {
+        Self::starting(now, now)
+    }
+}
+
 impl Directory {
-    /// Forgets what is due at `now`, and ends the sessions and invitations whose time is over.
-    pub async fn forget_due(&self, now: Stamp) -> Result<Vec<Effect>, StoreError> {
+    /// Forgets what is due, and ends the invitations, and at a start the sessions, whose time is over.
+    pub async fn forget_due(&self, due: impl Into<Due>) -> Result<Vec<Effect>, StoreError> {
+        let Due { wall, kept, sessions: ends_sessions } = due.into();
         self.write(move |c| {
-            seen(c, now)?;
-            pending(c, now)?;
-            audit(c, now)?;
-            let mut effects = sessions(c, now)?;
-            effects.extend(invitations(c, now)?);
-            effects.extend(expired_invitations(c, now)?);
+            seen(c, wall)?;
+            pending(c, kept)?;
+            audit(c, kept)?;
+            let mut effects = if ends_sessions { sessions(c, wall)? } else { Vec::new() };
+            forget_sessions(c, kept)?;
+            effects.extend(invitations(c, kept)?);
+            effects.extend(expired_invitations(c, kept)?);
             Ok(effects)
         })
         .await
@@ -73,9 +108,13 @@ fn sessions(c: &Connection, now: Stamp) -> Result<Vec<Effect>, StoreError> {
     let expired = end_where(c, "expires <= ?1", [millis(now)], EndReason::Expired, now)?;
     let unused = [millis(now.saturating_sub(TOUCH_DELAY))];
     let idle = end_where(c, "last_use + idle_limit <= ?1", unused, EndReason::Idle, now)?;
-    c.execute("DELETE FROM session WHERE ended < ?1", [millis(now.saturating_sub(SESSION_KEPT))])?;
     let expired = expired.into_iter().map(|id| Effect::CutSession(id, EndReason::Expired));
     Ok(expired.chain(idle.into_iter().map(|id| Effect::CutSession(id, EndReason::Idle))).collect())
+}
+
+fn forget_sessions(c: &Connection, now: Stamp) -> Result<(), StoreError> {
+    c.execute("DELETE FROM session WHERE ended < ?1", [millis(now.saturating_sub(SESSION_KEPT))])?;
+    Ok(())
 }
 
 fn invitations(c: &Connection, now: Stamp) -> Result<Vec<Effect>, StoreError> {

@@ -26,6 +26,7 @@ pub fn guess_policy() -> GuessPolicy {
 pub struct CountedGuess {
     device: DeviceId,
     count: GuessCount,
+    from: SocketAddr,
 }
 
 impl CountedGuess {
@@ -72,24 +73,30 @@ impl Directory {
     }
 
     /// Counts a wrong password that has shown already, a knock whose inner seal was wrong (C12), and says so in the audit
-    /// log. For an invitation: an altered link, of which the admission machine tells the audit log.
+    /// log. It came from `from`, by the controller's word. For an invitation: an altered link, of which the admission machine
+    /// tells the audit log.
     ///
     /// Errors: [`DirectoryError::NotFound`] for a device that is gone.
-    pub async fn count_guess(&self, device: DeviceId, now: Stamp) -> Result<GuessCount, DirectoryError> {
+    pub async fn count_guess(
+        &self,
+        device: DeviceId,
+        from: SocketAddr,
+        now: Stamp,
+    ) -> Result<GuessCount, DirectoryError> {
         self.write(move |c| {
             let count = guesses(c, &device)?.ok_or_else(|| DirectoryError::not_found(What::Device, device))?;
-            let count = count.counted(now);
-            write_count(c, &device, count)?;
-            tell(c, AuditKind::WrongPassword, &device, count, now)?;
-            tell_limit(c, &device, count, now)?;
-            Ok(count)
+            let guess = CountedGuess { device, count: count.counted(now), from };
+            write_count(c, &guess)?;
+            tell(c, AuditKind::WrongPassword, &guess, now)?;
+            tell_limit(c, &guess, now)?;
+            Ok(guess.count)
         })
         .await
     }
 
     /// Counts a try *before* a login evaluates it (m12), if the device may have one now. Of tries that come at once each
-    /// sees the others' counts.
-    pub async fn begin_guess(&self, device: DeviceId, now: Stamp) -> Result<GuessAnswer, StoreError> {
+    /// sees the others' counts. It comes from `from`.
+    pub async fn begin_guess(&self, device: DeviceId, from: SocketAddr, now: Stamp) -> Result<GuessAnswer, StoreError> {
         self.write(move |c| {
             let Some(count) = guesses(c, &device)? else { return Ok(GuessAnswer::Unknown) };
             let count = count.not_after(now);
@@ -98,35 +105,19 @@ impl Directory {
                 Verdict::Suspended => return Ok(GuessAnswer::Suspended),
                 Verdict::Allowed => {}
             }
-            let count = count.counted(now);
-            write_count(c, &device, count)?;
-            tell_limit(c, &device, count, now)?;
-            Ok(GuessAnswer::Counted(CountedGuess { device, count }))
+            let guess = CountedGuess { device, count: count.counted(now), from };
+            write_count(c, &guess)?;
+            tell_limit(c, &guess, now)?;
+            Ok(GuessAnswer::Counted(guess))
         })
         .await
     }
 
     /// The counted try was wrong: says so in the audit log. The count stands since [`begin_guess`](Self::begin_guess).
     pub async fn guess_was_wrong(&self, guess: CountedGuess, now: Stamp) -> Result<GuessCount, StoreError> {
-        let CountedGuess { device, count } = guess;
         self.write(move |c| {
-            tell(c, AuditKind::WrongPassword, &device, count, now)?;
-            Ok(count)
-        })
-        .await
-    }
-
-    /// Adds to the newest lines of the audit log about this device's wrong passwords from where they came, if they don't
-    /// say so yet: the count must not wait for it.
-    pub async fn guess_came_from(&self, device: DeviceId, address: SocketAddr) -> Result<(), StoreError> {
-        self.write(move |c| {
-            c.execute(
-                "UPDATE audit SET address = ?2
-                 WHERE id > (SELECT max(id) - 100 FROM audit) AND device = ?1 AND address IS NULL
-                 AND kind IN ('wrong-password', 'device-suspended')",
-                (device.as_bytes(), address.to_string()),
-            )?;
-            Ok(())
+            tell(c, AuditKind::WrongPassword, &guess, now)?;
+            Ok(guess.count)
         })
         .await
     }
@@ -158,29 +149,30 @@ fn guesses(c: &Connection, device: &DeviceId) -> Result<Option<GuessCount>, Stor
     Ok(select.query_row([device.as_bytes()], |row| guesses_of(row, 0)).optional()?)
 }
 
-fn write_count(c: &Connection, device: &DeviceId, count: GuessCount) -> Result<(), StoreError> {
+fn write_count(c: &Connection, guess: &CountedGuess) -> Result<(), StoreError> {
     c.prepare_cached("UPDATE knocker SET guesses = ?2, last_guess = ?3 WHERE id = ?1")?.execute((
-        device.as_bytes(),
-        count.count,
-        millis(count.last),
+        guess.device.as_bytes(),
+        guess.count.count,
+        millis(guess.count.last),
     ))?;
     Ok(())
 }
 
 /// The alarm at the limit, in the transaction that reaches it.
-fn tell_limit(c: &Connection, device: &DeviceId, count: GuessCount, now: Stamp) -> Result<(), StoreError> {
-    if count.count == guess_policy().limit {
-        tell(c, AuditKind::DeviceSuspended, device, count, now)?;
+fn tell_limit(c: &Connection, guess: &CountedGuess, now: Stamp) -> Result<(), StoreError> {
+    if guess.count.count == guess_policy().limit {
+        tell(c, AuditKind::DeviceSuspended, guess, now)?;
     }
     Ok(())
 }
 
-fn tell(c: &Connection, kind: AuditKind, device: &DeviceId, count: GuessCount, now: Stamp) -> Result<(), StoreError> {
+fn tell(c: &Connection, kind: AuditKind, guess: &CountedGuess, now: Stamp) -> Result<(), StoreError> {
     let user = c
         .prepare_cached("SELECT user FROM device WHERE id = ?1")?
-        .query_row([device.as_bytes()], |row| user_name(row, 0))
+        .query_row([guess.device.as_bytes()], |row| user_name(row, 0))
         .optional()?;
     let Some(user) = user else { return Ok(()) };
-    let detail = format!("{} of {} tries used", count.count, guess_policy().limit);
-    record(c, &AuditEntry::of(kind, now).user(&user).device(device).detail(detail))
+    let detail = format!("{} of {} tries used", guess.count.count, guess_policy().limit);
+    let entry = AuditEntry::of(kind, now).user(&user).device(&guess.device).address(guess.from);
+    record(c, &entry.detail(detail))
 }

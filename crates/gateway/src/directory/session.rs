@@ -16,6 +16,7 @@ use super::audit::{AuditEntry, AuditKind, record};
 use super::columns::{damaged, device_id, millis, optional_stamp, parsed, session_id, stamp, user_name};
 use super::device::{self, DeviceState};
 use super::error::{DirectoryError, What};
+use super::invitation::{InvitationState, invitation};
 use super::knocks::{self, CountedGuess};
 use super::{Directory, Effect, user};
 
@@ -33,6 +34,8 @@ pub struct NewSession {
     pub expires: Stamp,
     /// How long it may stay unused.
     pub idle_limit: Duration,
+    /// The protocol version that was negotiated: the device's floor from now on.
+    pub version: u16,
 }
 
 /// A session, running or ended.
@@ -165,7 +168,7 @@ impl Directory {
             in_good_standing(c, &new.user, &device)?;
             insert(c, &new, &device, now)?;
             knocks::clear(c, &device)?;
-            seen(c, &device, now)?;
+            seen(c, &device, new.version, now)?;
             let entry = AuditEntry::of(AuditKind::Login, now).user(&new.user).device(&device);
             record(c, &entry.session(&new.id).address(new.address))?;
             Ok(())
@@ -173,31 +176,45 @@ impl Directory {
         .await
     }
 
-    /// A session that this device may resume at `now`. The caller still has to check the client's proof, and the idle
-    /// limit: only the running role knows when the session was used last.
+    /// A session of this device that has not ended. The caller still has to check the client's proof, and that the session's
+    /// time is not over: the running role times its sessions itself, by the monotonic clock.
     ///
     /// Errors: see [`SessionError`].
-    pub fn resumable(&self, id: &SessionId, device: &DeviceId, now: Stamp) -> Result<SessionRecord, SessionError> {
-        self.store().read(|c| resumable(c, id, device, now))
+    pub fn resumable(&self, id: &SessionId, device: &DeviceId) -> Result<SessionRecord, SessionError> {
+        self.store().read(|c| resumable(c, id, device))
     }
 
-    /// The session goes on over a new connection: writes that down, if it still may.
+    /// Whether this device, or whoever holds this invitation, may go on with what is under way.
+    ///
+    /// Errors: [`SessionError::Revoked`], [`SessionError::Suspended`], or the database can't be read.
+    pub fn standing(&self, id: &DeviceId) -> Result<(), SessionError> {
+        self.store().read(|c| {
+            if let Some(device) = device::device(c, id)? {
+                return in_good_standing(c, &device.user, id);
+            }
+            let invited = invitation(c, id)?.filter(|invited| invited.state != InvitationState::Revoked);
+            user_in_good_standing(c, &invited.ok_or(SessionError::Revoked)?.user)
+        })
+    }
+
+    /// The session goes on over a new connection: writes that down, if it still may, and from where and in which version
+    /// the client came.
     ///
     /// Errors: see [`SessionError`].
     pub async fn resume_session(
         &self,
         id: SessionId,
         device: DeviceId,
-        address: SocketAddr,
+        (address, version): (SocketAddr, u16),
         now: Stamp,
     ) -> Result<(), SessionError> {
         self.write(move |c| {
-            let session = resumable(c, &id, &device, now)?;
+            let session = resumable(c, &id, &device)?;
             c.execute(
                 "UPDATE session SET address = ?2, last_use = max(last_use, ?3) WHERE id = ?1",
                 (id.as_bytes(), address.to_string(), millis(now)),
             )?;
-            seen(c, &device, now)?;
+            seen(c, &device, version, now)?;
             let entry = AuditEntry::of(AuditKind::SessionResumed, now).user(&session.user).device(&device);
             record(c, &entry.session(&id).address(address))?;
             Ok(())
@@ -288,8 +305,8 @@ fn sessions(c: &Connection, condition: &'static str) -> Result<Vec<SessionRecord
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-fn resumable(c: &Connection, id: &SessionId, device: &DeviceId, now: Stamp) -> Result<SessionRecord, SessionError> {
-    let is_right = |found: &SessionRecord| found.device == *device && found.ended.is_none() && now < found.expires;
+fn resumable(c: &Connection, id: &SessionId, device: &DeviceId) -> Result<SessionRecord, SessionError> {
+    let is_right = |found: &SessionRecord| found.device == *device && found.ended.is_none();
     let session = session(c, id)?.filter(is_right).ok_or(SessionError::NoSession)?;
     in_good_standing(c, &session.user, device)?;
     Ok(session)
@@ -303,6 +320,10 @@ fn in_good_standing(c: &Connection, name: &UserName, device: &DeviceId) -> Resul
         DeviceState::Active | DeviceState::Suspended => {}
         DeviceState::Pending | DeviceState::Revoked => return Err(SessionError::Revoked),
     }
+    user_in_good_standing(c, name)
+}
+
+fn user_in_good_standing(c: &Connection, name: &UserName) -> Result<(), SessionError> {
     let user = user::user(c, name)?.ok_or(SessionError::Revoked)?;
     if user.suspended { Err(SessionError::Suspended) } else { Ok(()) }
 }
@@ -325,8 +346,12 @@ fn insert(c: &Connection, new: &NewSession, device: &DeviceId, now: Stamp) -> Re
     Ok(())
 }
 
-fn seen(c: &Connection, device: &DeviceId, now: Stamp) -> Result<(), SessionError> {
-    c.execute("UPDATE device SET last_seen = ?2 WHERE id = ?1", (device.as_bytes(), millis(now)))?;
+/// The device was here and has proved itself: never again a version below this one (PROTOCOL.md §3.5).
+fn seen(c: &Connection, device: &DeviceId, version: u16, now: Stamp) -> Result<(), SessionError> {
+    c.execute(
+        "UPDATE device SET last_seen = ?2, version_floor = max(version_floor, ?3) WHERE id = ?1",
+        (device.as_bytes(), millis(now), version),
+    )?;
     Ok(())
 }
 

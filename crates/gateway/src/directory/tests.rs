@@ -102,6 +102,7 @@ fn new_session(number: u8, user: &str) -> NewSession {
         address: address(),
         expires: later(3_600),
         idle_limit: Duration::from_secs(600),
+        version: 1,
     }
 }
 
@@ -114,7 +115,9 @@ async fn log_in(directory: &Directory, user: &str, device: DeviceId, number: u8)
 }
 
 async fn counted(directory: &Directory, device: DeviceId) -> CountedGuess {
-    let GuessAnswer::Counted(guess) = directory.begin_guess(device, T).await.unwrap() else { panic!("not allowed") };
+    let GuessAnswer::Counted(guess) = directory.begin_guess(device, address(), T).await.unwrap() else {
+        panic!("not allowed")
+    };
     guess
 }
 

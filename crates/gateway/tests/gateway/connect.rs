@@ -11,7 +11,7 @@ use vestibule_proto::knocker::KnockFailure;
 use vestibule_proto::session::{Reason, Wanted};
 
 use crate::common::client::{Channel, Device, Failure, come_in, now};
-use crate::common::{World, eventually, upstream};
+use crate::common::{ANY, World, eventually, upstream};
 
 fn refusal(failure: Failure) -> (RefusalCode, u8) {
     match failure {
@@ -58,16 +58,46 @@ async fn a_wrong_password_is_counted_before_it_is_answered_and_forgiven_by_the_r
     assert_eq!(tries(&world, &device).await, 0);
 }
 
+/// A login of alice's that has got its challenge, and has not answered.
+async fn challenged(device: &Device, user: &str) -> Channel {
+    let admitted = device.knock(Purpose::Login, None).await.unwrap();
+    let start = vestibule_proto::login::password_input(&device.pepper, b"guess");
+    let (_, ke1) = vestibule_proto::login::LoginStart::begin(start, &mut SystemEntropy).unwrap();
+    let wanted = Wanted::Login { user: user.to_owned(), ke1 };
+    let mut channel = Channel::open(&admitted, &device.d_tls, &device.pins, |_| wanted).await.unwrap();
+    channel.hear().await.unwrap();
+    channel
+}
+
+/// P7: whoever is in the middle of a login is cut like whoever has a session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_under_way_ends_with_the_revocation_of_its_user_or_device() {
+    let world = World::new().await;
+    let suspend = |name: &str| Request::User(UserRequest::Suspend { name: name.to_owned() });
+    let remove = |name: &str| Request::User(UserRequest::Remove { name: name.to_owned() });
+    for (user, what) in [("alice", 0), ("bob", 1), ("carol", 2)] {
+        let device = world.enrol(user, "right").await;
+        let channel = challenged(&device, user).await;
+        let request = match what {
+            0 => suspend(user),
+            1 => remove(user),
+            _ => Request::Device(DeviceRequest::Revoke { device: device.id.to_string() }),
+        };
+        world.ask(request).await;
+        let closed = tokio::time::timeout(Duration::from_secs(1), channel.connection.closed()).await;
+        assert!(closed.is_ok(), "{user}: still open a second later");
+        let request = Request::Session(SessionRequest::List { all: true });
+        let Answer::Sessions(sessions) = world.ask(request).await else { panic!("no list") };
+        assert!(sessions.is_empty(), "{sessions:?}");
+    }
+    eventually("no connection is left", async || world.counter("gateway.connections").await == 0).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_goes_away_after_the_challenge_has_used_a_try() {
     let world = World::new().await;
     let device = world.enrol("alice", "right").await;
-    let admitted = device.knock(Purpose::Login, None).await.unwrap();
-    let start = vestibule_proto::login::password_input(&device.pepper, b"guess");
-    let (_, ke1) = vestibule_proto::login::LoginStart::begin(start, &mut SystemEntropy).unwrap();
-    let wanted = Wanted::Login { user: "alice".to_owned(), ke1 };
-    let mut channel = Channel::open(&admitted, &device.d_tls, &device.pins, |_| wanted).await.unwrap();
-    channel.hear().await.unwrap();
+    let channel = challenged(&device, "alice").await;
     assert_eq!(tries(&world, &device).await, 1, "counted before KE2 was sent");
     channel.connection.close(0u32.into(), b"");
     eventually("the audit log says so", async || {
@@ -118,7 +148,7 @@ async fn a_suspended_device_is_refused_until_its_owner_resumes_it() {
     let keys = vestibule_gateway::keys::Keys::read(&world.gateway_dir()).unwrap();
     let directory = Directory::open(&world.gateway_dir().join("gateway.db"), keys.identity()).unwrap();
     for _ in 0..20 {
-        directory.count_guess(device.id, now().wall).await.unwrap();
+        directory.count_guess(device.id, ANY, now().wall).await.unwrap();
     }
     drop(directory);
     world.start_gateway().await;

@@ -97,13 +97,13 @@ impl Admissions {
     /// m12: counted here at once, so that no second guess slips in beside it; said only when it is written down.
     fn count(&mut self, case: Case, now: Now, time: Stamp) {
         self.counters.wrong += 1;
-        let (device, request, name) = (case.device, case.request, name_of(&case.i1));
+        let (device, request, source, name) = (case.device, case.request, case.source, name_of(&case.i1));
         if let Some(shared) = self.devices.shared_mut(device) {
             shared.know_wrong(name);
             shared.guesses = shared.guesses.counted(time);
         }
         if self.requests.begin(request, Request::Counted(ExpectCounted { case }), now.mono) {
-            self.commands.push_back(AdmissionCommand::CountGuess { device, request });
+            self.commands.push_back(AdmissionCommand::CountGuess { device, request, source });
         }
     }
 

@@ -74,6 +74,25 @@ pub enum RefusalCode {
     Busy = 10,
 }
 
+impl RefusalCode {
+    /// The word for logs: stable, lower-case, e.g. `invitation-expired`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WrongPassword => "wrong-password",
+            Self::Wait => "wait",
+            Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+            Self::InvitationUsed => "invitation-used",
+            Self::InvitationExpired => "invitation-expired",
+            Self::Version => "version",
+            Self::Time => "time",
+            Self::Fault => "fault",
+            Self::Busy => "busy",
+        }
+    }
+}
+
 /// Seals `refusal` for the device with `psk_r`, in answer to `i1`: what takes the place of I2.
 #[must_use]
 pub fn seal_refusal(psk_r: &Psk, i1: &[u8; I1_LEN], refusal: &Refusal, entropy: &mut dyn Entropy) -> [u8; I2_LEN] {

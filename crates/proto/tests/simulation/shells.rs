@@ -76,7 +76,7 @@ impl World {
         let (now, fault) = (self.gateway.clock.read(self.truth), self.dice.chance(self.weather.faults));
         let killed = self.dice.chance(self.weather.kills);
         match command {
-            AdmissionCommand::CountGuess { device, request } => {
+            AdmissionCommand::CountGuess { device, request, .. } => {
                 self.ledger.evaluated(device);
                 if fault {
                     return;

@@ -186,3 +186,27 @@ async fn a_gateway_without_controller_invites_nobody() {
     let refused = directory.invite(name("alice"), DAY, T, &mut SeededEntropy::new(1)).await.err().unwrap();
     assert!(refused.to_string().contains("controller"), "{refused}");
 }
+
+/// Two invitations opened at once: the bound holds at the confirmation too.
+#[tokio::test]
+async fn devices_are_bounded_also_when_enrolments_meet() {
+    let (_root, directory) = directory();
+    for number in 1..u64::from(DEVICES_PER_USER) {
+        enrol(&directory, "alice", number).await;
+    }
+    let mut waiting = Vec::new();
+    for number in 100..102 {
+        let (invitation, new) = (invite(&directory, "alice", number).await.id, new_device(number));
+        let id = new.id;
+        directory.register_device(invitation, new, T, &mut SeededEntropy::new(number)).await.unwrap();
+        waiting.push((invitation, id));
+    }
+    let [(first, one), (second, other)] = waiting[..] else { panic!("two") };
+    directory.confirm_device(first, one, T).await.unwrap();
+    assert_eq!(directory.confirm_device(second, other, T).await.err(), Some(EnrolError::TooManyDevices));
+    assert_eq!(directory.device(&other).unwrap().unwrap().state, DeviceState::Pending);
+    directory.confirm_device(first, one, T).await.unwrap();
+    // With room again the same invitation is as good as before.
+    directory.revoke_device(one, T).await.unwrap();
+    directory.confirm_device(second, other, T).await.unwrap();
+}

@@ -74,11 +74,13 @@ async fn guesses_count_until_a_login_and_suspend_at_the_limit() {
     let device = enrol(&directory, "alice", 1).await;
     assert_eq!(directory.guesses(&device).unwrap(), Some(GuessCount::default()));
     for number in 1..=3 {
-        let count = directory.count_guess(device, later(number)).await.unwrap();
+        let count = directory.count_guess(device, address(), later(number)).await.unwrap();
         assert_eq!((u64::from(count.count), count.last), (number, later(number)));
     }
     // The fourth is right: forgotten are all.
-    let GuessAnswer::Counted(guess) = directory.begin_guess(device, later(4)).await.unwrap() else { panic!("allowed") };
+    let GuessAnswer::Counted(guess) = directory.begin_guess(device, address(), later(4)).await.unwrap() else {
+        panic!("allowed")
+    };
     assert_eq!(guess.count().count, 4);
     directory.begin_session(new_session(1, "alice"), guess, later(4)).await.unwrap();
     assert_eq!(directory.guesses(&device).unwrap().unwrap().count, 0);
@@ -89,20 +91,20 @@ async fn guesses_count_until_a_login_and_suspend_at_the_limit() {
     for number in 1..=20 {
         let now = later(number * 3_601);
         let count = if number % 2 == 0 {
-            directory.count_guess(device, now).await.unwrap()
+            directory.count_guess(device, address(), now).await.unwrap()
         } else {
-            let GuessAnswer::Counted(guess) = directory.begin_guess(device, now).await.unwrap() else {
+            let GuessAnswer::Counted(guess) = directory.begin_guess(device, address(), now).await.unwrap() else {
                 panic!("try {number} is allowed")
             };
             if (5..20).contains(&number) {
-                let at_once = directory.begin_guess(device, now).await.unwrap();
+                let at_once = directory.begin_guess(device, address(), now).await.unwrap();
                 assert!(matches!(at_once, GuessAnswer::Wait(_)), "{number}: {at_once:?}");
             }
             directory.guess_was_wrong(guess, now).await.unwrap()
         };
         assert_eq!(u64::from(count.count), number);
     }
-    assert_eq!(directory.begin_guess(device, later(999_999)).await.unwrap(), GuessAnswer::Suspended);
+    assert_eq!(directory.begin_guess(device, address(), later(999_999)).await.unwrap(), GuessAnswer::Suspended);
     assert_eq!(directory.device(&device).unwrap().unwrap().state, DeviceState::Suspended);
     assert_eq!(directory.admissible_device(&device).unwrap().unwrap().guesses.count, 20);
     let audit = audited(&directory).await;
@@ -122,7 +124,7 @@ async fn of_tries_at_once_each_sees_the_others() {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..50 {
         let directory = directory.clone();
-        tasks.spawn(async move { directory.begin_guess(device, T).await.unwrap() });
+        tasks.spawn(async move { directory.begin_guess(device, address(), T).await.unwrap() });
     }
     let answers = tasks.join_all().await;
     let counted = answers.iter().filter(|answer| matches!(answer, GuessAnswer::Counted(_))).count();
@@ -135,12 +137,12 @@ async fn the_twentieth_try_may_still_be_the_right_one() {
     let (_root, directory) = directory();
     let device = enrol(&directory, "alice", 1).await;
     for number in 1..=19 {
-        directory.count_guess(device, later(number)).await.unwrap();
+        directory.count_guess(device, address(), later(number)).await.unwrap();
     }
-    let GuessAnswer::Counted(guess) = directory.begin_guess(device, later(9_999)).await.unwrap() else {
+    let GuessAnswer::Counted(guess) = directory.begin_guess(device, address(), later(9_999)).await.unwrap() else {
         panic!("allowed")
     };
-    assert_eq!(directory.begin_guess(device, later(99_999)).await.unwrap(), GuessAnswer::Suspended);
+    assert_eq!(directory.begin_guess(device, address(), later(99_999)).await.unwrap(), GuessAnswer::Suspended);
     directory.begin_session(new_session(1, "alice"), guess, later(9_999)).await.unwrap();
     assert_eq!(directory.device(&device).unwrap().unwrap().state, DeviceState::Active);
 }
@@ -149,12 +151,12 @@ async fn the_twentieth_try_may_still_be_the_right_one() {
 async fn an_altered_link_counts_against_its_invitation() {
     let (_root, directory) = directory();
     let invitation = invite(&directory, "alice", 1).await.id;
-    assert_eq!(directory.count_guess(invitation, T).await.unwrap().count, 1);
+    assert_eq!(directory.count_guess(invitation, address(), T).await.unwrap().count, 1);
     assert_eq!(directory.invitation(&invitation).unwrap().unwrap().guesses.count, 1);
     assert_eq!(directory.admissible_device(&invitation).unwrap().unwrap().guesses.count, 1);
-    let gone = directory.count_guess(DeviceId::new([9; 16]), T).await.unwrap_err();
+    let gone = directory.count_guess(DeviceId::new([9; 16]), address(), T).await.unwrap_err();
     assert!(matches!(gone, DirectoryError::NotFound { what: What::Device, .. }));
-    assert_eq!(directory.begin_guess(DeviceId::new([9; 16]), T).await.unwrap(), GuessAnswer::Unknown);
+    assert_eq!(directory.begin_guess(DeviceId::new([9; 16]), address(), T).await.unwrap(), GuessAnswer::Unknown);
 }
 
 #[tokio::test]
@@ -162,21 +164,24 @@ async fn a_clock_set_back_costs_one_delay_and_not_more() {
     let (_root, directory) = directory();
     let device = enrol(&directory, "alice", 1).await;
     for _ in 0..5 {
-        directory.count_guess(device, later(1_000_000)).await.unwrap();
+        directory.count_guess(device, address(), later(1_000_000)).await.unwrap();
     }
-    assert_eq!(directory.begin_guess(device, T).await.unwrap(), GuessAnswer::Wait(Duration::from_secs(60)));
+    assert_eq!(directory.begin_guess(device, address(), T).await.unwrap(), GuessAnswer::Wait(Duration::from_secs(60)));
 }
 
 #[tokio::test]
-async fn the_audit_log_learns_from_where_a_guess_came() {
+async fn the_audit_log_says_from_where_a_guess_came() {
     let (_root, directory) = directory();
     let device = enrol(&directory, "alice", 1).await;
-    directory.count_guess(device, T).await.unwrap();
-    directory.guess_came_from(device, address()).await.unwrap();
-    directory.count_guess(device, T).await.unwrap();
+    let elsewhere: SocketAddr = "[2001:db8::7]:9".parse().unwrap();
+    directory.count_guess(device, address(), T).await.unwrap();
+    let GuessAnswer::Counted(guess) = directory.begin_guess(device, elsewhere, T).await.unwrap() else {
+        panic!("allowed")
+    };
+    directory.guess_was_wrong(guess, T).await.unwrap();
     let query = AuditQuery { kinds: vec![AuditKind::WrongPassword], ..AuditQuery::default() };
     let entries = directory.audit_entries(query).await.unwrap();
     let told: Vec<_> = entries.iter().map(|entry| (entry.address, entry.detail.as_str())).collect();
-    assert_eq!(told, [(Some(address()), "1 of 20 tries used"), (None, "2 of 20 tries used")]);
+    assert_eq!(told, [(Some(address()), "1 of 20 tries used"), (Some(elsewhere), "2 of 20 tries used")]);
     assert!(entries.iter().all(|entry| entry.user == Some(name("alice")) && entry.device == Some(device)));
 }

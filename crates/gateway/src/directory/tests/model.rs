@@ -257,7 +257,7 @@ impl Pair {
 
     async fn guess(&mut self, index: usize) {
         let Some(device) = pick(&self.model.devices, index) else { return };
-        let count = self.directory.count_guess(device.id, self.model.now()).await.unwrap();
+        let count = self.directory.count_guess(device.id, address(), self.model.now()).await.unwrap();
         assert_eq!(count.count, device.guesses.saturating_add(1));
         self.change_device(device.id, |device| device.guesses = count.count);
     }
@@ -274,7 +274,7 @@ impl Pair {
     async fn log_in(&mut self, index: usize) {
         let Some(device) = pick(&self.model.devices, index) else { return };
         let now = self.model.now();
-        let guess = match self.directory.begin_guess(device.id, now).await.unwrap() {
+        let guess = match self.directory.begin_guess(device.id, address(), now).await.unwrap() {
             GuessAnswer::Counted(guess) => guess,
             GuessAnswer::Suspended => return assert!(device.guesses >= 20),
             GuessAnswer::Wait(_) => return assert!((5..20).contains(&device.guesses)),

@@ -19,24 +19,23 @@ async fn a_session_is_begun_resumed_and_ended() {
     directory.touch_sessions(vec![(id, later(300)), (SessionId::new([9; 16]), T)]).await.unwrap();
     directory.touch_sessions(vec![(id, later(200))]).await.unwrap();
     assert_eq!(directory.session(&id).unwrap().unwrap().last_use, later(300));
-    directory.resumable(&id, &device, later(301)).unwrap();
+    directory.resumable(&id, &device).unwrap();
     let elsewhere: SocketAddr = "[2001:db8::1]:9".parse().unwrap();
-    directory.resume_session(id, device, elsewhere, later(400)).await.unwrap();
+    directory.resume_session(id, device, (elsewhere, 1), later(400)).await.unwrap();
     let session = directory.session(&id).unwrap().unwrap();
     assert_eq!((session.last_use, session.address), (later(400), elsewhere));
 
-    // Another device, another session, another time.
+    // Another device, another session.
     let other = enrol(&directory, "alice", 2).await;
-    assert_eq!(directory.resumable(&id, &other, T).err(), Some(SessionError::NoSession));
-    assert_eq!(directory.resumable(&SessionId::new([9; 16]), &device, T).err(), Some(SessionError::NoSession));
-    assert_eq!(directory.resumable(&id, &device, later(3_600)).err(), Some(SessionError::NoSession));
+    assert_eq!(directory.resumable(&id, &other).err(), Some(SessionError::NoSession));
+    assert_eq!(directory.resumable(&SessionId::new([9; 16]), &device).err(), Some(SessionError::NoSession));
 
     let effects = directory.end_session(id, EndReason::SignedOff, later(500)).await.unwrap();
     assert_eq!(said(&effects), [format!("CutSession({id}, signed-off)")]);
     let ended = directory.session(&id).unwrap().unwrap();
     assert_eq!(ended.ended, Some((later(500), EndReason::SignedOff)));
     assert!(ended.resume_secret.is_none(), "the secret is gone from the disk");
-    assert_eq!(directory.resumable(&id, &device, later(501)).err(), Some(SessionError::NoSession));
+    assert_eq!(directory.resumable(&id, &device).err(), Some(SessionError::NoSession));
     assert!(directory.end_session(id, EndReason::Revoked, later(502)).await.unwrap().is_empty(), "once is enough");
     assert_eq!(directory.session(&id).unwrap().unwrap().ended, Some((later(500), EndReason::SignedOff)));
     directory.end_session(SessionId::new([9; 16]), EndReason::Revoked, T).await.unwrap_err();
@@ -59,7 +58,7 @@ async fn a_revocation_under_way_is_seen_by_the_login() {
     assert_eq!(log_in(&directory, "bob", second, 3).await, Err(SessionError::Revoked), "not bob's device");
     log_in(&directory, "alice", second, 4).await.unwrap();
     directory.remove_user(name("alice"), T).await.unwrap();
-    assert_eq!(directory.begin_guess(second, T).await.unwrap(), GuessAnswer::Unknown);
+    assert_eq!(directory.begin_guess(second, address(), T).await.unwrap(), GuessAnswer::Unknown);
 }
 
 #[tokio::test]
@@ -94,7 +93,7 @@ async fn revocations_end_what_they_name_and_say_so() {
     assert!(directory.admissible_device(&phone).unwrap().unwrap().revoked);
     directory.resume_user(name("alice"), T).await.unwrap();
     assert!(!directory.admissible_device(&phone).unwrap().unwrap().revoked);
-    assert_eq!(directory.resumable(&on_phone, &phone, T).err(), Some(SessionError::NoSession), "it stays ended");
+    assert_eq!(directory.resumable(&on_phone, &phone).err(), Some(SessionError::NoSession), "it stays ended");
 
     let phone_digest = digest(&phone);
     let effects = said(&directory.remove_user(name("alice"), T).await.unwrap());
@@ -123,4 +122,44 @@ async fn sessions_expire_and_are_forgotten_in_the_end() {
     assert_eq!(directory.all_sessions().await.unwrap().len(), 2);
     directory.forget_due(later(3_601).saturating_add(SESSION_KEPT)).await.unwrap();
     assert!(directory.all_sessions().await.unwrap().is_empty());
+}
+
+/// Set ahead for a while and back again: neither a session nor a line of the log is gone.
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_ends_no_session_and_forgets_nothing() {
+    let (_root, directory) = directory();
+    let device = enrol(&directory, "alice", 1).await;
+    let id = log_in(&directory, "alice", device, 1).await.unwrap();
+    let invitation = invite(&directory, "alice", 2).await.id;
+    let entries = audited(&directory).await;
+    for ahead in [DAY, 30 * DAY, 3_650 * DAY] {
+        let jumped = T.saturating_add(ahead);
+        let effects = directory.forget_due(Due::running(jumped, later(60))).await.unwrap();
+        assert!(effects.is_empty(), "{effects:?}");
+        directory.resume_session(id, device, (address(), 1), jumped).await.unwrap();
+    }
+    directory.usable_invitation(invitation, later(120)).await.unwrap();
+    assert_eq!(audited(&directory).await[..entries.len()], entries);
+    assert_eq!(directory.all_sessions().await.unwrap().len(), 1);
+    directory.end_session(id, EndReason::SignedOff, later(180)).await.unwrap();
+    let kept = later(181).saturating_add(SESSION_KEPT);
+    directory.forget_due(Due::running(T, kept)).await.unwrap();
+    assert!(directory.all_sessions().await.unwrap().is_empty(), "what has passed is forgotten all the same");
+}
+
+/// A version that was spoken once is the least that is spoken from then on, also after a restart.
+#[tokio::test]
+async fn the_version_floor_rises_with_logins_and_resumptions_and_never_falls() {
+    let (root, directory) = directory();
+    let device = enrol(&directory, "alice", 1).await;
+    let floor = |directory: &Directory| directory.admissible_device(&device).unwrap().unwrap().version_floor;
+    assert_eq!(floor(&directory), 1);
+    let new = NewSession { version: 3, ..new_session(1, "alice") };
+    let id = new.id;
+    directory.begin_session(new, counted(&directory, device).await, T).await.unwrap();
+    assert_eq!(floor(&directory), 3);
+    directory.resume_session(id, device, (address(), 4), T).await.unwrap();
+    directory.resume_session(id, device, (address(), 2), T).await.unwrap();
+    drop(directory);
+    assert_eq!(floor(&open_in(&root)), 4);
 }
