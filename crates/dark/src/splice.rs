@@ -276,12 +276,12 @@ async fn inward<W: AsyncWrite + Unpin>(
 ) -> Result<(), Broken> {
     let mut rest = Vec::new();
     let mut probe = None;
-    while poll_fn(|cx| match poll_burst(writer, recv, &mut rest, count, cx) {
-        Poll::Pending if !rest.is_empty() && alone.load(Relaxed) => poll_reset(recv, &mut probe, cx),
-        polled => polled,
-    })
-    .await?
-    {}
+    let mut go_on = |cx: &mut Context<'_>| {
+        let polled = poll_burst(writer, recv, &mut rest, count, cx);
+        let stands_still = polled.is_pending() && !rest.is_empty();
+        if stands_still && alone.load(Relaxed) { poll_reset(recv, &mut probe, cx) } else { polled }
+    };
+    while poll_fn(&mut go_on).await? {}
     poll_fn(|cx| Pin::new(&mut *writer).poll_shutdown(cx)).await.map_err(|_| Broken::Local)
 }
 

@@ -151,9 +151,14 @@ mod tests {
 
     #[test]
     fn slips_are_told_and_not_read_as_all() {
-        for text in
-            ["methods = 'GET+POST'", "path = ['/a']", "paths = ['a']", "methods = []", "files = ['a/b']", "paths = '/a'"]
-        {
+        for text in [
+            "methods = 'GET+POST'",
+            "path = ['/a']",
+            "paths = ['a']",
+            "methods = []",
+            "files = ['a/b']",
+            "paths = '/a'",
+        ] {
             assert!(toml::from_str::<WebPolicy>(&format!("[[rules]]\nwho = 'everyone'\n{text}")).is_err(), "{text}");
         }
         assert!(toml::from_str::<WebPolicy>("[[rules]]\nmethods = 'all'").is_err());
