@@ -190,7 +190,10 @@ async fn link(executor: &Executor, contact: FirstContact, expected: Expected) ->
     let _ = send.finish();
     let Some(spki) = spki else {
         connection.close(code::REFUSED.into(), b"");
-        return Err(format!("refused: {welcome:?}"));
+        return Err(match welcome {
+            Welcome::Refused(refusal) => format!("refused: {}", refusal.as_str()),
+            Welcome::Linked { .. } => "refused".to_owned(),
+        });
     };
 
     let gateway = expected.gateway;

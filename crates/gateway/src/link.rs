@@ -80,7 +80,7 @@ enum LinkError {
     NoWelcome,
     #[error("the controller's link is of another version")]
     Version,
-    #[error("the controller refuses this gateway: {0:?}")]
+    #[error("the controller refuses this gateway: {}", .0.as_str())]
     Refused(LinkRefusal),
     #[error(transparent)]
     Framed(#[from] FramedError),
@@ -106,7 +106,9 @@ impl LinkError {
                 "was it removed there, or is this an old copy? Invite it again: vestibule controller invite"
             }
             Self::Refused(LinkRefusal::Storage) => "see what the controller logs: its disk fails",
-            Self::Publish(PublishError::Refused(_)) => "see what the controller logs about this gateway's rows",
+            Self::Publish(PublishError::Refused | PublishError::Storage) => {
+                "see what the controller logs about this gateway's rows"
+            }
             Self::Publish(_) => "see whether the controller runs, and what it logs",
             Self::Directory(error) => error.next_step(),
             Self::Keys(_) => "see that the gateway's directory can be written",

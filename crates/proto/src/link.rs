@@ -67,6 +67,18 @@ pub enum LinkRefusal {
     Storage,
 }
 
+impl LinkRefusal {
+    /// What it means, for logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Version => "no version in common",
+            Self::NotYou => "not the gateway that was invited",
+            Self::Storage => "the registration can't be written down",
+        }
+    }
+}
+
 /// A device's (or an invitation's) row at the controller: all that the controller knows of a person.
 #[derive(Serialize, Deserialize, Clone)]
 pub struct PublishedRow {

@@ -55,8 +55,11 @@ pub(crate) enum PublishError {
     #[error("the controller did not answer within {ANSWER_WITHIN:?}")]
     Slow,
     /// The controller refuses the full set.
-    #[error("the controller refuses this gateway's rows: {0:?}")]
-    Refused(FromController),
+    #[error("the controller refuses this gateway's rows")]
+    Refused,
+    /// The controller can't write the full set down.
+    #[error("the controller can't write this gateway's rows down")]
+    Storage,
     /// The rows can't be read.
     #[error(transparent)]
     Directory(#[from] StoreError),
@@ -200,9 +203,8 @@ async fn send_all(shared: &Arc<Shared>, connection: &Connection, rows: Vec<Publi
         match ask(connection, &request).await? {
             FromController::Done => {}
             FromController::Without(some) => left_out = some,
-            refused @ (FromController::Refused | FromController::Storage) => {
-                return Err(PublishError::Refused(refused));
-            }
+            FromController::Refused => return Err(PublishError::Refused),
+            FromController::Storage => return Err(PublishError::Storage),
         }
     }
     let news = shared.link.left_out().whole(left_out, is_ours(shared), Instant::now());
