@@ -29,6 +29,8 @@ pub(crate) struct Read {
     pub(crate) records: Vec<Record>,
     /// Where the first byte stands that is no record.
     pub(crate) end: usize,
+    /// Nothing but zeros follows.
+    clean: bool,
 }
 
 impl Segment {
@@ -95,13 +97,17 @@ pub(crate) fn read_all(directory: &Path) -> Result<Vec<Read>, StoreError> {
     }
     all.last().map_or(Ok(()), Read::give_back_space)?;
     // Whoever is started again and again must not fill the disk with nothing.
-    all.pop_if(|last| last.end == HEADER && std::fs::remove_file(&last.path).is_ok());
+    all.pop_if(|last| last.clean && last.end == HEADER && std::fs::remove_file(&last.path).is_ok());
     Ok(all)
 }
 
 impl Read {
-    /// Cuts off the zeros, and what a crash left half written: nothing more will be put here.
+    /// Cuts off the zeros: nothing more will be put here. What a crash left half written stays to be looked at.
     fn give_back_space(&self) -> Result<(), StoreError> {
+        if !self.clean {
+            tracing::warn!(path = %self.path.display(), at = self.end, "the log of claims ends in a part that is no record");
+            return Ok(());
+        }
         let cut = || OpenOptions::new().write(true).open(&self.path)?.set_len(self.end as u64);
         cut().map_err(|error| StoreError::from_io(&error, &self.path))
     }
@@ -118,7 +124,8 @@ fn read_one(path: PathBuf) -> Result<Read, StoreError> {
         records.push(*record);
         end = next;
     }
-    Ok(Read { path, header, records, end })
+    let clean = bytes[end..].iter().all(|byte| *byte == 0);
+    Ok(Read { path, header, records, end, clean })
 }
 
 fn paths(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
