@@ -106,7 +106,17 @@ fn needs(kind: Kind, facts: &Facts<'_>) -> Needs {
         _ if facts.is_command() => TokenNeed::Required,
         Kind::ScriptRead if strict => TokenNeed::Required,
         Kind::Navigation | Kind::EntryPoint | Kind::Prefetch if strict => TokenNeed::Expected,
-        _ => TokenNeed::Free,
+        Kind::FormPost
+        | Kind::Upload
+        | Kind::ScriptCommand
+        | Kind::Beacon
+        | Kind::Report
+        | Kind::Navigation
+        | Kind::ScriptRead
+        | Kind::Part
+        | Kind::CrossSite
+        | Kind::EntryPoint
+        | Kind::Prefetch => TokenNeed::Free,
     };
     let claim = facts.is_command() && token == TokenNeed::Required && facts.app.mode != Mode::Observe;
     let part = kind == Kind::Part && strict && facts.token != TokenState::Good;
