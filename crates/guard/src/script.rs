@@ -1,0 +1,60 @@
+//! The script that pages are given (PAGEGUARD section 4): it makes whatever sends requests bear the page's token.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use std::sync::LazyLock;
+
+/// Where it is served, on every application's host.
+pub const PATH: &str = "/.vestibule/guard.js";
+/// What it is served as.
+pub const CONTENT_TYPE: &str = "text/javascript; charset=utf-8";
+/// How long it may be kept: its address changes with its content.
+pub const CACHE_CONTROL: &str = "public, max-age=31536000, immutable";
+/// Its text.
+pub const SOURCE: &str = include_str!("script/guard.js");
+
+static DIGEST: LazyLock<[u8; 32]> = LazyLock::new(|| {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, SOURCE.as_bytes()).as_ref());
+    bytes
+});
+static URL: LazyLock<String> = LazyLock::new(|| format!("{PATH}?v={}", URL_SAFE_NO_PAD.encode(&DIGEST[..12])));
+static INTEGRITY: LazyLock<String> = LazyLock::new(|| format!("sha256-{}", STANDARD.encode(*DIGEST)));
+
+/// The address that pages name: its path, and a digest of its content.
+pub fn url() -> &'static str {
+    &URL
+}
+
+/// Its digest as policies and the `integrity` attribute write it: `sha256-…` (CSP3 section 2.3.1, SRI).
+pub fn integrity() -> &'static str {
+    &INTEGRITY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_compression::Level;
+    use async_compression::tokio::bufread::GzipEncoder;
+    use futures_util::FutureExt;
+    use tokio::io::AsyncReadExt;
+
+    /// The most bytes of the script as it travels.
+    const LARGEST: usize = 6 * 1024;
+
+    #[test]
+    fn the_script_is_small() {
+        let mut compressed = Vec::new();
+        let mut encoder = GzipEncoder::with_quality(SOURCE.as_bytes(), Level::Precise(9));
+        encoder.read_to_end(&mut compressed).now_or_never().unwrap().unwrap();
+        assert!(compressed.len() <= LARGEST && compressed.len() > 1_000, "{}", compressed.len());
+    }
+
+    #[test]
+    fn its_address_tells_its_content() {
+        assert_eq!(url().split_once("?v=").map(|(path, digest)| (path, digest.len())), Some((PATH, 16)));
+        assert_eq!(integrity().len(), "sha256-".len() + 44);
+        assert!(SOURCE.is_ascii() || CONTENT_TYPE.ends_with("charset=utf-8"));
+    }
+}
