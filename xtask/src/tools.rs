@@ -26,6 +26,12 @@ const TOOLS: &[Tool] = &[
     Tool { is_there: || which("ssh").is_some(), package: "openssh-client", serves: "ssh and scp through `pipe`" },
     Tool { is_there: || which("sshd").is_some(), package: "openssh-server", serves: "ssh and scp through `pipe`" },
     Tool { is_there: || which("faketime").is_some(), package: "faketime", serves: "clients whose clock is wrong" },
+    Tool { is_there: || which("chromium").is_some(), package: "chromium", serves: "the guard's pages in a browser" },
+    Tool {
+        is_there: || which("chromedriver").is_some(),
+        package: "chromium-driver",
+        serves: "the guard's pages in a browser",
+    },
     Tool { is_there: has_postgres, package: "postgresql", serves: "psql through `forward`" },
     Tool { is_there: || which("systemd-analyze").is_some(), package: "systemd", serves: "the unit files" },
 ];

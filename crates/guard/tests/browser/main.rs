@@ -1,0 +1,27 @@
+//! The guard's script in a real Chromium: what arrives at a site whose pages were rewritten.
+
+#![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
+
+mod driver;
+mod forms;
+mod policies;
+mod senders;
+mod site;
+mod strict;
+
+use site::Page;
+
+/// A page with this body.
+fn body(html: &str) -> Page {
+    let html =
+        format!("<!doctype html><html><head><meta charset=utf-8><title>page</title></head><body>{html}</body></html>");
+    Page { html, ..Page::default() }
+}
+
+/// Whether a token is that of the page, with the name of an action of the script's own.
+fn is_fresh(token: Option<&str>, page: &str) -> bool {
+    let action = token.and_then(|token| token.strip_prefix(page)?.strip_prefix('.'));
+    action.is_some_and(|action| {
+        action.len() == 16 && action.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    })
+}
