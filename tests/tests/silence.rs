@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::time::Duration;
-use vestibule_lab::{Capture, Context, Fixture, Host, Packets, Person, Result, Service, Upstream};
+use vestibule_lab::{Capture, Context, Fixture, Host, Invocation, Packets, Person, Result, Service, Upstream};
 use vestibule_scenarios::installed;
 
 /// How long answers are waited for.
@@ -123,23 +123,48 @@ fn a_device_that_is_no_longer_known_gets_silence() -> Result<()> {
     packets.sent_by(fixture.controller.host()).expect_none("an answer to an unknown digest")
 }
 
+/// A connect by a machine whose clock is off, as libfaketime writes it (`+1h`); the clock by which it measures durations is right.
+fn with_clock(alice: &Person, offset: &str) -> Result<Invocation> {
+    Ok(alice
+        .host
+        .command(installed("faketime", "faketime")?)
+        .args(["-f", offset])
+        .arg(vestibule_lab::program()?)
+        .args(["pipe", "echo", "--alone", "--password-stdin"])
+        .arg(format!("--dir={}", alice.dir().display()))
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .stdin(format!("{}\n", alice.password)))
+}
+
 #[test]
 fn a_clock_off_by_an_hour_is_told_under_seal_and_corrected() -> Result<()> {
     let (_fixture, _echo, alice) = scene()?;
-    let faketime = installed("faketime", "faketime")?;
+    with_clock(&alice, "+1h")?.run()?.ok()?;
+    with_clock(&alice, "-1h")?.run()?.ok()?;
+    Ok(())
+}
+
+/// How often the controller has told somebody the time.
+fn times_told(fixture: &Fixture) -> Result<Option<u64>> {
+    let status = fixture.at_controller(&["controller", "status", "--json"])?.run()?.ok()?.json()?;
+    let told = status["counters"].as_array().into_iter().flatten().find(|counter| counter[0] == "knocks.time_told");
+    Ok(told.and_then(|counter| counter[1].as_u64()))
+}
+
+/// The controller tells the time once a minute: the second command knows it from the first, whichever way the clock is wrong.
+#[test]
+fn a_clock_that_stays_wrong_costs_one_answer_a_minute_and_no_command() -> Result<()> {
     for offset in ["+1h", "-1h"] {
-        let program = vestibule_lab::program()?;
-        let ran = alice
-            .host
-            .command(&faketime)
-            .args(["-f", offset])
-            .arg(program)
-            .args(["pipe", "echo", "--alone", "--password-stdin"])
-            .arg(format!("--dir={}", alice.dir().display()))
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .stdin(format!("{}\n", alice.password))
-            .run()?;
-        ran.ok().map(drop)?;
+        let (fixture, _echo, alice) = scene()?;
+        let before = times_told(&fixture)?.context("it is counted")?;
+        for _ in 0..3 {
+            with_clock(&alice, offset)?.run()?.ok()?;
+        }
+        assert_eq!(times_told(&fixture)?, Some(before + 1), "{offset}");
+        // Set right within the same minute: what was learned is forgotten.
+        alice.vestibule_with_password(&["pipe", "echo", "--alone"])?.run()?.ok()?;
+        alice.vestibule_with_password(&["pipe", "echo", "--alone"])?.run()?.ok()?;
+        assert_eq!(times_told(&fixture)?, Some(before + 1), "{offset}");
     }
     Ok(())
 }
@@ -147,16 +172,6 @@ fn a_clock_off_by_an_hour_is_told_under_seal_and_corrected() -> Result<()> {
 #[test]
 fn a_clock_off_by_days_is_left_to_the_person() -> Result<()> {
     let (_fixture, _echo, alice) = scene()?;
-    let ran = alice
-        .host
-        .command(installed("faketime", "faketime")?)
-        .args(["-f", "+3d"])
-        .arg(vestibule_lab::program()?)
-        .args(["pipe", "echo", "--alone", "--password-stdin"])
-        .arg(format!("--dir={}", alice.dir().display()))
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .stdin(format!("{}\n", alice.password))
-        .run()?;
-    ran.exits(23)?.says("clock")?;
+    with_clock(&alice, "+3d")?.run()?.exits(23)?.says("clock")?;
     Ok(())
 }

@@ -94,7 +94,8 @@ impl Client {
         let Unlocked { sealed, keys, login_input, path, times } = unlocked;
         let names = Names::of(&sealed);
         let identity = Arc::new(Identity::of_device(&sealed, &keys, path));
-        let Connected { live, control, services } = connect::log_in(&identity, &names, login_input, times, 0).await?;
+        let Connected { live, control, services } =
+            connect::log_in(&identity, &names, login_input, times, None).await?;
         let live = Arc::new(live);
         let shared = Arc::new(Shared {
             identity: Mutex::new(identity),
@@ -123,7 +124,7 @@ impl Client {
             return Err(ClientError::unexpected("this credential is another device's"));
         }
         let identity = Arc::new(Identity::of_device(&sealed, &keys, path));
-        let clock_offset_ms = self.shared.latest().clock_offset_ms;
+        let clock_offset_ms = Some(self.shared.latest().clock_offset_ms);
         let connected = connect::log_in(&identity, &self.shared.names, login_input, times, clock_offset_ms).await?;
         let Connected { live, control, services } = connected;
         let timings = live.timings;

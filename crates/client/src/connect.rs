@@ -45,7 +45,7 @@ pub(crate) async fn log_in(
     names: &Names,
     login_input: Secret<32>,
     local: LocalTimes,
-    clock_offset_ms: i64,
+    clock_offset_ms: Option<i64>,
 ) -> Result<Connected, ClientError> {
     let knocked = knock::knock(identity, Purpose::Login, None, clock_offset_ms).await?;
     let dialled = dial::dial(&knocked.admitted, identity).await?;
@@ -65,7 +65,7 @@ pub(crate) async fn resume(
     resume_secret: &Secret<32>,
     clock_offset_ms: i64,
 ) -> Result<Connected, ClientError> {
-    let knocked = knock::knock(identity, purpose, Some(session), clock_offset_ms).await?;
+    let knocked = knock::knock(identity, purpose, Some(session), Some(clock_offset_ms)).await?;
     let dialled = dial::dial(&knocked.admitted, identity).await?;
     let begun = Instant::now();
     let said = channel::resume(&dialled, &knocked.admitted.ticket, session, resume_secret).await;

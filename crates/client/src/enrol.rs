@@ -140,7 +140,7 @@ impl<'a> Prepared<'a> {
     async fn run(&self, password: &Arc<Password>) -> Result<EnrolledDevice, ClientError> {
         let secrets = Secrets::random();
         let identity = Identity::of_invitation(self.invitation);
-        let knocked = knock::knock(&identity, Purpose::Enrol, None, 0).await.map_err(not_taken)?;
+        let knocked = knock::knock(&identity, Purpose::Enrol, None, None).await.map_err(not_taken)?;
         let dialled = dial::dial(&knocked.admitted, &identity).await?;
         let registration = channel::Registration {
             user: self.user.clone(),
@@ -217,7 +217,7 @@ impl<'a> Prepared<'a> {
         let names = Names::of(&unlocked.sealed);
         let identity = Identity::of_device(&unlocked.sealed, &unlocked.keys, file.path);
         let LoginNames { device, .. } = names.login;
-        let connected = connect::log_in(&identity, &names, unlocked.login_input, LocalTimes::default(), 0).await;
+        let connected = connect::log_in(&identity, &names, unlocked.login_input, LocalTimes::default(), None).await;
         let Ok(connected) = connected else { return Err(used) };
         self.place.take()?;
         connect::end(connected).await;

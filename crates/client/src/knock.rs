@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::net::UdpSocket;
-use vestibule_local_credential::state::State;
+use tokio::task::JoinHandle;
+use vestibule_local_credential::state::{Moment, State};
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::id::{Now, SessionId, Stamp};
 use vestibule_proto::inner::Purpose;
@@ -34,7 +35,7 @@ pub(crate) struct Knocked {
 }
 
 /// Knocks, and waits for guidance. `clock_offset_ms` is what earlier knocks of this process have found this machine's
-/// clock to be behind by.
+/// clock to be behind by; at the first one the state beside the credential tells.
 ///
 /// # Errors
 /// Everything that a knock can meet, from [`ClientError::ControllerAway`] to the gateway's own reasons.
@@ -42,26 +43,36 @@ pub(crate) async fn knock(
     identity: &Identity,
     purpose: Purpose,
     session: Option<SessionId>,
-    clock_offset_ms: i64,
+    clock_offset_ms: Option<i64>,
 ) -> Result<Knocked, ClientError> {
     let controllers = resolve(&identity.controllers).await?;
+    let state = identity.credential.as_deref().map_or(State::default(), known);
+    let offset_ms = clock_offset_ms.unwrap_or_else(|| state.offset_ms(moment()));
     let sockets = Sockets::bind(&controllers);
-    let mut run = Run { sockets, clock_offset_ms, sent: false, trouble: None, begun: Instant::now() };
-    let last_stamp = identity.credential.as_deref().map_or(Stamp::default(), last_stamp);
+    let mut run = Run { sockets, sent: false, trouble: None, told_offset: None, begun: Instant::now() };
     let ask = Ask { purpose, session };
     let own = run.sockets.own_addresses(&controllers);
-    let now = run.now();
     let device = Arc::clone(&identity.device);
-    let mut knocker = Knocker::new(device, ask, &controllers, own, last_stamp, now);
-    let admitted = run.until_answered(&mut knocker, &identity.controllers).await?;
+    let knocker = Knocker::new(device, ask, &controllers, own, state.last_stamp, now());
+    let answered = run.until_answered(&mut knocker.with_clock_offset(offset_ms), &identity.controllers).await;
+    let credential = identity.credential.clone();
+    let admitted = match answered {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            // What the controller told of the clock is as good as ever; it would tell it again in a minute only.
+            if let Some((credential, offset_ms)) = credential.zip(run.told_offset) {
+                let _ = remember(credential, None, offset_ms).await;
+            }
+            return Err(error);
+        }
+    };
     if admitted.address_mismatch {
         tracing::warn!(seen = %admitted.seen, "the address that the controller announced is not this machine's, and no NAT explains it");
     }
-    if let Some(credential) = identity.credential.clone() {
-        remember(credential, admitted.stamp);
+    if let Some(credential) = credential {
+        remember(credential, Some(admitted.stamp), admitted.clock_offset_ms);
     }
-    let clock_offset_ms = clock_offset_ms.saturating_add(admitted.clock_offset_ms);
-    Ok(Knocked { admitted, took: run.begun.elapsed(), clock_offset_ms })
+    Ok(Knocked { clock_offset_ms: admitted.clock_offset_ms, admitted, took: run.begun.elapsed() })
 }
 
 /// All addresses that the names stand for now.
@@ -83,34 +94,53 @@ async fn resolve(controllers: &[String]) -> Result<Vec<SocketAddr>, ClientError>
     Ok(found)
 }
 
-/// What the controller acknowledged last. Without it a clock that fell back is noticed later, so trouble is no obstacle.
-fn last_stamp(credential: &Path) -> Stamp {
-    match State::load(credential) {
-        Ok(state) => state.last_stamp,
-        Err(error) => {
-            tracing::warn!(%error, "the last acknowledged stamp can't be read");
-            Stamp::default()
-        }
-    }
+/// What earlier knocks have learned. Without it a clock that is wrong or fell back is noticed later, so trouble is no obstacle.
+fn known(credential: &Path) -> State {
+    State::load(credential).unwrap_or_else(|error| {
+        tracing::warn!(%error, "what earlier knocks have learned can't be read");
+        State::default()
+    })
 }
 
-/// Keeps the acknowledged stamp, beside the connect and not in its way. Never one that nobody has acknowledged: a clock
-/// that is wrong for a moment would lift all later stamps.
-fn remember(credential: PathBuf, stamp: Stamp) {
+/// Keeps the acknowledged stamp and the clock's offset, beside the connect and not in its way. Never a stamp that nobody has
+/// acknowledged: a clock that is wrong for a moment would lift all later stamps.
+fn remember(credential: PathBuf, acknowledged: Option<Stamp>, offset_ms: i64) -> JoinHandle<()> {
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = State::advance(&credential, stamp) {
-            tracing::warn!(%error, "the acknowledged stamp can't be kept");
+        // An unreadable former file is replaced.
+        let known = State::load(&credential).unwrap_or_default();
+        let state = known.corrected(offset_ms, moment());
+        let state = acknowledged.map_or(state, |stamp| state.acknowledged(stamp));
+        if state != known
+            && let Err(error) = state.save(&credential)
+        {
+            tracing::warn!(%error, "what this knock has learned can't be kept");
         }
-    });
+    })
+}
+
+fn now() -> Now {
+    Now::new(Instant::now(), Stamp::from_system(SystemTime::now()))
+}
+
+fn moment() -> Moment {
+    Moment { wall: Stamp::from_system(SystemTime::now()), uptime: uptime() }
+}
+
+/// For how long this machine has been running, its sleep included.
+fn uptime() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    let seconds: f64 = text.split_ascii_whitespace().next()?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok().map(|uptime| Duration::from_millis(uptime.as_millis() as u64))
 }
 
 /// One knock under way.
 struct Run {
     sockets: Sockets,
-    clock_offset_ms: i64,
     /// Whether any datagram has left this machine.
     sent: bool,
     trouble: Option<String>,
+    /// What the controller has told of this machine's clock, in milliseconds.
+    told_offset: Option<i64>,
     begun: Instant,
 }
 
@@ -118,7 +148,7 @@ impl Run {
     async fn until_answered(&mut self, knocker: &mut Knocker, names: &[String]) -> Result<Admitted, ClientError> {
         let mut buffer = [0; DATAGRAM_LEN];
         self.begun = Instant::now();
-        knocker.handle_timeout(self.now(), &mut SystemEntropy);
+        knocker.handle_timeout(now(), &mut SystemEntropy);
         loop {
             while let Some(transmit) = knocker.poll_transmit() {
                 self.send(&transmit).await;
@@ -126,6 +156,7 @@ impl Run {
             match knocker.poll_event() {
                 Some(KnockEvent::Admitted(admitted)) => return Ok(admitted),
                 Some(KnockEvent::ClockCorrected { offset_ms }) => {
+                    self.told_offset = Some(offset_ms);
                     tracing::info!(offset_ms, "this machine's clock is wrong; the controller's time is used");
                     continue;
                 }
@@ -139,10 +170,10 @@ impl Run {
             tokio::select! {
                 biased;
                 (from, length) = self.sockets.receive(&mut buffer) => {
-                    knocker.handle_input(from, &buffer[..length], self.now(), &mut SystemEntropy);
+                    knocker.handle_input(from, &buffer[..length], now(), &mut SystemEntropy);
                 }
                 () = tokio::time::sleep_until(deadline.into()) => {
-                    knocker.handle_timeout(self.now(), &mut SystemEntropy);
+                    knocker.handle_timeout(now(), &mut SystemEntropy);
                 }
             }
         }
@@ -176,13 +207,6 @@ impl Run {
             KnockFailure::GatewayAway => ClientError::GatewayAway(GatewayAway::Controller),
             KnockFailure::Busy => ClientError::Busy,
         }
-    }
-
-    fn now(&self) -> Now {
-        let wall = Stamp::from_system(SystemTime::now());
-        let offset = Duration::from_millis(self.clock_offset_ms.unsigned_abs());
-        let wall = if self.clock_offset_ms < 0 { wall.saturating_sub(offset) } else { wall.saturating_add(offset) };
-        Now::new(Instant::now(), wall)
     }
 }
 

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`fingerprint`] | what tells this machine from another one, read afresh at each use |
 //! | [`credential`] | the two-layer file: layer 1 for machine and user name, layer 2 for the password |
-//! | [`state`] | the sidecar `NAME.state`: the last acknowledged stamp |
+//! | [`state`] | the sidecar `NAME.state`: the last acknowledged stamp, and how wrong the clock was |
 //! | [`password`] | passwords: where they come from, which ones are refused |
 //! | [`mod@file`] | why a private file was not read or not written |
 //! | [`fuzzing`] | entries for fuzz targets |

@@ -30,6 +30,9 @@ const FAMILY_DELAY: Duration = Duration::from_millis(50);
 /// A clock that is further off is not corrected without asking the person (PROTOCOL.md §3.5).
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(24 * 3_600);
 
+/// A clock that is off by less needs no correction: half of the window in which stamps are fresh.
+const CLOCK_AGREES: Duration = Duration::from_secs(30);
+
 /// A controller may correct our clock so often, and make us bear a cookie so often, before we give up asking.
 const PATIENCE: u8 = 3;
 
@@ -87,7 +90,8 @@ pub struct Admitted {
     pub address_mismatch: bool,
     /// The stamp that was accepted: the next knock must bear a later one, so it is to be written down.
     pub stamp: Stamp,
-    /// How many milliseconds the controller's clock is ahead of ours, as far as that is known.
+    /// How many milliseconds the controller's clock is ahead of ours, as far as that is known; 0 if they agree. To be kept for
+    /// the next knock ([`Knocker::with_clock_offset`]): the controller tells the time once a minute only.
     pub clock_offset_ms: i64,
 }
 
@@ -146,6 +150,13 @@ impl Clock {
         self.given
     }
 
+    /// Drops an offset of an earlier knock when the controller's time shows that our clock is right by now.
+    fn compare(&mut self, controller_time: Stamp, now: Now) {
+        if self.corrections == 0 && controller_time.abs_diff(now.wall) <= CLOCK_AGREES {
+            self.offset_ms = 0;
+        }
+    }
+
     /// The controller's word on the time. A stamp of ours that is later than it was not accepted, and must not lift those that
     /// follow: the accepted one would be as far ahead, and until that time has come each knock would need a challenge.
     fn correct(&mut self, offset_ms: i64, guidance: &Guidance) {
@@ -177,6 +188,16 @@ impl Knocker {
     #[must_use]
     pub fn for_link(device: Arc<LinkDevice>, controllers: &[SocketAddr], last_stamp: Stamp, now: Now) -> Self {
         Self::start(Identity::Link(device), controllers, last_stamp, now)
+    }
+
+    /// Begins with what an earlier knock has found our clock to be behind by, in milliseconds. More than [`CLOCK_TOLERANCE`] counts for
+    /// nothing: it was never learned from a controller.
+    #[must_use]
+    pub fn with_clock_offset(mut self, offset_ms: i64) -> Self {
+        if Duration::from_millis(offset_ms.unsigned_abs()) <= CLOCK_TOLERANCE {
+            self.clock.offset_ms = offset_ms;
+        }
+        self
     }
 
     /// Changes when knocks are repeated and given up.

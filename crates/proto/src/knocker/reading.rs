@@ -34,7 +34,7 @@ impl Knocker {
 
     fn follow(&mut self, index: usize, guidance: &Guidance, outer_hash: [u8; 32], now: Now, entropy: &mut dyn Entropy) {
         match guidance.status {
-            Status::Ready => self.come_in(index, guidance, outer_hash),
+            Status::Ready => self.come_in(index, guidance, outer_hash, now),
             Status::Time => self.correct_clock(index, guidance, now, entropy),
             Status::Refused => {
                 let failure = self.lines[index]
@@ -49,13 +49,14 @@ impl Knocker {
     }
 
     /// *Ready*: believed only when the gateway itself says so, under the device's own seal.
-    fn come_in(&mut self, index: usize, guidance: &Guidance, outer_hash: [u8; 32]) {
+    fn come_in(&mut self, index: usize, guidance: &Guidance, outer_hash: [u8; 32], now: Now) {
         let Some(asking) = self.lines[index].asking.as_mut() else { return };
         let Some(mut admitted) = admission(asking, guidance, outer_hash) else {
             // The controller says *ready* and can't prove it: as good as no answer; the next round asks again.
             return;
         };
         admitted.address_mismatch = self.is_mismatch(&admitted);
+        self.clock.compare(guidance.controller_time, now);
         admitted.clock_offset_ms = self.clock.offset_ms;
         self.finish(KnockEvent::Admitted(admitted));
     }

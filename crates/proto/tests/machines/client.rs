@@ -33,12 +33,15 @@ struct Says {
     announced: SocketAddr,
     gateways: Vec<SocketAddr>,
     own_word: Vec<SocketAddr>,
+    /// By default that of the client.
+    controller_time: Option<Stamp>,
 }
 
 impl Default for Says {
     fn default() -> Self {
         let (seen, announced) = (address(HOME), address(HOME));
-        Self { seen, announced, gateways: vec![address("192.0.2.66:1")], own_word: vec![address(GATEWAY)] }
+        let (gateways, own_word) = (vec![address("192.0.2.66:1")], vec![address(GATEWAY)]);
+        Self { seen, announced, gateways, own_word, controller_time: None }
     }
 }
 
@@ -56,6 +59,14 @@ impl Bench {
         let mut knocker = Knocker::new(device, LOGIN, &addresses(controllers), addresses(own), last, now);
         knocker.handle_timeout(now, &mut entropy);
         Self { realm, person, knocker, now, entropy }
+    }
+
+    /// The next knock, with what an earlier one has learned of the clock.
+    fn begin(&mut self, offset_ms: i64, last: Stamp) {
+        let device = self.person.device.clone();
+        self.knocker = Knocker::new(device, LOGIN, &[address(CONTROLLER)], Vec::new(), last, self.now)
+            .with_clock_offset(offset_ms);
+        self.knocker.handle_timeout(self.now, &mut self.entropy);
     }
 
     fn sent(&mut self) -> Vec<Transmit> {
@@ -119,7 +130,8 @@ impl Bench {
     fn ready(&mut self, k1: &[u8], says: &Says) -> Vec<u8> {
         let knock = self.knock_in(k1);
         let inner = Some(self.i2(&knock, says));
-        let guidance = self.guidance(Status::Ready);
+        let mut guidance = self.guidance(Status::Ready);
+        guidance.controller_time = says.controller_time.unwrap_or(guidance.controller_time);
         self.seal(k1, &Guidance { inner, seen: says.seen, gateways: says.gateways.clone(), ..guidance })
     }
 
@@ -398,6 +410,53 @@ fn a_clock_that_is_wrong_by_up_to_a_day_is_corrected_in_memory() {
         let admitted = bench.admitted(&next, &Says::default());
         assert_eq!((admitted.clock_offset_ms, admitted.stamp), (off, controller_time));
     }
+}
+
+#[test]
+fn what_was_learned_of_the_clock_is_used_by_the_next_knock_until_the_clock_agrees() {
+    const HOUR: i64 = 3_600_000;
+    for off in [-HOUR, HOUR] {
+        let mut bench = Bench::new();
+        let true_time = Stamp::from_millis(bench.now.wall.as_millis().saturating_add_signed(off));
+        bench.begin(off, Stamp::default());
+        let k1 = bench.k1();
+        assert_eq!(bench.knock_in(&k1).stamp, true_time);
+        let admitted = bench.admitted(&k1, &Says { controller_time: Some(true_time), ..Says::default() });
+        assert_eq!((admitted.clock_offset_ms, admitted.stamp), (off, true_time), "it is still wrong");
+
+        bench.begin(off, Stamp::default());
+        let k1 = bench.k1();
+        let nearly = bench.now.wall.saturating_add(ms(30_000));
+        let admitted = bench.admitted(&k1, &Says { controller_time: Some(nearly), ..Says::default() });
+        assert_eq!(admitted.clock_offset_ms, 0, "it is right by now");
+    }
+}
+
+#[test]
+fn a_learned_offset_takes_no_stamp_below_the_acknowledged_one() {
+    let mut bench = Bench::new();
+    let acknowledged = bench.now.wall.saturating_add(ms(5));
+    bench.begin(-3_600_000, acknowledged);
+    let k1 = bench.k1();
+    assert_eq!(bench.knock_in(&k1).stamp, acknowledged.saturating_add(ms(1)));
+}
+
+#[test]
+fn a_learned_offset_beyond_a_day_is_none_and_corrections_do_not_add_up_to_one() {
+    const DAY: i64 = 86_400_000;
+    let mut bench = Bench::new();
+    for off in [-DAY - 1, DAY + 1, i64::MIN, i64::MAX] {
+        bench.begin(off, Stamp::default());
+        let k1 = bench.k1();
+        assert_eq!(bench.knock_in(&k1).stamp, bench.now.wall, "{off}");
+    }
+    // What counts is how far the controller is from the clock itself.
+    bench.begin(DAY, Stamp::default());
+    let k1 = bench.k1();
+    let controller_time = Stamp::from_millis(bench.now.wall.as_millis().saturating_add_signed(DAY + 1));
+    let told = Guidance { challenge: Some([9; 24]), controller_time, ..bench.guidance(Status::Time) };
+    let k6 = bench.seal(&k1, &told);
+    assert_eq!(bench.failed(&k6), KnockFailure::ClockFarOff { offset_ms: DAY + 1 });
 }
 
 #[test]
