@@ -51,8 +51,8 @@ pub use token::{
     TOKEN_LONGEST, TokenError, source_of,
 };
 pub use upstream::{
-    HostHeader, HttpSettings, InvalidAddress, Source, Upstream, UpstreamError, UpstreamErrorKind, UpstreamSettings,
-    UpstreamSettingsError,
+    CgiSettings, FilesSettings, HostHeader, HttpSettings, InvalidAddress, Source, Upstream, UpstreamError,
+    UpstreamErrorKind, UpstreamSettings, UpstreamSettingsError,
 };
 pub use users::{LoginError, PASSWORD_LONGEST, PasswordError, User, UserError, Users, UsersSettings};
 pub use websocket::Handshake;

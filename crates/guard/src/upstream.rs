@@ -1,14 +1,18 @@
 //! What stands behind the guard: an HTTP server, a directory of CGI programs, a directory of files.
 
 mod address;
+mod cgi;
 mod dial;
+mod files;
 mod http;
 mod pool;
 mod progress;
+mod target;
 
 use crate::headers::Caller;
+use crate::limits::nothing;
 use crate::{Body, BodyError};
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +26,29 @@ pub use address::InvalidAddress;
 pub enum UpstreamSettings {
     /// A web server.
     Http(HttpSettings),
+    /// A directory of CGI/1.1 programs.
+    Cgi(CgiSettings),
+    /// A directory of files.
+    Files(FilesSettings),
+}
+
+/// A directory of CGI programs as upstream. The first part of a path that is a file is the program; what follows is its `PATH_INFO`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CgiSettings {
+    /// The directory; a path in it that leads out of it, also by a symbolic link, is not found.
+    pub directory: PathBuf,
+    /// How long a program may take until its answer begins, and be silent after that; then it is killed.
+    pub timeout: Duration,
+}
+
+/// A directory of files as upstream: what is in it can be read by `GET` and `HEAD`. There are no listings, and nothing whose name
+/// begins with a dot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FilesSettings {
+    /// The directory; a path in it that leads out of it, also by a symbolic link, is not found.
+    pub root: PathBuf,
+    /// What is served for a directory: the first of these that is there.
+    pub index: Vec<String>,
 }
 
 /// A web server as upstream.
@@ -75,6 +102,8 @@ pub struct Upstream(Kind);
 #[derive(Debug)]
 enum Kind {
     Http(http::Http),
+    Cgi(cgi::Cgi),
+    Files(files::Files),
 }
 
 /// Why there is no answer.
@@ -122,6 +151,9 @@ pub enum UpstreamSettingsError {
     /// The authorities can't be read.
     #[error("can't read the authorities in {0}: {1}")]
     Authorities(PathBuf, io::Error),
+    /// A directory that isn't one, or can't be entered.
+    #[error("can't use the directory {0}: {1}")]
+    Directory(PathBuf, io::Error),
     /// TLS can't be set up.
     #[error("can't set up TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -152,6 +184,8 @@ impl Upstream {
     pub fn from_settings(settings: &UpstreamSettings) -> Result<Self, UpstreamSettingsError> {
         Ok(Self(match settings {
             UpstreamSettings::Http(settings) => Kind::Http(http::Http::new(settings)?),
+            UpstreamSettings::Cgi(settings) => Kind::Cgi(cgi::Cgi::new(settings)?),
+            UpstreamSettings::Files(settings) => Kind::Files(files::Files::new(settings)?),
         }))
     }
 
@@ -166,6 +200,8 @@ impl Upstream {
     pub async fn send(&self, request: Request<Body>, caller: &Caller<'_>) -> Result<Response<Body>, UpstreamError> {
         match &self.0 {
             Kind::Http(http) => http.send(request, caller).await,
+            Kind::Cgi(cgi) => cgi.send(request, caller).await,
+            Kind::Files(files) => files.send(request).await,
         }
     }
 }
@@ -178,4 +214,11 @@ impl UpstreamError {
     pub(crate) fn sent(kind: UpstreamErrorKind) -> Self {
         Self { kind, sent: true }
     }
+}
+
+/// An answer of an upstream's that has no words of its own for it.
+fn plain(status: StatusCode) -> Response<Body> {
+    let mut answer = Response::new(nothing());
+    *answer.status_mut() = status;
+    answer
 }

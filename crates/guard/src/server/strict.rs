@@ -13,9 +13,30 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(super) struct Strict<I> {
     io: I,
     framing: Framing,
-    wrong: bool,
+    wrong: Option<Wronged>,
     head: Alarm,
     write: Alarm,
+}
+
+/// How a head ends.
+const HEAD_END: &[u8] = b"\r\n\r\n";
+
+/// What the library has been given since the first wrong byte.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wronged {
+    Begun,
+    Ended,
+}
+
+impl Wronged {
+    fn next(self, buffer: &mut ReadBuf<'_>) -> Self {
+        match self {
+            // The library reads heads into buffers of kilobytes.
+            Self::Begun if buffer.remaining() >= HEAD_END.len() => buffer.put_slice(HEAD_END),
+            Self::Begun | Self::Ended => {}
+        }
+        Self::Ended
+    }
 }
 
 impl<I> Strict<I> {
@@ -25,17 +46,18 @@ impl<I> Strict<I> {
         Self {
             io,
             framing: Framing::new(longest),
-            wrong: false,
+            wrong: None,
             head: Alarm::new(limits.header_wait),
             write: Alarm::new(limits.write_wait),
         }
     }
 
     /// Looks at what was read from `start` on. In place of the first wrong byte the library gets a NUL, which it refuses in any
-    /// head and any chunk's size, with a 400 where an answer is possible; after that there is nothing more.
+    /// head and any chunk's size, with a 400 where an answer is possible; after that [`HEAD_END`], as it understands nothing
+    /// before a head's end, and no more.
     fn look(&mut self, buffer: &mut ReadBuf<'_>, start: usize) {
         if let Err(Wrong(at)) = self.framing.read(&buffer.filled()[start..]) {
-            self.wrong = true;
+            self.wrong = Some(Wronged::Begun);
             buffer.filled_mut()[start + at] = 0;
             buffer.set_filled(start + at + 1);
         }
@@ -45,7 +67,8 @@ impl<I> Strict<I> {
 impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.wrong {
+        if let Some(wronged) = this.wrong {
+            this.wrong = Some(wronged.next(buffer));
             return Poll::Ready(Ok(()));
         }
         let start = buffer.filled().len();
@@ -53,7 +76,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
         if read.is_ready() {
             this.look(buffer, start);
         }
-        if this.framing.in_head() && !this.wrong {
+        if this.framing.in_head() && this.wrong.is_none() {
             ready_or_late(read, this.head.ring(cx))
         } else {
             this.head.stop();

@@ -272,7 +272,7 @@ async fn handshake(dialled: Dialled, room: OwnedSemaphorePermit, pool: &Pool, ke
         return Ok(Connection::Many(sender));
     }
     let mut builder = http1::Builder::new();
-    builder.title_case_headers(true).max_headers(ANSWER_FIELDS).max_buf_size(ANSWER_HEAD);
+    builder.title_case_headers(true).max_headers(ANSWER_FIELDS).max_header_size(ANSWER_HEAD).max_buf_size(ANSWER_HEAD);
     let (sender, connection) = builder.handshake(io).await.map_err(|_| Kind::Broken)?;
     tokio::spawn(async move {
         let _room = room;

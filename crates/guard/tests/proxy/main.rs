@@ -3,5 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
+mod broken;
+mod directories;
 mod passing;
+mod smuggling;
 mod support;

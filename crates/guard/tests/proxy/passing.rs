@@ -48,3 +48,58 @@ async fn an_upstream_that_is_away() {
     let error = UpstreamError { kind: UpstreamErrorKind::Away, sent: false };
     assert_eq!(*front.errors.lock().unwrap(), [error]);
 }
+
+#[tokio::test]
+async fn events_pass_at_once_and_end_with_the_session() {
+    let application = application(|_, mut io| async move {
+        request(&mut io).await;
+        let _ = io.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n").await;
+        tokio::time::sleep(LONG * 2).await;
+    })
+    .await;
+    let front = front(&[application]).await;
+    let mut io = TcpStream::connect(front.address).await.unwrap();
+    io.write_all(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert!(until(&mut io, "data: 1\n\n").await.starts_with("HTTP/1.1 200"));
+    let started = std::time::Instant::now();
+    front.sign_off.notify_waiters();
+    assert!(!rest(&mut io).await.contains("0\r\n\r\n"), "cut, not ended");
+    assert!(started.elapsed().as_millis() < 1_000);
+}
+
+#[tokio::test]
+async fn a_long_poll_is_answered_when_the_application_does() {
+    let application = application(|_, mut io| async move {
+        request(&mut io).await;
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        let _ = io.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate").await;
+    })
+    .await;
+    let front = front(&[application]).await;
+    assert!(get(&front, "/poll").await.ends_with("late"));
+}
+
+#[tokio::test]
+async fn a_websocket_passes_both_ways_and_ends_with_the_session() {
+    let application = application(|_, mut io| async move {
+        let head = request(&mut io).await.unwrap();
+        assert!(head.contains("Connection: upgrade\r\n") && head.contains("Upgrade: websocket\r\n"), "{head}");
+        let agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n";
+        let _ = io.write_all(agreed.as_bytes()).await;
+        let (mut reader, mut writer) = io.split();
+        let _ = tokio::io::copy(&mut reader, &mut writer).await;
+    })
+    .await;
+    let front = front(&[application]).await;
+    let mut io = TcpStream::connect(front.address).await.unwrap();
+    let ask = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n";
+    io.write_all(ask.as_bytes()).await.unwrap();
+    let agreed = until(&mut io, "\r\n\r\n").await;
+    assert!(agreed.starts_with("HTTP/1.1 101") && agreed.contains("sec-websocket-accept: x\r\n"), "{agreed}");
+    io.write_all(b"\0\n\xff and back;").await.unwrap();
+    assert!(until(&mut io, ";").await.ends_with(" and back;"));
+    let started = std::time::Instant::now();
+    front.sign_off.notify_waiters();
+    assert_eq!(rest(&mut io).await, "");
+    assert!(started.elapsed().as_millis() < 1_000);
+}
