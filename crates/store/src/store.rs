@@ -33,8 +33,10 @@ pub struct Store {
 pub struct Stats {
     /// Closures taken from the queue.
     pub closures: u64,
-    /// Transactions committed, each with one fsync.
+    /// Transactions committed.
     pub commits: u64,
+    /// Transactions of them that did not wait for the disk.
+    pub unsynced: u64,
     /// Closures run a second time, alone, because their group's transaction failed.
     pub apart: u64,
 }
@@ -84,6 +86,22 @@ impl Store {
     {
         let (job, waiting) = Write::new(closure);
         self.queue()?.send(Box::new(job)).await.map_err(|_| self.stopped())?;
+        waiting.await.unwrap_or_else(|_| Err(self.stopped().into()))
+    }
+
+    /// [`write`](Self::write) that does not wait for the disk. It is committed: every later opening of the store sees it, also
+    /// after this process was killed. But until a later [`write`](Self::write) that changes something has returned, a machine
+    /// that stops may take it back; the store itself stays whole.
+    ///
+    /// Errors: as [`write`](Self::write).
+    pub async fn write_unsynced<T, E, F>(&self, closure: F) -> Result<T, E>
+    where
+        F: FnMut(&Connection) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (job, waiting) = Write::new(closure);
+        self.queue()?.send(Box::new(job.unsynced())).await.map_err(|_| self.stopped())?;
         waiting.await.unwrap_or_else(|_| Err(self.stopped().into()))
     }
 
@@ -142,6 +160,7 @@ impl Store {
         Stats {
             closures: counters.closures.load(Ordering::Relaxed),
             commits: counters.commits.load(Ordering::Relaxed),
+            unsynced: counters.unsynced.load(Ordering::Relaxed),
             apart: counters.apart.load(Ordering::Relaxed),
         }
     }

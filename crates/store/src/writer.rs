@@ -1,4 +1,5 @@
-//! The writer thread: takes what is waiting, runs it in one transaction, answers when that is on the disk.
+//! The writer thread: takes what is waiting, runs it in one transaction, answers when that is on the disk (or, where its caller
+//! need not wait for the disk, when it is committed).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -19,6 +20,7 @@ const CHECKPOINT_PAGES: i64 = 1_000;
 pub(crate) struct Counters {
     pub(crate) closures: AtomicU64,
     pub(crate) commits: AtomicU64,
+    pub(crate) unsynced: AtomicU64,
     pub(crate) apart: AtomicU64,
 }
 
@@ -26,6 +28,8 @@ pub(crate) struct Counters {
 pub(crate) trait Job: Send {
     /// Runs the closure and keeps its outcome; false: undo what it did. May run again after the transaction failed.
     fn run(&mut self, connection: &Connection) -> bool;
+    /// Whether its caller must not be answered before it is on the disk.
+    fn is_synced(&self) -> bool;
     /// Hands the kept outcome to the waiting caller. Called after the commit.
     fn deliver(self: Box<Self>);
     /// Hands `error` to the waiting caller instead.
@@ -35,6 +39,7 @@ pub(crate) trait Job: Send {
 /// A [`Job`] made of a closure and the place where its caller waits.
 pub(crate) struct Write<F, T, E> {
     closure: F,
+    synced: bool,
     outcome: Option<Result<T, E>>,
     answer: oneshot::Sender<Result<T, E>>,
 }
@@ -42,7 +47,12 @@ pub(crate) struct Write<F, T, E> {
 impl<F, T, E> Write<F, T, E> {
     pub(crate) fn new(closure: F) -> (Self, oneshot::Receiver<Result<T, E>>) {
         let (answer, waiting) = oneshot::channel();
-        (Self { closure, outcome: None, answer }, waiting)
+        (Self { closure, synced: true, outcome: None, answer }, waiting)
+    }
+
+    /// The same, which need not wait for the disk.
+    pub(crate) fn unsynced(self) -> Self {
+        Self { synced: false, ..self }
     }
 }
 
@@ -57,6 +67,10 @@ where
         let outcome = catch_unwind(AssertUnwindSafe(|| (self.closure)(connection)))
             .unwrap_or_else(|_| Err(StoreError::new(StoreErrorKind::Other, "the write panicked").into()));
         self.outcome.insert(outcome).is_ok()
+    }
+
+    fn is_synced(&self) -> bool {
+        self.synced
     }
 
     fn deliver(self: Box<Self>) {
@@ -121,6 +135,8 @@ enum Failed {
 }
 
 fn transact(connection: &mut Connection, group: &mut [Box<dyn Job>], counters: &Counters) -> Result<(), Failed> {
+    let synced = group.iter().any(|job| job.is_synced());
+    synchronous(connection, synced).map_err(|error| Failed::NotBegun(error.into()))?;
     let mut transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(|error| Failed::NotBegun(error.into()))?;
@@ -146,8 +162,16 @@ fn transact(connection: &mut Connection, group: &mut [Box<dyn Job>], counters: &
     if anything {
         transaction.commit().map_err(undone)?;
         counters.commits.fetch_add(1, Ordering::Relaxed);
+        counters.unsynced.fetch_add(u64::from(!synced), Ordering::Relaxed);
     }
     Ok(())
+}
+
+/// Whether the next commit waits for the disk. A commit that does takes along all that were before it, and SQLite syncs in
+/// either mode before it copies the log into the database file.
+fn synchronous(connection: &Connection, synced: bool) -> rusqlite::Result<()> {
+    let pragma = if synced { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
+    connection.prepare_cached(pragma)?.execute([]).map(drop)
 }
 
 /// Copies the write-ahead log into the database file when it has grown. After the answers, so that nobody waits for it

@@ -18,7 +18,7 @@ fn open(directory: &Path) -> Store {
     Store::open(&directory.join("data/role.db"), SCHEMA).unwrap()
 }
 
-/// Writes pairs until it is killed and reports each that was answered.
+/// Writes pairs until it is killed and reports each that was answered. Every second lane does not wait for the disk.
 #[test]
 #[ignore = "the child process of the tests below"]
 fn child_that_writes_pairs() {
@@ -40,12 +40,16 @@ fn child_that_writes_pairs() {
 }
 
 fn write_pair(store: &Store, n: i64) -> Result<(), StoreError> {
-    store.write_blocking(move |c| {
+    let write = move |c: &vestibule_store::rusqlite::Connection| {
         c.execute("INSERT INTO pair VALUES (?1, 0)", [n])?;
         std::thread::sleep(std::time::Duration::from_micros(200));
         c.execute("INSERT INTO pair VALUES (?1, 1)", [n])?;
         Ok(())
-    })
+    };
+    if n % 2 == 0 {
+        return store.write_blocking(write);
+    }
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(store.write_unsynced(write))
 }
 
 fn next(store: &Store) -> i64 {

@@ -98,3 +98,17 @@ fn a_lost_transaction_costs_only_the_write_that_lost_it() {
     assert_eq!(numbers(&store), [0, 1, 2, 4, 5]);
     assert!(store.stats().apart >= 5, "{:?}", store.stats());
 }
+
+#[tokio::test]
+async fn only_who_waits_for_the_disk_makes_a_group_wait() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::open(&root.path().join("data/role.db"), SCHEMA).unwrap();
+    for n in 0..3 {
+        store.write_unsynced(move |c| insert(c, n)).await.unwrap();
+    }
+    assert_eq!((store.stats().commits, store.stats().unsynced), (3, 3));
+    store.write(move |c| insert(c, 3)).await.unwrap();
+    assert_eq!((store.stats().commits, store.stats().unsynced), (4, 3));
+    store.write_unsynced(move |c| insert(c, 3)).await.unwrap_err();
+    assert_eq!(numbers(&store), [0, 1, 2, 3]);
+}
