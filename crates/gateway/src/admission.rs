@@ -231,7 +231,7 @@ impl Admission {
         }
     }
 
-    /// m2: on the disk before the door opens.
+    /// m2: written down, so that nothing but its stamp's being too old can follow from a crash, before the door opens.
     async fn remember(
         &self,
         shared: &Arc<Shared>,
@@ -239,7 +239,7 @@ impl Admission {
         (device, knock_id, stamp): (DeviceId, KnockId, Stamp),
         commands: &mut VecDeque<AdmissionCommand>,
     ) {
-        match shared.directory.remember(device, knock_id, stamp).await {
+        match shared.directory.remember_soon(device, knock_id, stamp, now().wall).await {
             Ok(fresh) => {
                 let input = |machine: &mut Admissions| machine.handle_remembered(request, fresh, now(), &mut entropy());
                 self.feed(commands, input).await;

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `user` `device` `invitation` `service` `session` | records, and what the owner may do with them |
 //! | `enrolment` | E1: pending, then active, by one confirmation |
-//! | `knocks` | the durable seen-set and the one counter of wrong passwords per device |
+//! | `knocks` `floor` | the durable seen-set and the one counter of wrong passwords per device |
 //! | `publishing` | what the admission machine and the controller need to know |
 //! | `catalogue` | who may use which service, as a value that needs no database |
 //! | `digest` | the login digest A2 |
@@ -23,6 +23,7 @@ mod digest;
 mod effect;
 mod enrolment;
 mod error;
+mod floor;
 mod invitation;
 mod keeping;
 mod kept;
@@ -51,6 +52,7 @@ pub use digest::{FirstAuthentication, login_digest};
 pub use effect::Effect;
 pub use enrolment::{EnrolError, NewDevice, PENDING_PER_INVITATION, PendingDevice};
 pub use error::{DirectoryError, What};
+pub use floor::MARK_AHEAD;
 pub use invitation::{InvitationRecord, InvitationState, Issued};
 pub use keeping::{AUDIT_KEPT, Due, INVITATION_KEPT, PENDING_KEPT, SESSION_KEPT};
 pub use kept::{BELIEVED, CAUGHT_UP, KeptTime};
@@ -92,6 +94,7 @@ pub struct Introduction {
 pub struct Directory {
     store: Store,
     identity: Arc<Identity>,
+    floor: Arc<floor::Floor>,
 }
 
 impl Directory {
@@ -100,7 +103,7 @@ impl Directory {
     /// Errors: those of [`Store::open`].
     pub fn open(path: &Path, identity: Identity) -> Result<Self, StoreError> {
         let store = Store::open(path, schema::MIGRATIONS)?;
-        Ok(Self { store, identity: Arc::new(identity) })
+        Ok(Self { store, identity: Arc::new(identity), floor: Arc::default() })
     }
 
     /// Who this gateway is.

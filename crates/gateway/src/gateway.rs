@@ -50,6 +50,7 @@ impl Gateway {
         // for those who run is nothing yet: nobody does.
         let kept = directory.kept_time(now)?;
         directory.audit(AuditEntry::of(AuditKind::Started, now.wall)).await?;
+        directory.begin_run(run_of_the_machine()).await?;
         directory.forget_due(Due::starting(now.wall, kept.read(now.mono))).await?;
         directory.set_configured_services(settings.services.clone(), now.wall).await?;
 
@@ -181,6 +182,11 @@ impl Drop for Gateway {
         self.shared.link.close();
         self.shared.contacts.close_all();
     }
+}
+
+/// Names the time from one start of the machine to its end.
+fn run_of_the_machine() -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
 }
 
 fn bind(listen: &[SocketAddr], door: &Arc<SocketDoor>) -> Result<Vec<Dark>, StartError> {

@@ -59,17 +59,7 @@ impl Directory {
     ///
     /// False also for a stamp so old that the set may have forgotten it, and for a device that is gone.
     pub async fn remember(&self, device: DeviceId, knock_id: KnockId, stamp: Stamp) -> Result<bool, StoreError> {
-        self.write(move |c| {
-            let added = c
-                .prepare_cached(
-                    "INSERT INTO seen (device, knock_id, stamp)
-                     SELECT id, ?2, ?3 FROM knocker WHERE id = ?1 AND seen_floor < ?3
-                     ON CONFLICT DO NOTHING",
-                )?
-                .execute((device.as_bytes(), knock_id.as_bytes(), millis(stamp)))?;
-            Ok(added == 1)
-        })
-        .await
+        self.write(move |c| enter(c, device, knock_id, stamp)).await
     }
 
     /// Counts a wrong password that has shown already, a knock whose inner seal was wrong (C12), and says so in the audit
@@ -131,6 +121,18 @@ impl Directory {
     pub async fn clear_guesses(&self, device: DeviceId) -> Result<(), StoreError> {
         self.write(move |c| clear(c, &device)).await
     }
+}
+
+/// Enters a knock in the seen-set; false if it is not fresh.
+pub(super) fn enter(c: &Connection, device: DeviceId, knock_id: KnockId, stamp: Stamp) -> Result<bool, StoreError> {
+    let added = c
+        .prepare_cached(
+            "INSERT INTO seen (device, knock_id, stamp)
+             SELECT id, ?2, ?3 FROM knocker WHERE id = ?1 AND seen_floor < ?3
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute((device.as_bytes(), knock_id.as_bytes(), millis(stamp)))?;
+    Ok(added == 1)
 }
 
 pub(super) fn clear(c: &Connection, device: &DeviceId) -> Result<(), StoreError> {

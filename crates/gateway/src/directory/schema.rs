@@ -5,7 +5,21 @@
 use vestibule_store::Migration;
 
 /// The schema, step by step.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
+pub(super) const MIGRATIONS: &[Migration] = &[DIRECTORY, SEEN_MARK];
+
+/// Knocks stamped up to `until` may stand in the seen-set unsynced, written in this run of the machine.
+const SEEN_MARK: Migration = Migration {
+    name: "the mark of the seen-set",
+    sql: "
+        CREATE TABLE seen_mark (
+            one   INTEGER PRIMARY KEY CHECK (one = 1),
+            run   TEXT NOT NULL,
+            until INTEGER NOT NULL
+        ) STRICT;
+    ",
+};
+
+const DIRECTORY: Migration = Migration {
     name: "the directory",
     sql: "
         CREATE TABLE user (
@@ -125,4 +139,4 @@ pub(super) const MIGRATIONS: &[Migration] = &[Migration {
         ) STRICT;
         CREATE INDEX audit_by_user ON audit (user, id);
     ",
-}];
+};

@@ -1,6 +1,7 @@
 //! The directory against tables of cases, a simple model, and itself after a restart.
 
 mod enrolment;
+mod floor;
 mod invitations;
 mod knocks;
 mod model;

@@ -8,7 +8,7 @@ use vestibule_proto::id::KnockId;
 
 use super::*;
 
-fn knock(number: u64) -> KnockId {
+pub(super) fn knock(number: u64) -> KnockId {
     KnockId::random(&mut SeededEntropy::new(number))
 }
 
