@@ -10,6 +10,7 @@ use vestibule_local_credential::password::Password;
 use vestibule_local_credential::{
     CreateError, DeviceUnlocked, Fingerprint, Locked, OpenError, Sealed, Source, Sources, credential::InnerKeys,
 };
+use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::key::Secret;
 use vestibule_proto::login::password_input;
 
@@ -56,6 +57,8 @@ impl Recognised {
     /// [`CredentialTrouble::WrongPassword`], or [`ClientError::Unexpected`] without the memory for it.
     pub fn unlock(&self, password: &Password) -> Result<Unlocked, ClientError> {
         let begun = Instant::now();
+        // Argon2id takes longer, so that the knock that follows finds the generator seeded. Without a thread it does it itself.
+        let _seeding = std::thread::Builder::new().name("seeding".to_owned()).spawn(SystemEntropy::seed);
         let opened = self.device.unlock_password(password).map_err(|error| credential_error(&self.path, error))?;
         let argon2id = begun.elapsed();
         let login_input = password_input(&opened.sealed.pepper, password.expose());

@@ -25,6 +25,17 @@ pub fn bytes<const N: usize>(entropy: &mut dyn Entropy) -> [u8; N] {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemEntropy;
 
+impl SystemEntropy {
+    /// Draws once, so that the next draw finds the generator seeded. The first draw of a process gathers the seed for tens
+    /// of milliseconds: whoever has other work to wait for does this beside it, on a thread of its own.
+    ///
+    /// # Panics
+    /// As [`Entropy::fill`].
+    pub fn seed() {
+        Self.fill(&mut [0; 1]);
+    }
+}
+
 impl Entropy for SystemEntropy {
     /// # Panics
     /// If the operating system gives no randomness. To go on with predictable keys would be worse.
