@@ -67,12 +67,19 @@ pub fn transport(kind: TransportKind) -> TransportConfig {
 /// fast with jumbo frames as with Ethernet's, and larger datagrams gain nothing (`examples/stream.rs`).
 pub(crate) fn fit_to_path(config: &mut TransportConfig, peer: IpAddr) {
     let mut discovery = MtuDiscoveryConfig::default();
-    discovery.upper_bound(if is_near(peer) { JUMBO } else { ETHERNET });
+    match is_near(peer) {
+        true => discovery.upper_bound(JUMBO).minimum_change(JUMBO_CHANGE),
+        false => discovery.upper_bound(ETHERNET),
+    };
     config.mtu_discovery_config(Some(discovery));
 }
 
 /// UDP payload of jumbo frames: 9000 bytes less 48 of IPv6 and UDP.
 const JUMBO: u16 = 8_952;
+
+/// The search for jumbo frames ends when a step would be smaller than this. It halves what is left by each probe, and a probe is
+/// all padding, which its receiver reads byte by byte: QUIC's usual 20 takes twice as many probes, for 3 % larger datagrams.
+const JUMBO_CHANGE: u16 = 280;
 
 /// The same of Ethernet's 1500. Nothing larger crosses the internet, and every probe that is lost takes a round trip.
 const ETHERNET: u16 = 1_452;
