@@ -26,7 +26,8 @@ use vestibule_local_credential::password::Password;
 /// The controller lets a row knock once a second, after a burst of five: a device waits so long between two connects.
 const EACH_DEVICE: Duration = Duration::from_millis(1_050);
 
-#[tokio::main]
+// As the program's client runs.
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
     let [folder, service] = std::env::args().skip(1).collect::<Vec<_>>().try_into().unwrap();
     let mut crowd = Crowd { folder: folder.into(), service, devices: Vec::new(), next: 0, held: Vec::new() };

@@ -61,7 +61,7 @@ fn serve(arguments: &RoleArgs) -> Result<ExitCode, Fault> {
     let file = Role::Controller.configuration(&dir);
     let config: ControllerConfig = config::load(&file)?;
     crate::logging::start(&config.log);
-    super::full_runtime()?.block_on(async {
+    super::role_runtime()?.block_on(async {
         let mut settings = Settings::new(dir.clone(), config.listen, config.public);
         settings.rows_per_gateway = config.rows_per_gateway;
         let controller = Controller::start(settings).await.map_err(|error| start_fault(&error, &dir))?;

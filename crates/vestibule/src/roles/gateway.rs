@@ -82,7 +82,7 @@ fn serve(arguments: &RoleArgs) -> Result<ExitCode, Fault> {
     let config = load(&file)?;
     crate::logging::start(&config.log);
     let settings = config.settings(&dir)?;
-    super::full_runtime()?.block_on(async {
+    super::role_runtime()?.block_on(async {
         let gateway = Gateway::start(settings).await.map_err(|error| start_fault(&error, &dir))?;
         let mut outside = Outside::new(&file)?;
         tracing::info!(listen = ?gateway.local_addrs(), "the gateway serves");

@@ -24,9 +24,18 @@ pub(crate) fn brief_runtime() -> Result<tokio::runtime::Runtime, Fault> {
         .map_err(|error| Fault::unexpected(format!("the program can't start its event loop: {error}")))
 }
 
-/// The runtime of a role or a client.
-pub(crate) fn full_runtime() -> Result<tokio::runtime::Runtime, Fault> {
+/// The runtime of a client: one thread. What comes in by a socket leaves by another without a second thread being woken for
+/// it, which costs more than the work itself; what takes long, Argon2id and names, has threads of its own.
+pub(crate) fn client_runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    brief_runtime()
+}
+
+/// The runtime of a role. One core is left to what is not its own: the kernel's share of each datagram, the disk's thread,
+/// Argon2id. With two cores that leaves one thread, which hands nothing over to another.
+pub(crate) fn role_runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.saturating_sub(1).max(1))
         .enable_all()
         .build()
         .map_err(|error| Fault::unexpected(format!("the program can't start its event loop: {error}")))

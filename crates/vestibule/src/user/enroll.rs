@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: EnrollArgs, output: &Output) -> Result<ExitCode, Fa
     enrol::check(&invitation, &options)?;
     let password = Source::choose(&arguments.password)?
         .ask_new("Choose a password: ", |password| enrol::check_password(&invitation, password).map_err(Fault::from))?;
-    let enrolled = crate::roles::full_runtime()?.block_on(enrol::enrol(&invitation, Arc::new(password), &options))?;
+    let enrolled = crate::roles::client_runtime()?.block_on(enrol::enrol(&invitation, Arc::new(password), &options))?;
     let made = serde_json::json!({
         "credential": enrolled.file.name(),
         "device": enrolled.device.to_string(),

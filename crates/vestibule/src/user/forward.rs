@@ -15,7 +15,7 @@ pub(crate) fn run(arguments: ForwardArgs, output: &Output) -> Result<ExitCode, F
     let file = super::choose(&home, &arguments.credential)?;
     forwards.iter().try_for_each(|forward| super::try_listen(forward.local))?;
     let unlocked = super::unlock(&file, &arguments.password)?;
-    crate::roles::full_runtime()?.block_on(async {
+    crate::roles::client_runtime()?.block_on(async {
         let client = Client::connect(unlocked, Options::default()).await?;
         for forward in &forwards {
             let forwarder = match Forwarder::bind(forward, client.clone()).await {

@@ -15,7 +15,7 @@ pub(crate) fn run(arguments: PipeArgs) -> Result<ExitCode, Fault> {
     let home = super::home(&arguments.credential)?;
     crate::logging::start(&super::configuration(&home)?.log);
     let file = super::choose(&home, &arguments.credential)?;
-    let runtime = crate::roles::full_runtime()?;
+    let runtime = crate::roles::client_runtime()?;
     let through_up = if arguments.alone { None } else { runtime.block_on(through_up(&file, &arguments.target)) };
     let piped = match through_up {
         Some(piped) => piped?,

@@ -26,7 +26,7 @@ pub(crate) fn run(arguments: UpArgs, output: &Output) -> Result<ExitCode, Fault>
         forwards.push(text.parse()?);
     }
     let (http, socks) = (arguments.http.unwrap_or(config.http), arguments.socks.unwrap_or(config.socks));
-    let runtime = crate::roles::full_runtime()?;
+    let runtime = crate::roles::client_runtime()?;
     // A second `up` is told before the person types a password.
     let agent = runtime.block_on(async { Agent::bind(&file) })?;
     let locals = [http, socks].into_iter().chain(forwards.iter().map(|forward| forward.local));
