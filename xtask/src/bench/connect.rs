@@ -54,7 +54,7 @@ pub(super) fn connect(effort: Effort, only: Option<&str>) -> Result<Vec<Row>> {
         tunnel::beside_ssh(&stage, &starter, effort, &mut rows)?;
     }
     if wanted("memory") {
-        memory::idle(&stage, &mut crowd, &starter, effort, &mut rows)?;
+        memory::idle(&mut stage, &mut crowd, &starter, effort, &mut rows)?;
     }
     Ok(rows)
 }

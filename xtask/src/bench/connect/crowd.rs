@@ -7,6 +7,9 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+/// A person may have 64.
+const DEVICES_EACH: usize = 32;
+
 /// The running client.
 pub(super) struct Crowd {
     child: Child,
@@ -26,8 +29,12 @@ impl Crowd {
         let orders = child.stdin.take().ok_or("no stdin")?;
         let answers = BufReader::new(child.stdout.take().ok_or("no stdout")?).lines();
         let mut crowd = Self { child, orders, answers };
-        for _ in 0..effort.pick(128, 32) {
-            crowd.order(&format!("enrol {}", stage.invitation()?), 1)?;
+        for number in 0..effort.pick(128, 32) {
+            let user = format!("person{}", number / DEVICES_EACH);
+            if number % DEVICES_EACH == 0 {
+                stage.ask("gateway", &["user", "add", &user])?;
+            }
+            crowd.order(&format!("enrol {}", stage.invitation_of(&user)?), 1)?;
         }
         stage.change_gateway()?;
         Ok(crowd)

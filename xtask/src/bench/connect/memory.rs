@@ -14,39 +14,47 @@ use std::time::Duration;
 /// What is freed after a burst of work is given back by then.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// Measures both, as growth of the gateway's memory.
+/// Measures both, as growth of the gateway's memory. The gateway is a new one: what an earlier load needed and gave back would
+/// hide what the next one takes.
 pub(super) fn idle(
-    stage: &Stage,
+    stage: &mut Stage,
     crowd: &mut Crowd,
     starter: &Starter,
     effort: Effort,
     rows: &mut Vec<Row>,
 ) -> Result<()> {
-    let gateway = stage.gateway();
-    let sessions = effort.pick(512, 64);
-    // The first ones make room that others find made.
-    crowd.hold(sessions / 8)?;
-    let before = settled_kib(gateway)?;
-    crowd.hold(sessions)?;
-    let each = (settled_kib(gateway)? - before) / sessions as f64;
-    let name = "gateway's memory per idle session";
-    rows.push(Row::new(name, each, "KiB").at_most(64.0).note(format!("of {sessions} more sessions")));
-    crowd.let_go()?;
+    stage.change_gateway()?;
+    connections(stage, starter, rows)?;
+    sessions(stage, crowd, effort, rows)
+}
 
-    // A session may have 256 connections.
+/// A session may have 256 connections.
+fn connections(stage: &Stage, starter: &Starter, rows: &mut Vec<Row>) -> Result<()> {
     let way = up(stage, starter)?;
-    let connections = 200;
-    let mut held = connect(&way, connections / 8)?;
-    let [client, gateway] = [way.pids[0], gateway];
+    let count = 200;
+    // The first ones make room that others find made.
+    let mut held = connect(&way, count / 8)?;
+    let [client, gateway] = [way.pids[0], stage.gateway()];
     let before = [settled_kib(client)?, settled_kib(gateway)?];
-    held.extend(connect(&way, connections)?);
+    held.extend(connect(&way, count)?);
     let after = [settled_kib(client)?, settled_kib(gateway)?];
-    let each = |role: usize| (after[role] - before[role]) / connections as f64;
+    let each = |role: usize| (after[role] - before[role]) / count as f64;
     let name = "gateway's memory per idle connection in a session";
-    rows.push(Row::new(name, each(1), "KiB").at_most(16.0).note(format!("of {connections} more connections")));
+    rows.push(Row::new(name, each(1), "KiB").at_most(16.0).note(format!("of {count} more connections")));
     rows.push(Row::new("client's memory per idle connection in a session", each(0), "KiB"));
     drop(held);
     Ok(())
+}
+
+fn sessions(stage: &Stage, crowd: &mut Crowd, effort: Effort, rows: &mut Vec<Row>) -> Result<()> {
+    let count = effort.pick(512, 64);
+    crowd.hold(count / 8)?;
+    let before = settled_kib(stage.gateway())?;
+    crowd.hold(count)?;
+    let each = (settled_kib(stage.gateway())? - before) / count as f64;
+    let name = "gateway's memory per idle session";
+    rows.push(Row::new(name, each, "KiB").at_most(64.0).note(format!("of {count} more sessions")));
+    crowd.let_go()
 }
 
 fn settled_kib(pid: u32) -> Result<f64> {

@@ -72,7 +72,12 @@ impl Stage {
 
     /// An invitation for one more device.
     pub(super) fn invitation(&self) -> Result<String> {
-        text(&self.ask("gateway", &["invite", "bench"])?, "link")
+        self.invitation_of("bench")
+    }
+
+    /// An invitation for a device of this person.
+    pub(super) fn invitation_of(&self, user: &str) -> Result<String> {
+        text(&self.ask("gateway", &["invite", user])?, "link")
     }
 
     /// A directory's path: a role's, a person's, or another's.
