@@ -14,26 +14,34 @@ pub mod coverage;
 pub mod csp;
 pub mod fault;
 pub mod fuzzing;
+mod guard;
 mod headers;
 pub mod html;
+mod kept;
 mod limits;
 mod names;
 mod once;
+mod pages;
 pub mod path;
 mod proxy_protocol;
 pub mod script;
 mod server;
 mod sessions;
+mod settings;
 mod stamp;
 pub mod store;
 mod token;
 mod upstream;
 mod users;
+mod visit;
 mod websocket;
 
 pub use address::{AddressTable, Exhausted, InvalidNetwork, Network, Order, Pool};
 pub use audit::{Audit, AuditOutcome, AuditQuery, AuditSettings, Entry};
 pub use body::{Body, BodyError};
+pub use guard::{
+    AppError, Guard, GuardError, GuardSettings, Peer, PortalLink, Standing, Tunnel, TunnelSession, users_at,
+};
 pub use headers::cookies::{COOKIE, PLAIN_COOKIE};
 pub use headers::{Caller, USER_FIELD};
 pub use limits::{Limits, cut_when};
@@ -45,6 +53,7 @@ pub use once::{
 pub use proxy_protocol::{ProxyProtocolError, accept as accept_proxy_protocol};
 pub use server::serve_connection;
 pub use sessions::{BeginError, Gone, Live, Newcomer, PoolSettings, Selector, Session, SessionSettings, Sessions};
+pub use settings::{AppSettings, Backend, GuardConfig, SettingsError};
 pub use stamp::Stamp;
 pub use token::{
     CLOCK_SLACK, Context, KeyRecord, Keyring, KeyringSettings, NONCE_LEN, Page, PageKeys, PageToken, SealedGrants,

@@ -175,6 +175,16 @@ impl Sessions {
         if self.settings.bind_client_address && elsewhere { Err(Gone::OtherClient) } else { Ok(live) }
     }
 
+    /// Whose the last session of this client was that is over, as long as that is remembered: what it was about to do is kept for
+    /// that user alone.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn former_user(&self, binding: &Binding) -> Result<Option<UserName>, StoreError> {
+        let binding = *binding;
+        self.store.read_apart(move |c| rows::last_user(c, &binding)).await
+    }
+
     /// The session under a logical address.
     pub fn at(&self, address: LogicalAddress) -> Option<Arc<Live>> {
         self.table().at(address)

@@ -1,6 +1,6 @@
 //! The guard's one file: what of each module outlives a restart.
 
-use crate::{audit, coverage, once, sessions, token, users};
+use crate::{audit, coverage, kept, once, sessions, token, users};
 use std::path::Path;
 use vestibule_store::{Migration, Store, StoreError};
 
@@ -12,6 +12,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "audit", sql: audit::SCHEMA },
     Migration { name: "users", sql: users::SCHEMA },
     Migration { name: "coverage", sql: coverage::SCHEMA },
+    Migration { name: "kept forms", sql: kept::SCHEMA },
 ];
 
 /// Opens the store, and makes it where there is none.

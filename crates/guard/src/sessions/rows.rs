@@ -3,7 +3,7 @@
 use super::live::{Live, Session};
 use super::{Gone, Network};
 use crate::{Binding, LogicalAddress, Proof, Stamp, UserName};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use vestibule_store::{Store, StoreError, StoreErrorKind};
 
 /// A session that is over stays for as long as its address rests or its client may ask what became of it.
@@ -147,6 +147,13 @@ pub(super) async fn set_groups(store: &Store, user: UserName, groups: Vec<String
             Ok(c.execute("UPDATE session SET groups = ?2 WHERE user = ?1 AND ended IS NULL", row).map(drop)?)
         })
         .await
+}
+
+/// Who held the last session of this client that is over.
+pub(super) fn last_user(c: &Connection, binding: &Binding) -> Result<Option<UserName>, StoreError> {
+    let sql = "SELECT user FROM session WHERE binding = ?1 AND ended IS NOT NULL ORDER BY ended DESC LIMIT 1";
+    let user: Option<String> = c.query_row(sql, [&binding.0[..]], |row| row.get(0)).optional()?;
+    Ok(user.and_then(|user| UserName::new(&user).ok()))
 }
 
 /// Those that go on, and then those that are over, the last first.

@@ -1,0 +1,257 @@
+//! One request's way through the guard: who asks (steps 1 and 2 of the cycle), from which page (4), with which grants (5), for the
+//! first time or again (6), and what goes back (3).
+
+mod answer;
+mod carrying;
+mod command;
+mod entry;
+mod own;
+mod place;
+mod receipt;
+mod refuse;
+mod sign_in;
+mod who;
+
+use crate::audit::AuditOutcome;
+use crate::carried::{Carried, Found};
+use crate::classify::{Facts, Outcome, Refusal, TokenState, Verdict, judge};
+use crate::coverage::Sighting;
+use crate::guard::{Parts, Peer, wall_clock};
+use crate::once::ActionId;
+use crate::pages::{self, Words};
+use crate::path::{NormalPath, PathShape, PathTrick};
+use crate::sessions::{Gone, Live};
+use crate::token::{Context, Page, SealedGrants, TokenError};
+use crate::websocket::Handshake;
+use crate::{Body, Stamp};
+use hyper::header::REFERER;
+use hyper::http::request::Parts as Head;
+use hyper::http::uri::Uri;
+use hyper::{Request, Response};
+use place::Place;
+use std::sync::Arc;
+use std::time::Instant;
+use vestibule_policy::web::Permission;
+
+/// One request, and all that is known of its surroundings.
+pub(crate) struct Visit {
+    parts: Arc<Parts>,
+    peer: Arc<Peer>,
+    place: Place,
+    words: &'static Words,
+    now: Stamp,
+    began: Instant,
+}
+
+/// What a page's token said.
+struct Shown {
+    page: Page,
+    action: ActionId,
+}
+
+/// What became of the search for a page's token.
+enum Token {
+    None,
+    /// It may stand in the body.
+    Unread,
+    Good(Shown),
+    Bad(Refusal),
+}
+
+impl Token {
+    fn state(&self) -> TokenState {
+        match self {
+            Self::None => TokenState::None,
+            Self::Unread => TokenState::InBody,
+            Self::Good(_) => TokenState::Good,
+            Self::Bad(refusal) => TokenState::Bad(*refusal),
+        }
+    }
+
+    fn shown(self) -> Option<Shown> {
+        match self {
+            Self::Good(shown) => Some(shown),
+            Self::None | Self::Unread | Self::Bad(_) => None,
+        }
+    }
+}
+
+/// Answers a request.
+pub(crate) async fn answer(parts: Arc<Parts>, peer: Arc<Peer>, request: Request<Body>) -> Response<Body> {
+    let words = Words::of(request.headers());
+    let Some(place) = Place::of(&parts.apps(), &peer, &request) else {
+        return refuse::nowhere(words, request.headers());
+    };
+    let visit = Arc::new(Visit { parts, peer, place, words, now: wall_clock(), began: Instant::now() });
+    let who = visit.who(request.headers()).await;
+    if request.uri().path().starts_with(pages::OWN) {
+        return visit.own(who, request).await;
+    }
+    // Both are answers: what was let through, and what stands in its place.
+    visit.pass(who, request).await.unwrap_or_else(|refused| *refused)
+}
+
+/// An answer that ends the way early.
+type Early = Box<Response<Body>>;
+
+impl Visit {
+    async fn pass(
+        self: &Arc<Self>,
+        who: Result<Arc<Live>, Gone>,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, Early> {
+        let handshake = Handshake::take(&mut request);
+        let (mut head, mut body) = request.into_parts();
+        let in_head = carrying::from_head(&mut head);
+        let path = NormalPath::from_request(head.uri.path());
+        let kind = carrying::kind_of(&head.headers);
+        let unread = in_head == Found::Nothing && kind.is_some();
+        let mut token = self.token_of(&who, in_head, unread);
+        let mut verdict = self.judge(&head, &path, &who, token.state());
+        if let (Outcome::LookInBody, Some(kind)) = (verdict.outcome, kind) {
+            let taken = carrying::from_body(kind, &mut head.headers, body).await;
+            let (in_body, rest) = taken.map_err(|error| self.refuse(&head, refuse::of_body(error)))?;
+            (token, body) = (self.token_of(&who, in_body, false), rest);
+            verdict = self.judge(&head, &path, &who, token.state());
+        }
+        self.count(&head, &path, &verdict, &token);
+        let request = Request::from_parts(head, body);
+        let head_fields = request.headers().clone();
+        let command = match verdict.outcome {
+            Outcome::Admit { command, .. } => command,
+            Outcome::SignIn => return Err(self.sign_in(&who, request).await),
+            Outcome::ProveEntry { afresh } => {
+                let to = target_of(&request).to_owned();
+                return Err(self.entry(&who, &head_fields, &to, afresh).await);
+            }
+            Outcome::Refuse(refusal) => return Err(self.refuse_command(&who, &request, refusal)),
+            Outcome::LookInBody => return Err(self.refuse_command(&who, &request, Refusal::Malformed)),
+        };
+        let live = who.map_err(|_| self.refuse_head(request.headers(), Refusal::SignedOff))?;
+        let shown = token.shown();
+        self.check_grants(&live, shown.as_ref(), &request, &path)?;
+        live.touch(self.now);
+        let asked = answer::Asked::of(&request, &verdict);
+        let mut answer = match (shown, command) {
+            (Some(shown), true) if verdict.needs.claim => self.command(&live, shown, request).await,
+            (shown, true) => self.unclaimed(&live, shown.map(|shown| shown.page.serial), request).await,
+            (_, false) => self.read(&live, request).await,
+        };
+        if let Some(handshake) = handshake {
+            handshake.pass(&mut answer, live.ended());
+        }
+        Ok(self.outgoing(&live, &asked, answer).await)
+    }
+
+    /// Which row of the table the request is, and what follows.
+    fn judge(
+        &self,
+        head: &Head,
+        path: &Result<NormalPath, PathTrick>,
+        who: &Result<Arc<Live>, Gone>,
+        token: TokenState,
+    ) -> Verdict {
+        let session = (self.peer.proof(), who.is_ok());
+        let path = path.as_ref().map_err(|trick| *trick);
+        judge(&Facts::of(head, path, &self.place.origin, session, token, &self.place.app.settings.rules))
+    }
+
+    /// What became of the search for a token.
+    fn token_of(&self, who: &Result<Arc<Live>, Gone>, found: Found, unread: bool) -> Token {
+        match (found, who) {
+            (Found::One(carried), Ok(live)) => self.shown(live, &carried).map_or_else(Token::Bad, Token::Good),
+            // There is no session for it to be of; that is judged first.
+            (Found::One(_), Err(_)) => Token::Bad(Refusal::SignedOff),
+            (Found::Malformed, _) => Token::Bad(Refusal::Malformed),
+            (Found::Nothing, _) if unread => Token::Unread,
+            (Found::Nothing, _) => Token::None,
+        }
+    }
+
+    /// Opens the token in the session that shows it.
+    fn shown(&self, live: &Live, carried: &Carried) -> Result<Shown, Refusal> {
+        let context = self.context(live);
+        let page = self.parts.pages.open_token(carried.token(), &context, self.now).map_err(|error| match error {
+            TokenError::Malformed | TokenError::Foreign | TokenError::Future => Refusal::OtherSession,
+            TokenError::Expired => Refusal::ExpiredPage,
+        })?;
+        let action = match carried.action() {
+            Some(action) => ActionId::new(action).map_err(|_| Refusal::Malformed)?,
+            None => ActionId::none(),
+        };
+        Ok(Shown { page, action })
+    }
+
+    fn context<'a>(&'a self, live: &Live) -> Context<'a> {
+        live.session().context(&self.place.app.settings.name)
+    }
+
+    /// Step 5: the grants sealed in the page, and those in force.
+    fn check_grants(
+        &self,
+        live: &Live,
+        shown: Option<&Shown>,
+        request: &Request<Body>,
+        path: &Result<NormalPath, PathTrick>,
+    ) -> Result<(), Early> {
+        let (method, raw) = (request.method().as_str(), request.uri().path());
+        let in_force = self.granted(live).permits_request(method, raw);
+        let sealed = match shown.map(|shown| &shown.page.grants) {
+            Some(SealedGrants::Inline(grants)) => grants.permits_request(method, raw),
+            // What the name stands for is what was in force; what is in force now has just been asked.
+            Some(SealedGrants::Reference(_)) | None => Ok(Permission::Permitted),
+        };
+        match (in_force, sealed) {
+            (Ok(Permission::Permitted), Ok(Permission::Permitted)) => Ok(()),
+            (Err(_), _) | (_, Err(_)) => Err(self.refuse_head(request.headers(), Refusal::Malformed)),
+            (Ok(_), Ok(_)) => {
+                self.audit_refused(live, shown.map(|shown| shown.page.serial), request, Refusal::NotPermitted);
+                Err(self.not_permitted(live, request, path.as_ref().ok()))
+            }
+        }
+    }
+
+    fn count(&self, head: &Head, path: &Result<NormalPath, PathTrick>, verdict: &Verdict, token: &Token) {
+        let shape = path.as_ref().map_or_else(|_| PathShape::of_tricks(), PathShape::of);
+        let page = head.headers.get(REFERER).and_then(|referer| shape_of(referer.to_str().ok()?));
+        let element = match token {
+            Token::Good(shown) => Some(shown.action.as_str()).filter(|action| !action.is_empty()),
+            Token::None | Token::Unread | Token::Bad(_) => None,
+        };
+        self.parts.coverage.record(&Sighting {
+            app: &self.place.app.settings.name,
+            verdict: *verdict,
+            token: token.state(),
+            method: head.method.as_str(),
+            shape: &shape,
+            page: page.as_ref(),
+            element,
+        });
+    }
+
+    fn refuse_command(&self, who: &Result<Arc<Live>, Gone>, request: &Request<Body>, refusal: Refusal) -> Early {
+        if let Ok(live) = who {
+            self.audit_refused(live, None, request, refusal);
+        }
+        self.refuse_head(request.headers(), refusal)
+    }
+
+    /// Refused commands stand in the audit log; reads don't.
+    fn audit_refused(&self, live: &Live, serial: Option<crate::Serial>, request: &Request<Body>, refusal: Refusal) {
+        if !vestibule_policy::web::is_safe_method(request.method().as_str()) {
+            let outcome = AuditOutcome::Refused(refusal.word().to_owned());
+            self.audit(&self.about(live, serial, request), outcome, None);
+        }
+    }
+}
+
+/// Path and query of a request.
+fn target_of<B>(request: &Request<B>) -> &str {
+    request.uri().path_and_query().map_or("/", |target| target.as_str())
+}
+
+/// The shape of the page at this address.
+fn shape_of(address: &str) -> Option<PathShape> {
+    let uri: Uri = address.parse().ok()?;
+    NormalPath::from_request(uri.path()).ok().map(|path| PathShape::of(&path))
+}

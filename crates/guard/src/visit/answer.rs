@@ -1,0 +1,210 @@
+//! What goes back (step 3): pages leave with a fresh token, everything else as it came.
+
+use super::{Visit, target_of};
+use crate::charset::{self, Charset};
+use crate::classify::{Refusal, Verdict, is_part_type};
+use crate::coding::{self, Coding};
+use crate::csp::Admission;
+use crate::html::{PageRewriter, Plan, ScriptTag, rewrite_body};
+use crate::sessions::Live;
+use crate::token::{Page, SealedGrants, source_of};
+use crate::{Body, Caller, Serial, csp, cut_when, pages};
+use futures_util::StreamExt;
+use http_body_util::{BodyExt, BodyStream, StreamBody};
+use hyper::body::{Body as _, Frame};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use std::sync::Arc;
+
+/// What of a request its answer depends on.
+pub(super) struct Asked {
+    method: Method,
+    path_and_query: String,
+    headers: HeaderMap,
+    verdict: Verdict,
+}
+
+impl Asked {
+    pub(super) fn of(request: &Request<Body>, verdict: &Verdict) -> Self {
+        let kept = [header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE, header::ACCEPT]
+            .into_iter()
+            .chain(["sec-fetch-dest", "sec-fetch-mode"].map(header::HeaderName::from_static));
+        let headers = kept.filter_map(|name| Some((name.clone(), request.headers().get(&name)?.clone()))).collect();
+        Self {
+            method: request.method().clone(),
+            path_and_query: target_of(request).to_owned(),
+            headers,
+            verdict: *verdict,
+        }
+    }
+
+    /// Whether the answer is a page of its own; `false` for a fragment that a script fetched.
+    fn is_whole_page(&self) -> bool {
+        let said = |name| self.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        match (said("sec-fetch-mode"), said("sec-fetch-dest")) {
+            (Some(mode), _) => mode == "navigate",
+            (None, Some(dest)) => dest != "empty",
+            (None, None) => said("accept").is_some_and(|accept| accept.contains("text/html")),
+        }
+    }
+}
+
+impl Visit {
+    /// Who asks, as the application is told.
+    pub(super) fn caller<'a>(&'a self, live: &'a Live) -> Caller<'a> {
+        Caller {
+            address: live.session().address,
+            user: &live.session().user,
+            app: &self.place.app.settings.name,
+            outer_host: &self.place.host,
+            outer_scheme: self.place.scheme,
+        }
+    }
+
+    /// A read: straight to the application.
+    pub(super) async fn read(&self, live: &Arc<Live>, mut request: Request<Body>) -> Response<Body> {
+        let document = pages::for_person(request.headers());
+        coding::prepare_for_rewrite(request.headers_mut(), document);
+        let headers = request.headers().clone();
+        match self.place.app.upstream.send(request, &self.caller(live)).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::info!(app = %self.place.app.settings.name, %error, "no answer");
+                *self.refuse_head(&headers, super::command::refusal_of(&error))
+            }
+        }
+    }
+
+    /// The answer as it leaves: cut when the session ends, and with a token where it is a page.
+    pub(super) async fn outgoing(&self, live: &Arc<Live>, asked: &Asked, answer: Response<Body>) -> Response<Body> {
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS || answer.headers().contains_key(crate::pages::REFUSED) {
+            return answer;
+        }
+        if asked.verdict.needs.part && !is_part(&answer) {
+            return *self.refuse_head(&asked.headers, Refusal::NoPage);
+        }
+        let answer = answer.map(|body| cut_when(body, live.ended()));
+        if !is_html(answer.headers()) || !has_text(&answer) {
+            return answer;
+        }
+        self.page(live, asked, answer).await
+    }
+
+    /// A page: with the next serial, sealed for this session.
+    async fn page(&self, live: &Arc<Live>, asked: &Asked, answer: Response<Body>) -> Response<Body> {
+        let serial = match live.next_serial().await {
+            Ok(serial) => serial,
+            Err(error) => {
+                tracing::error!(%error, "no page can be numbered");
+                return *self.refuse_head(&asked.headers, Refusal::UpstreamDown);
+            }
+        };
+        let (mut head, body) = answer.into_parts();
+        let Some(coding) = Coding::of(&head.headers) else {
+            tracing::warn!(path = asked.path_and_query, "a page in an unknown content coding passes as it is");
+            return Response::from_parts(head, body);
+        };
+        coding::rewritten(&mut head.headers);
+        if asked.method == Method::HEAD {
+            return Response::from_parts(head, body);
+        }
+        let token = self.sealed(live, asked, serial);
+        let content_type = text(&head.headers, header::CONTENT_TYPE).map(str::to_owned);
+        let (body, charset) = detected(coding::decoded(body, coding), content_type.as_deref()).await;
+        let body = match charset {
+            Charset::Rewritable(_) => {
+                rewrite_body(body, PageRewriter::new(&self.plan(asked, token, &mut head.headers)))
+            }
+            Charset::Opaque(encoding) => {
+                tracing::info!(
+                    path = asked.path_and_query,
+                    encoding = encoding.name(),
+                    "a page that can't be rewritten"
+                );
+                body
+            }
+        };
+        Response::from_parts(head, coding::encoded(body, coding))
+    }
+
+    fn sealed(&self, live: &Arc<Live>, asked: &Asked, serial: Serial) -> String {
+        let session = live.session();
+        let page = Page {
+            user: session.user.clone(),
+            serial,
+            issued: self.now,
+            source: source_of(asked.method.as_str(), &self.place.host, &asked.path_and_query),
+            grants: SealedGrants::Inline(self.granted(live)),
+        };
+        self.parts.pages.seal(&page, &self.context(live)).into()
+    }
+
+    fn plan(&self, asked: &Asked, token: String, headers: &mut HeaderMap) -> Plan {
+        let whole_page = asked.is_whole_page();
+        Plan {
+            token,
+            script: if whole_page { self.script(headers) } else { None },
+            forms: true,
+            whole_page,
+            own_origin: self.place.origin.clone(),
+            reads: self.place.app.settings.strict.clone(),
+        }
+    }
+
+    /// The script, as far as the application's own policy can be made to let it run.
+    fn script(&self, headers: &mut HeaderMap) -> Option<ScriptTag> {
+        let policies = headers.get_all(header::CONTENT_SECURITY_POLICY).iter().filter_map(|value| value.to_str().ok());
+        let Admission { tag, policies } = csp::admit(&policies.collect::<Vec<_>>(), &self.place.origin);
+        if let Some(policies) = policies {
+            headers.remove(header::CONTENT_SECURITY_POLICY);
+            // Made of values that were there: each is one again.
+            for policy in policies.into_iter().filter_map(|policy| HeaderValue::try_from(policy).ok()) {
+                headers.append(header::CONTENT_SECURITY_POLICY, policy);
+            }
+        }
+        tag
+    }
+}
+
+/// Looks at the beginning of a page, as far as it has come: its encoding may be said there.
+async fn detected(mut body: Body, content_type: Option<&str>) -> (Body, Charset) {
+    let Some(first) = body.frame().await else {
+        return (body, charset::detect(content_type, &[]));
+    };
+    let start = first.as_ref().ok().and_then(Frame::data_ref);
+    let charset = charset::detect(content_type, start.map_or(&[][..], |start| &start[..]));
+    let whole = futures_util::stream::iter([first]).chain(BodyStream::new(body));
+    (BodyExt::boxed_unsync(StreamBody::new(whole)), charset)
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn is_html(headers: &HeaderMap) -> bool {
+    let essence = essence(headers);
+    essence == "text/html" || essence == "application/xhtml+xml"
+}
+
+fn is_part(answer: &Response<Body>) -> bool {
+    let bare = matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    bare || !answer.status().is_success() || is_part_type(&essence(answer.headers()))
+}
+
+fn has_text(answer: &Response<Body>) -> bool {
+    let without = matches!(
+        answer.status(),
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::RESET_CONTENT | StatusCode::PARTIAL_CONTENT
+    );
+    !without && (!answer.body().is_end_stream() || answer.headers().contains_key(header::CONTENT_LENGTH))
+}
+
+fn essence(headers: &HeaderMap) -> String {
+    text(headers, header::CONTENT_TYPE)
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
+}

@@ -1,0 +1,308 @@
+//! Commands (step 6): claimed on the disk before the application can act, run once, answered to everybody who gave them.
+
+mod hold;
+mod kept;
+
+pub(super) use kept::{RESULT, SEND};
+
+use super::{Shown, Visit, target_of};
+use crate::audit::{AuditOutcome, Entry};
+use crate::classify::Refusal;
+use crate::guard::wall_clock;
+use crate::once::{About, ClaimName, Claimed, CommandName, Done, OnceError, Outcome, Repeat, Running, StoredAnswer};
+use crate::sessions::Live;
+use crate::settings::OncePer;
+use crate::upstream::{UpstreamError, UpstreamErrorKind};
+use crate::visit::refuse::of_body;
+use crate::{Body, Serial, coding};
+use bytes::Bytes;
+use hold::{Decision, Held, Part};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a repeat waits for the first to be answered.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// On an answer that was given before: when, in milliseconds since 1970.
+const REPEATED: HeaderName = HeaderName::from_static("vestibule-repeated");
+
+/// A task of the guard's own that did not come to its end: what it sent, nobody knows.
+const BROKEN: UpstreamError = UpstreamError { kind: UpstreamErrorKind::Broken, sent: true };
+
+impl Visit {
+    /// Runs a command that bears a page's token, at most once.
+    pub(super) async fn command(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        shown: Shown,
+        request: Request<Body>,
+    ) -> Response<Body> {
+        let headers = request.headers().clone();
+        let about = self.about(live, Some(shown.page.serial), &request);
+        let (head, body) = request.into_parts();
+        match hold::read(body).await {
+            Err(error) => *self.refuse_head(&headers, of_body(error)),
+            Ok(Part::Whole(bytes, digest)) => {
+                let request = Request::from_parts(head, bytes);
+                match self.substituted(live, request).await {
+                    Ok((request, None)) => self.whole(live, &shown, about, request, digest).await,
+                    Ok((request, Some(digest))) => self.whole(live, &shown, about, request, digest).await,
+                    Err(answer) => *answer,
+                }
+            }
+            Ok(Part::Stream(body)) => self.streamed(live, &shown, about, Request::from_parts(head, body)).await,
+        }
+    }
+
+    /// A command that needs no claim: of an observed application, or at an entry point. It is sent as it is, and audited.
+    pub(super) async fn unclaimed(
+        &self,
+        live: &Arc<Live>,
+        serial: Option<Serial>,
+        request: Request<Body>,
+    ) -> Response<Body> {
+        let about = self.about(live, serial, &request);
+        let headers = request.headers().clone();
+        let sent = self.send(live, request).await;
+        self.tell(&about, &sent);
+        sent.unwrap_or_else(|error| *self.refuse_head(&headers, refusal_of(&error)))
+    }
+
+    async fn whole(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        shown: &Shown,
+        about: About,
+        request: Request<Bytes>,
+        digest: [u8; 32],
+    ) -> Response<Body> {
+        let name = self.name(live, shown, &request, digest);
+        let running = match self.parts.once.claim(name, about.clone(), self.now).await {
+            Ok(Claimed::First(running)) => running,
+            Ok(Claimed::Repeat(repeat)) => return self.repeated(live, &about, name, repeat, request).await,
+            Err(error) => return self.cannot_claim(&request, &error),
+        };
+        if let Err(error) = running.sending().await {
+            return self.cannot_claim(&request, &OnceError::Store(error));
+        }
+        let headers = request.headers().clone();
+        let (visit, live) = (self.clone(), live.clone());
+        // From here on it runs to its end, whoever goes away: a browser that is clicked twice drops its first request.
+        let run = tokio::spawn(async move {
+            let sent = visit.send(&live, request.map(crate::pages::whole)).await;
+            visit.settle(about, running, sent)
+        });
+        self.answered(&headers, run.await.unwrap_or(Err(Refusal::UnknownOutcome)))
+    }
+
+    fn answered(&self, headers: &HeaderMap, answer: Result<Response<Body>, Refusal>) -> Response<Body> {
+        answer.unwrap_or_else(|refusal| *self.refuse_head(headers, refusal))
+    }
+
+    /// A large body streams to the application while its digest is taken; its end is held back until the claim stands.
+    async fn streamed(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        shown: &Shown,
+        about: About,
+        request: Request<Held>,
+    ) -> Response<Body> {
+        let headers = request.headers().clone();
+        let empty = without_body(&request);
+        let (head, held) = request.into_parts();
+        let (digested, decide, body) = held.split();
+        let mut sending = tokio::spawn({
+            let (visit, live) = (self.clone(), live.clone());
+            async move { visit.send(&live, Request::from_parts(head, body)).await }
+        });
+        let digest = tokio::select! {
+            // The application answers before it has all of the request: it did not carry it out.
+            sent = &mut sending => {
+                let sent = sent.unwrap_or(Err(BROKEN));
+                self.tell(&about, &sent);
+                return self.answered(&headers, sent.map_err(|error| refusal_of(&error)));
+            }
+            digest = digested => match digest {
+                Ok(digest) => digest,
+                Err(error) => return *self.refuse_head(&headers, of_body(error)),
+            },
+        };
+        let name = self.name(live, shown, &empty, digest);
+        let running = match self.parts.once.claim(name, about.clone(), self.now).await {
+            Ok(Claimed::First(running)) => running,
+            Ok(Claimed::Repeat(repeat)) => {
+                decide.decide(Decision::Drop);
+                return self.repeated(live, &about, name, repeat, empty).await;
+            }
+            Err(error) => return self.cannot_claim(&empty, &error),
+        };
+        if let Err(error) = running.sending().await {
+            return self.cannot_claim(&empty, &OnceError::Store(error));
+        }
+        decide.decide(Decision::Send);
+        let visit = self.clone();
+        let run = tokio::spawn(async move {
+            let sent = sending.await.unwrap_or(Err(BROKEN));
+            visit.settle(about, running, sent)
+        });
+        self.answered(&headers, run.await.unwrap_or(Err(Refusal::UnknownOutcome)))
+    }
+
+    async fn send(&self, live: &Arc<Live>, mut request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
+        coding::prepare_for_rewrite(request.headers_mut(), false);
+        self.place.app.upstream.send(request, &self.caller(live)).await
+    }
+
+    /// What became of a command that was sent: the answer streams to its giver and is kept for repeats.
+    fn settle(
+        self: &Arc<Self>,
+        about: About,
+        running: Running,
+        sent: Result<Response<Body>, UpstreamError>,
+    ) -> Result<Response<Body>, Refusal> {
+        match sent {
+            Ok(answer) => {
+                let (visit, status) = (self.clone(), answer.status());
+                let finished = move |_| visit.audit(&about, AuditOutcome::Done, Some(status));
+                Ok(StoredAnswer::tee(answer, running, wall_clock, finished))
+            }
+            Err(error) => {
+                self.tell(&about, &Err(error));
+                if error.sent {
+                    drop(running)
+                } else {
+                    running.unsent()
+                }
+                Err(refusal_of(&error))
+            }
+        }
+    }
+
+    fn name(&self, live: &Live, shown: &Shown, request: &Request<Bytes>, digest: [u8; 32]) -> ClaimName {
+        let name = CommandName {
+            binding: &live.session().binding,
+            address: live.session().address,
+            app: &self.place.app.settings.name,
+            serial: shown.page.serial,
+            action: &shown.action,
+            method: request.method().as_str(),
+            target: target_of(request),
+            body: match self.place.app.settings.once {
+                OncePer::Body => Some(digest),
+                OncePer::Form => None,
+            },
+        };
+        name.digest()
+    }
+
+    /// A command that was given before: whoever gave it again gets the first one's answer.
+    async fn repeated(
+        &self,
+        live: &Arc<Live>,
+        about: &About,
+        name: ClaimName,
+        repeat: Repeat,
+        request: Request<Bytes>,
+    ) -> Response<Body> {
+        self.audit(about, AuditOutcome::Repeated, None);
+        let outcome = match repeat {
+            Repeat::Waiting(waiting) => {
+                let waited = tokio::time::timeout(PATIENCE, waiting).await;
+                match waited.unwrap_or(Outcome::Unknown { at: self.now }) {
+                    // Given twice at once: its giver sees only this answer, and expects the command's.
+                    Outcome::Done(Done { at, answer: Some(answer), .. }) => {
+                        return handed_over(&answer.response(), at.0);
+                    }
+                    other @ (Outcome::Done(_) | Outcome::Unknown { .. } | Outcome::NotDone) => other,
+                }
+            }
+            Repeat::Done(done) => Outcome::Done(done),
+            Repeat::Unknown { at } => Outcome::Unknown { at },
+        };
+        match outcome {
+            Outcome::Done(done) => self.receipt(live, name, &done, request).await,
+            Outcome::Unknown { at } => self.outcome_unknown(request.headers(), at),
+            Outcome::NotDone => *self.refuse_head(request.headers(), Refusal::UpstreamDown),
+        }
+    }
+
+    fn cannot_claim(&self, request: &Request<Bytes>, error: &OnceError) -> Response<Body> {
+        tracing::error!(%error, "a command could not be claimed, and was not sent");
+        let mut answer = *self.refuse_head(request.headers(), Refusal::UpstreamDown);
+        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        answer
+    }
+
+    /// What the audit log and the book of commands are told.
+    pub(super) fn about<B>(&self, live: &Live, serial: Option<Serial>, request: &Request<B>) -> About {
+        About {
+            user: live.session().user.clone(),
+            address: live.session().address,
+            app: self.place.app.settings.name.clone(),
+            serial: serial.unwrap_or(Serial(0)),
+            method: request.method().to_string(),
+            path: request.uri().path().to_owned(),
+        }
+    }
+
+    fn tell(&self, about: &About, sent: &Result<Response<Body>, UpstreamError>) {
+        match sent {
+            Ok(answer) => self.audit(about, AuditOutcome::Done, Some(answer.status())),
+            Err(error) if error.sent => self.audit(about, AuditOutcome::Unknown, None),
+            Err(_) => self.audit(about, AuditOutcome::NotSent, None),
+        }
+    }
+
+    pub(super) fn audit(&self, about: &About, outcome: AuditOutcome, status: Option<StatusCode>) {
+        let entry = Entry {
+            at: self.now,
+            user: about.user.clone(),
+            address: about.address,
+            app: about.app.clone(),
+            serial: (about.serial.0 > 0).then_some(about.serial),
+            method: about.method.clone(),
+            path: about.path.clone(),
+            outcome,
+            status: status.map(|status| status.as_u16()),
+            duration: self.began.elapsed(),
+        };
+        if let Err(error) = self.parts.audit.record(entry) {
+            tracing::error!(%error, "the audit log can't be written");
+        }
+    }
+}
+
+/// The same request, its body apart.
+fn without_body<B>(request: &Request<B>) -> Request<Bytes> {
+    let mut empty = Request::new(Bytes::new());
+    *empty.method_mut() = request.method().clone();
+    *empty.uri_mut() = request.uri().clone();
+    *empty.headers_mut() = request.headers().clone();
+    empty
+}
+
+/// The first one's answer, marked.
+pub(super) fn handed_over(answer: &Response<Bytes>, at: u64) -> Response<Body> {
+    let mut answer = answer.clone().map(crate::pages::whole);
+    answer.headers_mut().insert(REPEATED, HeaderValue::from(at));
+    answer
+}
+
+/// What to say of an application that gave no answer.
+pub(super) fn refusal_of(error: &UpstreamError) -> Refusal {
+    match error.kind {
+        UpstreamErrorKind::Request(error) => of_body(error),
+        UpstreamErrorKind::Away
+        | UpstreamErrorKind::Hangs
+        | UpstreamErrorKind::Broken
+        | UpstreamErrorKind::BadAnswer
+        | UpstreamErrorKind::TooMany => {
+            if error.sent {
+                Refusal::UnknownOutcome
+            } else {
+                Refusal::UpstreamDown
+            }
+        }
+    }
+}

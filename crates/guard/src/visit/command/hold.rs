@@ -1,0 +1,268 @@
+//! The body of a command. A small one is read whole before anything else. A large one streams to the application while its digest
+//! is taken, and its end is held back: an application can't act on a request whose end it hasn't got.
+
+use crate::{Body, BodyError};
+use aws_lc_rs::digest;
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use std::collections::VecDeque;
+use tokio::sync::{mpsc, oneshot};
+
+/// Bodies up to so many bytes are read whole.
+pub(super) const WHOLE: usize = 256 << 10;
+/// At least so many bytes at the end of a larger one are held back.
+const TAIL: usize = 16 << 10;
+
+/// A command's body.
+pub(super) enum Part {
+    /// All of it, and its SHA-256.
+    Whole(Bytes, [u8; 32]),
+    /// More than [`WHOLE`].
+    Stream(Held),
+}
+
+/// A large body, of which the beginning has been read.
+pub(super) struct Held {
+    start: Bytes,
+    rest: Body,
+}
+
+/// What becomes of the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Decision {
+    /// It goes on to the application.
+    Send,
+    /// It doesn't: the application sees a broken request.
+    Drop,
+}
+
+/// Lets the end go, or not. Dropped undecided it is [`Decision::Drop`].
+pub(super) struct Decide(oneshot::Sender<Decision>);
+
+impl Decide {
+    pub(super) fn decide(self, decision: Decision) {
+        // Nobody waits when the application has broken off.
+        let _ = self.0.send(decision);
+    }
+}
+
+/// Reads a body as far as it is small.
+///
+/// # Errors
+/// It broke off.
+pub(super) async fn read(mut body: Body) -> Result<Part, BodyError> {
+    let mut start = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers of a request mean nothing to anybody here.
+        let Ok(data) = frame?.into_data() else { continue };
+        start.extend_from_slice(&data);
+        if start.len() > WHOLE {
+            return Ok(Part::Stream(Held { start: start.freeze(), rest: body }));
+        }
+    }
+    let bytes = start.freeze();
+    let digest = digest_of(&bytes);
+    Ok(Part::Whole(bytes, digest))
+}
+
+/// SHA-256.
+pub(super) fn digest_of(bytes: &[u8]) -> [u8; 32] {
+    finish(&digest::digest(&digest::SHA256, bytes))
+}
+
+impl Held {
+    /// The digest once all has come, the decision over the end, and the body for the application.
+    pub(super) fn split(self) -> (impl Future<Output = Result<[u8; 32], BodyError>>, Decide, Body) {
+        let (digested, digest) = oneshot::channel();
+        let (decide, decided) = oneshot::channel();
+        let (to_upstream, body) = mpsc::channel(1);
+        tokio::spawn(self.pass(to_upstream, digested, decided));
+        let frames = futures_util::stream::unfold(body, async |mut body: mpsc::Receiver<_>| {
+            let frame = body.recv().await?;
+            Some((frame, body))
+        });
+        let body = BodyExt::boxed_unsync(StreamBody::new(Box::pin(frames)));
+        (async { digest.await.unwrap_or(Err(BodyError::Sender)) }, Decide(decide), body)
+    }
+
+    async fn pass(
+        mut self,
+        to: mpsc::Sender<Result<Frame<Bytes>, BodyError>>,
+        digested: oneshot::Sender<Result<[u8; 32], BodyError>>,
+        decided: oneshot::Receiver<Decision>,
+    ) {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        let mut held = Tail::default();
+        let mut next = Some(Ok(self.start));
+        while let Some(piece) = next {
+            let data = match piece {
+                Ok(data) => data,
+                Err(error) => {
+                    let _ = (digested.send(Err(error)), to.send(Err(error)).await);
+                    return;
+                }
+            };
+            hash.update(&data);
+            held.push(data);
+            while let Some(data) = held.beyond() {
+                if to.send(Ok(Frame::data(data))).await.is_err() {
+                    return;
+                }
+            }
+            next = data_of(&mut self.rest).await;
+        }
+        if digested.send(Ok(finish(&hash.finish()))).is_err() {
+            return;
+        }
+        let end = match decided.await {
+            Ok(Decision::Send) => held.all(),
+            Ok(Decision::Drop) | Err(_) => vec![Err(BodyError::Repeated)],
+        };
+        for frame in end {
+            if to.send(frame).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn data_of(body: &mut Body) -> Option<Result<Bytes, BodyError>> {
+    loop {
+        match body.frame().await?.map(Frame::into_data) {
+            Ok(Ok(data)) => return Some(Ok(data)),
+            Ok(Err(_trailers)) => {}
+            Err(error) => return Some(Err(error)),
+        }
+    }
+}
+
+/// The last bytes seen so far.
+#[derive(Default)]
+struct Tail {
+    pieces: VecDeque<Bytes>,
+    len: usize,
+}
+
+impl Tail {
+    fn push(&mut self, data: Bytes) {
+        self.len += data.len();
+        self.pieces.push_back(data);
+    }
+
+    /// What may leave: as much as leaves [`TAIL`] behind.
+    fn beyond(&mut self) -> Option<Bytes> {
+        let excess = self.len.checked_sub(TAIL).filter(|excess| *excess > 0)?;
+        let first = self.pieces.front_mut()?;
+        let data = first.split_to(first.len().min(excess));
+        if first.is_empty() {
+            self.pieces.pop_front();
+        }
+        self.len -= data.len();
+        Some(data)
+    }
+
+    fn all(self) -> Vec<Result<Frame<Bytes>, BodyError>> {
+        self.pieces.into_iter().map(|data| Ok(Frame::data(data))).collect()
+    }
+}
+
+fn finish(digest: &digest::Digest) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body_of(pieces: Vec<Bytes>) -> Body {
+        let frames = pieces.into_iter().map(|piece| Ok(Frame::data(piece)));
+        BodyExt::boxed_unsync(StreamBody::new(futures_util::stream::iter(frames)))
+    }
+
+    fn large() -> Vec<u8> {
+        (0..3 * WHOLE).map(|n| (n / 7) as u8).collect()
+    }
+
+    async fn held(pieces: Vec<Bytes>) -> Held {
+        match read(body_of(pieces)).await.unwrap() {
+            Part::Stream(held) => held,
+            Part::Whole(..) => panic!("it is large"),
+        }
+    }
+
+    async fn arrived(mut body: Body) -> (Vec<u8>, Option<BodyError>) {
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) => bytes.extend_from_slice(&frame.into_data().unwrap()),
+                Err(error) => return (bytes, Some(error)),
+            }
+        }
+        (bytes, None)
+    }
+
+    #[tokio::test]
+    async fn a_small_body_is_whole_however_it_comes() {
+        for pieces in
+            [vec![], vec![Bytes::from_static(b"abc")], vec![Bytes::from_static(b"a"), Bytes::from_static(b"bc")]]
+        {
+            let all = pieces.concat();
+            let Part::Whole(bytes, digest) = read(body_of(pieces)).await.unwrap() else { panic!("it is small") };
+            assert_eq!((bytes.as_ref(), digest), (all.as_slice(), digest_of(&all)));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_large_one_waits_for_the_decision() {
+        for piece in [1_000, 16 << 10, 300 << 10] {
+            let bytes = large();
+            let pieces = bytes.chunks(piece).map(Bytes::copy_from_slice).collect();
+            let (digest, decide, mut body) = held(pieces).await.split();
+            let reading = tokio::spawn(async move {
+                let mut seen = 0;
+                while seen < 3 * WHOLE - TAIL {
+                    seen += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
+                }
+                assert_eq!(seen, 3 * WHOLE - TAIL);
+                let more = tokio::time::timeout(std::time::Duration::from_millis(50), body.frame()).await;
+                assert!(more.is_err(), "the end has left without a decision");
+                body
+            });
+            assert_eq!(digest.await.unwrap(), digest_of(&bytes));
+            let body = reading.await.unwrap();
+            decide.decide(Decision::Send);
+            let (end, error) = arrived(body).await;
+            assert_eq!((end.as_slice(), error), (&bytes[3 * WHOLE - TAIL..], None));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_repeat_never_arrives_whole() {
+        for decision in [Some(Decision::Drop), None] {
+            let bytes = large();
+            let (digest, decide, body) = held(vec![Bytes::from(bytes.clone())]).await.split();
+            let reading = tokio::spawn(arrived(body));
+            digest.await.unwrap();
+            match decision {
+                Some(decision) => decide.decide(decision),
+                None => drop(decide),
+            }
+            let (seen, error) = reading.await.unwrap();
+            assert_eq!((seen.len(), error), (bytes.len() - TAIL, Some(BodyError::Repeated)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sender_who_breaks_off_is_told_as_such() {
+        let frames = vec![Ok(Frame::data(Bytes::from(large()))), Err(BodyError::TooSlow)];
+        let body: Body = BodyExt::boxed_unsync(StreamBody::new(futures_util::stream::iter(frames)));
+        let Part::Stream(held) = read(body).await.unwrap() else { panic!("it is large") };
+        let (digest, _decide, body) = held.split();
+        let reading = tokio::spawn(arrived(body));
+        assert_eq!(digest.await, Err(BodyError::TooSlow));
+        assert_eq!(reading.await.unwrap().1, Some(BodyError::TooSlow));
+    }
+}
