@@ -4,6 +4,7 @@ use crate::directory::{Effect, EndReason};
 use crate::link::Change;
 use crate::sessions::Session;
 use crate::shared::Shared;
+use crate::web;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use vestibule_proto::id::{DeviceId, LoginDigest};
@@ -45,7 +46,10 @@ pub(crate) async fn carry_out(shared: &Arc<Shared>, effects: Vec<Effect>) -> Opt
 /// Ends a session whose end stands in the directory already.
 fn cut(shared: &Arc<Shared>, session: &Arc<Session>, reason: EndReason) {
     tracing::info!(session = %session.id, user = %session.user, %reason, "session cut");
-    shared.tasks.spawn(session.cut(reason.reason()));
+    let (farewell, shared_too, id) = (session.cut(reason.reason()), shared.clone(), session.id);
+    shared.tasks.spawn(async move {
+        tokio::join!(farewell, shared_too.guard.end_tunnel(web::name(&id)));
+    });
 }
 
 async fn cut_device(shared: &Arc<Shared>, device: DeviceId) {
@@ -59,6 +63,7 @@ async fn cut_device(shared: &Arc<Shared>, device: DeviceId) {
 async fn reload_services(shared: &Arc<Shared>) {
     let former = shared.renew_catalogue().await;
     let catalogue = shared.catalogue();
+    web::publish(&shared.guard, &catalogue, &shared.settings());
     for session in shared.sessions.all() {
         let cut = session.cut_flows(|service| catalogue.may_use(&session.user, service));
         if cut > 0 {

@@ -7,7 +7,7 @@ use crate::keys::Keys;
 use crate::sessions::{self, Session, SessionSeed, Sessions};
 use crate::settings::{self, Limits, Settings, StartError};
 use crate::shared::{Parts, Shared, entropy, now};
-use crate::{contact, effects, link, status};
+use crate::{contact, effects, link, status, web};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,12 +54,16 @@ impl Gateway {
         directory.forget_due(Due::starting(now.wall, kept.read(now.mono))).await?;
         directory.set_configured_services(settings.services.clone(), now.wall).await?;
 
+        let catalogue = directory.catalogue().await?;
+        let guard = web::open(&settings).await?;
+        web::publish(&guard, &catalogue, &settings);
         let door = Arc::new(SocketDoor::default());
         let darks = bind(&settings.listen, &door)?;
         let parts = Parts {
             admission: admission(&settings, &keys, &directory, now).await?,
             sessions: standing_sessions(&settings, &directory, now).await?,
-            catalogue: directory.catalogue().await?,
+            catalogue,
+            guard,
             settings,
             keys,
             directory,
@@ -96,6 +100,7 @@ impl Gateway {
         let effects = self.shared.directory.set_configured_services(services, now().wall).await?;
         self.shared.set_settings(settings);
         effects::carry_out(&self.shared, effects).await;
+        web::publish(&self.shared.guard, &self.shared.catalogue(), &self.shared.settings());
         link::announce(&self.shared).await;
         tracing::info!("settings reloaded");
         Ok(())
@@ -134,6 +139,7 @@ impl Gateway {
         self.stopping.cancel();
         let mut farewells: JoinSet<()> = shared.sessions.all().iter().map(|session| session.suspend()).collect();
         while farewells.join_next().await.is_some() {}
+        shared.guard.stop().await;
         shared.link.close();
         let mut closing: JoinSet<()> =
             shared.darks.iter().cloned().map(|dark| async move { dark.close().await }).collect();

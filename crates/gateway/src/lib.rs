@@ -43,6 +43,7 @@ mod stamp;
 mod status;
 mod tunnel;
 mod upstream;
+pub mod web;
 
 pub use gateway::Gateway;
 pub use settings::{Limits, SessionLimits, Settings, StartError, init};

@@ -2,11 +2,14 @@
 
 use crate::directory::{Directory, DirectoryError, Service};
 use crate::keys::{Keys, KeysError};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use vestibule_guard::{GuardConfig, GuardError};
 use vestibule_proto::entropy::Entropy;
+use vestibule_proto::id::ServiceName;
 use vestibule_proto::invitation::GatewayInvitation;
 use vestibule_proto::login::KsfParams;
 use vestibule_proto::ticket::NatPolicy;
@@ -24,6 +27,8 @@ pub struct Settings {
     pub public: Vec<SocketAddr>,
     /// The services of the configuration file. None may bear the name of one that was added by command.
     pub services: Vec<Service>,
+    /// How web services are guarded, by name; one that is not named here as usual.
+    pub guard: BTreeMap<ServiceName, GuardConfig>,
     /// How long sessions live.
     pub session: SessionLimits,
     /// How the address that comes must agree with the address that knocked.
@@ -80,6 +85,7 @@ impl Settings {
             listen,
             public: Vec::new(),
             services: Vec::new(),
+            guard: BTreeMap::new(),
             session: SessionLimits::default(),
             nat: NatPolicy::default(),
             limits: Limits::default(),
@@ -101,6 +107,9 @@ pub enum StartError {
     /// What the directory on disk says can't be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// The page guard can't be opened.
+    #[error("the page guard: {0}")]
+    Guard(#[from] GuardError),
     /// It runs already, or its lock can't be taken.
     #[error(transparent)]
     Running(#[from] LockError),

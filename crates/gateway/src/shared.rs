@@ -8,12 +8,14 @@ use crate::keys::Keys;
 use crate::link::Link;
 use crate::sessions::{Session, Sessions};
 use crate::settings::Settings;
+use crate::web;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use vestibule_dark::Dark;
 use vestibule_door::SocketDoor;
+use vestibule_guard::Guard;
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::id::{Now, SessionId, Stamp};
 use vestibule_proto::session::Reason;
@@ -35,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) contacts: Contacts,
     pub(crate) link: Link,
+    pub(crate) guard: Guard,
     pub(crate) logins: Semaphore,
     pub(crate) counters: Counters,
     pub(crate) tasks: TaskTracker,
@@ -59,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) admission: Admission,
     pub(crate) sessions: Sessions,
     pub(crate) catalogue: Catalogue,
+    pub(crate) guard: Guard,
 }
 
 /// The moment, as the pure machines want it.
@@ -73,7 +77,7 @@ pub(crate) fn entropy() -> SystemEntropy {
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { settings, keys, directory, kept, door, darks, admission, sessions, catalogue } = parts;
+        let Parts { settings, keys, directory, kept, door, darks, admission, sessions, catalogue, guard } = parts;
         Self {
             keys,
             directory,
@@ -84,6 +88,7 @@ impl Shared {
             sessions,
             contacts: Contacts::default(),
             link: Link::default(),
+            guard,
             logins: Semaphore::new(settings.limits.logins),
             counters: Counters::default(),
             tasks: TaskTracker::new(),
@@ -142,7 +147,7 @@ impl Shared {
         let (shared, id) = (self.clone(), session.id);
         tracing::info!(session = %id, user = %session.user, %reason, "session ended");
         self.tasks.spawn(async move {
-            tokio::join!(farewell, shared.write_end(id, reason));
+            tokio::join!(farewell, shared.write_end(id, reason), shared.guard.end_tunnel(web::name(&id)));
         });
     }
 

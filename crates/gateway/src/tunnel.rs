@@ -2,9 +2,10 @@
 //!
 //! `Open` → policy → connect → `Opened` → bytes. Policy is asked at every open; a flow whose grant goes away is cut.
 
+use crate::directory::Service;
 use crate::sessions::{FlowPass, Session};
 use crate::shared::Shared;
-use crate::upstream;
+use crate::{upstream, web};
 use quinn::{RecvStream, SendStream, VarInt};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::net::TcpStream;
 use vestibule_dark::AllowedStream;
 use vestibule_dark::framed::{read_frame_within, write_frame};
 use vestibule_dark::splice::splice;
-use vestibule_proto::session::{Open, Opened, Reason, code};
+use vestibule_proto::session::{Open, Opened, Reason, ServiceKind, code};
 
 /// The largest `Open` that is read, in bytes.
 const OPEN_LIMIT: usize = 1_024;
@@ -40,7 +41,7 @@ pub(crate) async fn carry(shared: Arc<Shared>, session: Arc<Session>, flow: Flow
         // The client gives up while the upstream is still being asked.
         _ = send.stopped() => return,
     };
-    let (tcp, pass) = match opened {
+    let (upstream, pass) = match opened {
         Ok(opened) => opened,
         Err(reason) => {
             shared.counters.refused_flow();
@@ -60,7 +61,7 @@ pub(crate) async fn carry(shared: Arc<Shared>, session: Arc<Session>, flow: Flow
     shared.counters.opened_flow();
     tokio::select! {
         biased;
-        _ = splice(tcp, send, recv) => {}
+        () = pass_on(&shared, &session, upstream, send, recv) => {}
         // The copy loop is dropped: that resets both sides.
         () = pass.cut() => {}
     }
@@ -70,8 +71,23 @@ async fn read_open(recv: &mut RecvStream) -> Option<Open> {
     tokio::time::timeout(OPEN_WITHIN, read_frame_within(recv, OPEN_LIMIT)).await.ok()?.ok()
 }
 
+/// Where a flow leads.
+enum Leads {
+    /// To a connection with the upstream.
+    Tcp(TcpStream),
+    /// To the page guard, which speaks with the upstream itself.
+    Guard(Box<Service>),
+}
+
+async fn pass_on(shared: &Arc<Shared>, session: &Arc<Session>, to: Leads, send: SendStream, recv: RecvStream) {
+    match to {
+        Leads::Tcp(tcp) => drop(splice(tcp, send, recv).await),
+        Leads::Guard(service) => web::serve(shared, session, &service, (recv, send)).await,
+    }
+}
+
 /// Asks policy and connects to the upstream.
-async fn connect(shared: &Shared, session: &Arc<Session>, open: &Open) -> Result<(TcpStream, FlowPass), Reason> {
+async fn connect(shared: &Shared, session: &Arc<Session>, open: &Open) -> Result<(Leads, FlowPass), Reason> {
     let service = shared.catalogue().find(&session.user, &open.target).cloned().ok_or(Reason::NoService)?;
     let limit = shared.settings().limits.connections_per_session;
     let pass = session.begin_flow(&service.name, limit)?;
@@ -79,12 +95,15 @@ async fn connect(shared: &Shared, session: &Arc<Session>, open: &Open) -> Result
     if shared.catalogue().find(&session.user, &open.target) != Some(&service) {
         return Err(Reason::NoService);
     }
+    if service.kind == ServiceKind::Web {
+        return Ok((Leads::Guard(Box::new(service)), pass));
+    }
     let tcp = tokio::select! {
         biased;
         tcp = upstream::connect(&service.upstream, upstream::CONNECT_WITHIN) => tcp?,
         () = pass.cut() => return Err(Reason::Revoked),
     };
-    Ok((tcp, pass))
+    Ok((Leads::Tcp(tcp), pass))
 }
 
 async fn refuse(send: &mut SendStream, reason: Reason) {

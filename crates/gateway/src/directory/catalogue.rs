@@ -54,6 +54,17 @@ impl Catalogue {
         self.services.values().filter(|service| self.is_allowed(user, service)).map(info).collect()
     }
 
+    /// All services, by name.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+
+    /// The groups of a user; none of one who is unknown or suspended.
+    pub fn groups_of(&self, user: &UserName) -> Vec<String> {
+        let user = self.users.get(user).filter(|user| !user.suspended);
+        user.map(|user| user.groups.clone()).unwrap_or_default()
+    }
+
     fn is_allowed(&self, user: &UserName, service: &Service) -> bool {
         self.users
             .get(user)
