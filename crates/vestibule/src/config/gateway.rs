@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 use vestibule_gateway::directory::{Service, Source, upstream_of};
 use vestibule_gateway::{SessionLimits, Settings};
+use vestibule_guard::{AppName, Backend, GuardConfig};
 use vestibule_policy::Grant;
 use vestibule_proto::id::ServiceName;
 use vestibule_proto::session::ServiceKind;
@@ -36,6 +37,9 @@ pub(crate) struct GatewayConfig {
     /// Services, by name; `vestibule service add` adds others.
     #[serde(default)]
     pub(crate) services: BTreeMap<String, ServiceConfig>,
+    /// How web services are guarded, by name; one that is not named is guarded in the standard mode.
+    #[serde(default)]
+    pub(crate) guard: BTreeMap<String, GuardConfig>,
     /// How it logs.
     #[serde(default)]
     pub(crate) log: LogConfig,
@@ -125,6 +129,7 @@ impl Checked for GatewayConfig {
                 .detail("Each bit halves the list of a thief who has the credential file; with 16 the file alone nearly tells the password."));
         }
         self.services()?;
+        self.guarded()?;
         self.log.check()
     }
 }
@@ -138,6 +143,22 @@ impl GatewayConfig {
         self.services.iter().map(|(name, service)| service.meant(name)).collect()
     }
 
+    /// How web services are guarded, as the gateway wants it.
+    ///
+    /// # Errors
+    /// Exit code 40, naming the service.
+    fn guarded(&self) -> Result<BTreeMap<ServiceName, GuardConfig>, Fault> {
+        let mut guarded = BTreeMap::new();
+        for (name, config) in &self.guard {
+            let wrong = |what: String| Fault::configuration(format!("guard of `{name}`: {what}"));
+            let service = ServiceName::parse(name).map_err(|error| wrong(error.to_string()))?;
+            let app = AppName::new(name).map_err(|error| wrong(error.to_string()))?;
+            config.meant(app, &Backend::Http(Vec::new())).map_err(|error| wrong(error.to_string()))?;
+            guarded.insert(service, config.clone());
+        }
+        Ok(guarded)
+    }
+
     /// The settings of a gateway in `dir`.
     ///
     /// # Errors
@@ -146,6 +167,7 @@ impl GatewayConfig {
         let mut settings = Settings::new(dir.to_owned(), self.listen.clone());
         settings.public = self.public.clone();
         settings.services = self.services()?;
+        settings.guard = self.guarded()?;
         settings.session = SessionLimits { expires: self.session.expires, idle: self.session.idle };
         settings.limits.connections_per_session = usize::try_from(self.session.connections).unwrap_or(usize::MAX);
         settings.typo_bits = self.typo_bits;
@@ -173,6 +195,9 @@ impl GatewayConfig {
              [session]\nexpires = \"12h\"\nidle = \"30m\"\nconnections = 1024\n\n\
              # [services.db]\n# tcp = \"10.0.0.5:5432\"\n# allow = [\"group:sales\"]\n\n\
              # [services.orders]\n# web = \"http://10.0.0.8:8000\"\n# allow = [\"everyone\"]\n\n\
+             # How a web service is guarded: standard, strict or observe; who may do what (the book, chapter `Page guard`).\n\
+             # [guard.orders]\n# mode = \"standard\"\n# owner = \"the sales office\"\n\
+             # [[guard.orders.rules]]\n# who = \"group:clerks\"\n# methods = \"all\"\n# paths = [\"/\", \"/orders/**\"]\n\n\
              [log]\n# human or json\nformat = \"human\"\nfilter = \"info\"\n",
             toml_list(listen),
             toml_list(public),

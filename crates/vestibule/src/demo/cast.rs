@@ -3,6 +3,7 @@
 use super::stage::{Stage, free_tcp, free_udp};
 use crate::fault::Fault;
 use serde::Deserialize;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Output;
 use std::time::Duration;
@@ -11,6 +12,21 @@ use std::time::Duration;
 pub(crate) const PASSWORD: &str = "three otters under a lamp";
 /// What somebody else thinks it is.
 pub(crate) const WRONG_PASSWORD: &str = "three otters under a lamb";
+
+/// Who may do what in the order-entry application: clerks place orders, managers read reports.
+const GRANTS: &str = r#"
+[guard.orders]
+title = "Order entry"
+owner = "the owner of this demo"
+
+[[guard.orders.rules]]
+who = "group:friends"
+paths = ["/", "/orders"]
+
+[[guard.orders.rules]]
+who = "group:managers"
+paths = ["/reports"]
+"#;
 
 /// How long a process may take to serve.
 const UP_WITHIN: Duration = Duration::from_secs(20);
@@ -30,6 +46,7 @@ pub(crate) struct Cast {
     pub(crate) gateway: SocketAddr,
     pub(crate) web: SocketAddr,
     pub(crate) tcp: SocketAddr,
+    pub(crate) orders: SocketAddr,
     pub(crate) http_proxy: SocketAddr,
     pub(crate) socks_proxy: SocketAddr,
     pub(crate) forward: SocketAddr,
@@ -56,6 +73,7 @@ impl Cast {
             gateway: free_udp(GATEWAY)?,
             web: free_tcp(UPSTREAMS)?,
             tcp: free_tcp(UPSTREAMS)?,
+            orders: free_tcp(UPSTREAMS)?,
             http_proxy: free_tcp(ALICE)?,
             socks_proxy: free_tcp(ALICE)?,
             forward: free_tcp(ALICE)?,
@@ -67,9 +85,13 @@ impl Cast {
         self.stage.path(role).display().to_string()
     }
 
-    /// Starts the two sample upstreams.
+    /// Starts the sample upstreams.
     pub(crate) fn start_upstreams(&mut self) -> Result<(), Fault> {
-        for (name, sample, address) in [("web upstream", "web", self.web), ("tcp upstream", "tcp", self.tcp)] {
+        for (name, sample, address) in [
+            ("web upstream", "web", self.web),
+            ("tcp upstream", "tcp", self.tcp),
+            ("order-entry application", "orders", self.orders),
+        ] {
             self.stage.start(name, &["demo-upstream", sample, &address.to_string()], None)?;
             self.stage.wait_for(name, UP_WITHIN, |_| TcpStream::connect(address).ok())?;
         }
@@ -110,6 +132,7 @@ impl Cast {
             "--json",
         ];
         self.stage.ask::<serde_json::Value, _>(&init, Some(&format!("{}\n", invited.link)))?;
+        self.grant_paths()?;
         self.stage.start("gateway", &["gateway", "run", "--dir", &dir], None)?;
         let list = ["controller", "gateways", "--dir", &controller_dir, "--json"];
         self.stage.wait_for("the gateway's link", UP_WITHIN, |stage| {
@@ -118,14 +141,24 @@ impl Cast {
         })
     }
 
+    /// The owner writes down who may do what in the order-entry application.
+    fn grant_paths(&self) -> Result<(), Fault> {
+        let file = self.stage.path("gateway").join("gateway.toml");
+        let open = std::fs::OpenOptions::new().append(true).open(&file);
+        open.and_then(|mut file| file.write_all(GRANTS.as_bytes()))
+            .map_err(|error| Fault::files(format!("{} can't be written: {error}", file.display())))
+    }
+
     /// The owner adds services and Alice, and invites her; the link.
     pub(crate) fn invite_alice(&mut self) -> Result<String, Fault> {
         let dir = self.dir("gateway");
         let web = format!("http://{}", self.web);
         let tcp = self.tcp.to_string();
+        let orders = format!("http://{}", self.orders);
         for command in [
             vec!["service", "add", "web", "--web", &web, "--allow", "user:alice"],
             vec!["service", "add", "hello", "--tcp", &tcp, "--allow", "group:friends"],
+            vec!["service", "add", "orders", "--web", &orders, "--allow", "group:friends"],
             vec!["user", "add", "alice", "--group", "friends"],
         ] {
             let command = [command, vec!["--dir", &dir, "--json"]].concat();

@@ -4,6 +4,8 @@
 //! story is checked before it is told. A step that does not happen as told makes the exit code 1.
 
 mod cast;
+mod guarded;
+mod orders;
 mod scenes;
 mod stage;
 mod stranger;

@@ -2,6 +2,7 @@
 
 use super::Story;
 use super::cast::{ALICE, Cast, PASSWORD, STRANGER, WRONG_PASSWORD};
+use super::guarded;
 use super::stranger::{self, Scan};
 use super::upstream::GREETING;
 use crate::fault::Fault;
@@ -23,6 +24,7 @@ pub(crate) fn play(story: &mut Story, cast: &mut Cast) -> Result<(), Fault> {
     wrong_password(story, cast)?;
     alice_comes_in(story, cast)?;
     traffic(story, cast)?;
+    guarded::play(story, cast)?;
     neighbour(story, cast)?;
     revocation(story, cast)
 }
@@ -38,7 +40,10 @@ fn set_the_stage(story: &mut Story, cast: &mut Cast) -> Result<(), Fault> {
         true,
         &format!("gateway on {}, linked to the controller after {} ms", cast.gateway, started.elapsed().as_millis()),
     );
-    story.tell(&format!("behind it: a web page on {} and a TCP service on {}", cast.web, cast.tcp));
+    story.tell(&format!(
+        "behind it: a web page on {}, an order-entry application on {} and a TCP service on {}",
+        cast.web, cast.orders, cast.tcp
+    ));
     Ok(())
 }
 
@@ -166,6 +171,10 @@ pub(crate) fn stay(cast: &mut Cast) -> Result<(), Fault> {
         String::new(),
         "Everything stays up until Ctrl-C. Alice is logged in again; try:".to_owned(),
         format!("  curl http://web.localhost:{}/     (or open it in a browser)", http.port()),
+        format!(
+            "  http://orders.localhost:{}/     (in a browser: click twice, go Back and send again, /.vestibule/)",
+            http.port()
+        ),
         format!("  curl --socks5-hostname {} http://web/", cast.socks_proxy),
         format!("  curl --proxy http://{http} http://web/"),
         format!("  {program} pipe hello --dir {client}     (a TCP service; Ctrl-D ends it)"),
@@ -206,7 +215,7 @@ fn tell_scan(story: &mut Story, who: &str, scan: Scan) {
     );
 }
 
-fn connect(address: SocketAddr) -> Result<TcpStream, Fault> {
+pub(super) fn connect(address: SocketAddr) -> Result<TcpStream, Fault> {
     let open = || {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -270,7 +279,7 @@ fn wait_for_cut(stream: &mut TcpStream, started: Instant) -> Result<Option<Durat
     Ok(None)
 }
 
-fn broken(error: std::io::Error) -> Fault {
+pub(super) fn broken(error: std::io::Error) -> Fault {
     Fault::unexpected(format!("a connection of the demo broke: {error}"))
 }
 

@@ -22,6 +22,8 @@ pub(crate) enum Sample {
     Web,
     /// Greets, then echoes.
     Tcp,
+    /// Takes orders, as often as they come.
+    Orders,
 }
 
 /// Serves until the process is ended.
@@ -34,6 +36,7 @@ pub(crate) fn serve(sample: Sample, address: SocketAddr) -> Result<ExitCode, Fau
             let _ = match sample {
                 Sample::Web => web(&stream),
                 Sample::Tcp => tcp(&stream),
+                Sample::Orders => super::orders::serve(&stream, PATIENCE),
             };
         });
     }

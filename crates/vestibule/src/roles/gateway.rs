@@ -129,7 +129,7 @@ fn start_fault(error: &StartError, dir: &Path) -> Fault {
         StartError::Listen { .. } | StartError::NoAddress => Fault::configuration(error.to_string())
             .next(format!("change `listen` in {}", Role::Gateway.configuration(dir).display())),
         StartError::Directory(error) => directory_fault(error, dir),
-        StartError::Socket(_) => Fault::files(error.to_string()),
+        StartError::Socket(_) | StartError::Guard(_) => Fault::files(error.to_string()),
     }
 }
 
