@@ -27,12 +27,26 @@ const ARGUMENTS: [&str; 9] = [
 
 /// Runs a scenario in a fresh browser, and puts that away whatever comes of it.
 pub(crate) async fn in_browser<F: Future<Output = ()>>(scenario: impl FnOnce(Client) -> F) {
+    in_browser_like(&[], None, scenario).await;
+}
+
+/// The same with more arguments, and as on a screen of this width in CSS pixels.
+pub(crate) async fn in_browser_like<F: Future<Output = ()>>(
+    more: &[&str],
+    width: Option<u32>,
+    scenario: impl FnOnce(Client) -> F,
+) {
     let _one = ONE.lock().await;
     let profile = TempDir::new().unwrap();
     let (_driver, port) = start().await;
-    let mut arguments: Vec<String> = ARGUMENTS.iter().map(ToString::to_string).collect();
+    let mut arguments: Vec<String> = ARGUMENTS.iter().chain(more).map(ToString::to_string).collect();
     arguments.push(format!("--user-data-dir={}", profile.path().display()));
-    let Value::Object(capabilities) = json!({ "goog:chromeOptions": { "args": arguments } }) else { unreachable!() };
+    let mut options = json!({ "args": arguments });
+    if let Some(width) = width {
+        options["mobileEmulation"] =
+            json!({ "deviceMetrics": { "width": width, "height": 800, "pixelRatio": 1.0, "touch": false } });
+    }
+    let Value::Object(capabilities) = json!({ "goog:chromeOptions": options }) else { unreachable!() };
     let mut builder = ClientBuilder::new(HttpConnector::new());
     let client = builder.capabilities(capabilities).connect(&format!("http://127.0.0.1:{port}")).await.unwrap();
     scenario(client.clone()).await;

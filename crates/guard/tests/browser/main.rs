@@ -4,6 +4,7 @@
 
 mod driver;
 mod forms;
+mod pages;
 mod policies;
 mod senders;
 mod site;

@@ -1,0 +1,187 @@
+//! The guard's own pages as a person meets them: on narrow and wide screens, light and dark, by keyboard alone, in two languages,
+//! with scripts switched off.
+
+use crate::driver::{in_browser_like, run};
+use fantoccini::Client;
+use fantoccini::key::Key;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use vestibule_guard::{
+    AppName, Backend, Guard, GuardConfig, GuardSettings, Peer, Standing, Tunnel, TunnelSession, UserName, UsersSettings,
+};
+
+const DARK: &str = "--blink-settings=preferredColorScheme=0";
+const LIGHT: &str = "--blink-settings=preferredColorScheme=1";
+const WIDTHS: [u32; 3] = [360, 800, 1_280];
+
+/// Colours that are too close, things that stick out, targets too small to hit (WCAG 2.2: 1.4.3, 1.4.10, 2.5.8).
+const FAULTS: &str = r"
+    const light = (colour) => {
+        const [r, g, b] = colour.match(/[\d.]+/g).map((part) => part / 255)
+            .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = (element) => {
+        for (let e = element; e; e = e.parentElement) {
+            const colour = getComputedStyle(e).backgroundColor;
+            if (!colour.endsWith(', 0)')) return colour;
+        }
+        return 'rgb(255, 255, 255)';
+    };
+    const faults = [];
+    for (const element of document.querySelectorAll('body *')) {
+        const text = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+        const box = element.getBoundingClientRect();
+        if (!box.width || element.closest('.skip, .hidden')) continue;
+        if (text) {
+            const [a, b] = [light(getComputedStyle(element).color), light(ground(element))].sort((a, b) => b - a);
+            if ((a + 0.05) / (b + 0.05) < 4.5) faults.push('contrast: ' + element.outerHTML.slice(0, 80));
+        }
+        if (element.matches('button, .button, input:not([type=hidden])') && (box.height < 24 || box.width < 24))
+            faults.push('small: ' + element.outerHTML.slice(0, 80));
+    }
+    if (document.documentElement.scrollWidth > innerWidth) faults.push('wider than the screen');
+    if (document.querySelectorAll('h1').length !== 1) faults.push('headings');
+    if (!document.documentElement.lang || !document.title) faults.push('language or title');
+    if (document.querySelector('script')) faults.push('a script');
+    return faults.join('; ');";
+
+struct Alice;
+
+impl Standing for Alice {
+    fn groups(&self) -> Vec<String> {
+        vec!["clerks".to_owned()]
+    }
+
+    fn may_open(&self) -> Vec<AppName> {
+        ["orders", "wiki"].map(|app| AppName::new(app).unwrap()).into()
+    }
+}
+
+/// A guard without anything behind it: its own pages need nothing.
+struct House {
+    _dir: TempDir,
+    guard: Guard,
+}
+
+impl House {
+    async fn build() -> Self {
+        let dir = TempDir::new().unwrap();
+        let mut settings = GuardSettings::at(dir.path().join("guard"));
+        settings.users = UsersSettings { memory_kib: 64, passes: 1, at_once: 2 };
+        let guard = Guard::open(settings).await.unwrap();
+        let config = GuardConfig {
+            owner: Some("the sales office".to_owned()),
+            rules: serde_json::from_str(r#"[{"who":"group:managers","paths":["/reports"]}]"#).unwrap(),
+            ..GuardConfig::default()
+        };
+        let behind = Backend::Http(vec!["http://127.0.0.1:9".to_owned()]);
+        let app = |name: &str| config.meant(AppName::new(name).unwrap(), &behind).unwrap();
+        guard.set_apps(vec![app("orders"), app("wiki")]).unwrap();
+        let alice = UserName::new("alice").unwrap();
+        guard.users().add(&alice, &["clerks".to_owned()], "seven lanterns", vestibule_guard::Stamp(1)).await.unwrap();
+        Self { _dir: dir, guard }
+    }
+
+    /// Serves browsers; over a tunnel they are Alice's.
+    async fn serve(&self, tunnel: bool) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let guard = self.guard.clone();
+        let tunnel = tunnel.then(|| {
+            Arc::new(Tunnel {
+                app: AppName::new("orders").unwrap(),
+                user: UserName::new("alice").unwrap(),
+                device: "laptop".to_owned(),
+                session: TunnelSession::new(b"one"),
+                standing: Arc::new(Alice),
+            })
+        });
+        tokio::spawn(async move {
+            while let Ok((stream, from)) = listener.accept().await {
+                let peer = Peer { client: Some(from.ip()), tls: false, tunnel: tunnel.clone() };
+                let guard = guard.clone();
+                tokio::spawn(async move { guard.serve(stream, peer).await });
+            }
+        });
+        port
+    }
+}
+
+/// Looks at the page that is shown, and leaves a picture of it for people to look at.
+async fn look(client: &Client, name: &str) {
+    let faults = run(client, FAULTS).await;
+    assert_eq!(faults, "", "{name}");
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("pages");
+    fs::create_dir_all(&folder).unwrap();
+    let picture = client.screenshot().await.unwrap();
+    assert!(picture.len() > 2_000, "{name}: an empty picture");
+    fs::write(folder.join(format!("{name}.png")), picture).unwrap();
+}
+
+#[tokio::test]
+async fn every_page_at_three_widths_light_and_dark() {
+    let house = House::build().await;
+    let (tunnel, bare) = (house.serve(true).await, house.serve(false).await);
+    for (scheme, how) in [("light", LIGHT), ("dark", DARK)] {
+        for width in WIDTHS {
+            in_browser_like(&[how], Some(width), |client| async move {
+                for (name, port, path) in [
+                    ("portal", tunnel, "/.vestibule/"),
+                    ("not-permitted", tunnel, "/orders"),
+                    ("nowhere", tunnel, "/.vestibule/nothing"),
+                    ("login", bare, "/"),
+                ] {
+                    client.goto(&format!("http://orders.localhost:{port}{path}")).await.unwrap();
+                    look(&client, &format!("{name}-{width}-{scheme}")).await;
+                }
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn in_japanese_where_the_browser_asks_for_it() {
+    let house = House::build().await;
+    let port = house.serve(true).await;
+    in_browser_like(&["--lang=ja", "--accept-lang=ja"], Some(360), |client| async move {
+        client.goto(&format!("http://orders.localhost:{port}/orders")).await.unwrap();
+        assert_eq!(run(&client, "return document.documentElement.lang").await, "ja");
+        look(&client, "not-permitted-ja").await;
+    })
+    .await;
+}
+
+/// Signing in, looking around and signing off with the keys alone, and without scripts.
+#[tokio::test]
+async fn by_keyboard_alone_and_without_scripts() {
+    let house = House::build().await;
+    let port = house.serve(false).await;
+    let without_scripts = ["--blink-settings=scriptEnabled=false"];
+    in_browser_like(&without_scripts, None, |client| async move {
+        client.goto(&format!("http://orders.localhost:{port}/.vestibule/")).await.unwrap();
+        let typed = format!("alice{}seven lanterns{}", char::from(Key::Tab), char::from(Key::Enter));
+        client.active_element().await.unwrap().send_keys(&typed).await.unwrap();
+        client.wait().for_element(fantoccini::Locator::Css("ul.apps")).await.unwrap();
+        let mut reached = Vec::new();
+        for _ in 0..8 {
+            let focused = client.active_element().await.unwrap();
+            focused.send_keys(&char::from(Key::Tab).to_string()).await.unwrap();
+            let focused = client.active_element().await.unwrap();
+            let text = focused.text().await.unwrap();
+            reached.push(text.clone());
+            if text == "Sign off" {
+                focused.send_keys(&char::from(Key::Enter).to_string()).await.unwrap();
+                break;
+            }
+        }
+        assert!(reached.iter().any(|text| text == "wiki"), "{reached:?}");
+        client.wait().for_element(fantoccini::Locator::Id("password")).await.unwrap();
+        assert!(client.source().await.unwrap().contains("You are signed off"));
+    })
+    .await;
+}
