@@ -115,7 +115,7 @@ impl Audit {
     /// The store can't be used.
     pub async fn query(&self, query: AuditQuery) -> Result<Vec<Entry>, StoreError> {
         self.flush().await?;
-        self.shared.store.read_apart(move |c| table::query(c, &query)).await
+        self::query(&self.shared.store, query).await
     }
 
     /// Removes entries that have outlived their time or number. To be called once in a while (every hour, say).
@@ -140,6 +140,11 @@ impl Audit {
         });
         true
     }
+}
+
+/// Commands in the store that fit the question, the latest first.
+pub(crate) async fn query(store: &Store, query: AuditQuery) -> Result<Vec<Entry>, StoreError> {
+    store.read_apart(move |c| table::query(c, &query)).await
 }
 
 impl Shared {

@@ -120,6 +120,13 @@ impl Coverage {
         Report::of(cells.map(|(key, cell)| Line::of(key, cell)).collect())
     }
 
+    /// The applications of which anything was counted, by name.
+    pub fn apps(&self) -> Vec<AppName> {
+        let mut apps: Vec<_> = self.counts().cells.keys().cloned().collect();
+        apps.sort();
+        apps
+    }
+
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -235,7 +242,7 @@ mod tests {
         assert_eq!((report.token, report.session, report.entry, report.refused), (6, 1, 0, 3));
         let first = &report.lines[0];
         assert_eq!((first.count, first.page.as_ref().map(PathShape::as_str)), (3, Some("/cart")));
-        assert_eq!(first.rule.as_deref(), Some("entry_points = [{ method = \"POST\", path = \"/collect\" }]"));
+        assert_eq!(first.rule.as_deref(), Some("entry = [\"POST /collect\"]"));
         assert_eq!(report.lines.len(), 3, "ids are folded");
         assert_eq!(example().report(&app("wiki")).total(), 0);
     }

@@ -19,7 +19,7 @@ use aws_lc_rs::digest;
 use hyper::Request;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
@@ -27,8 +27,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use vestibule_store::{Store, StoreError};
 
-/// How often the guard looks whether users have changed.
+/// How often the guard looks what commands beside it have written down.
 const FOLLOWING_EVERY: Duration = Duration::from_millis(500);
+/// How often the guard writes down what it has counted.
+const COUNTING_EVERY: Duration = Duration::from_secs(5);
 /// How often the guard forgets what is due.
 const KEEPING_EVERY: Duration = Duration::from_secs(60);
 
@@ -250,7 +252,8 @@ impl Guard {
             () = parts.stopping.cancelled() => {}
             () = parts.sessions.keep(wall_clock) => {}
             () = parts.forget_due() => {}
-            () = parts.follow_people() => {}
+            () = parts.follow_commands() => {}
+            () = parts.save_counts() => {}
         }
     }
 }
@@ -278,12 +281,32 @@ impl Parts {
         }
     }
 
-    /// Users are changed by commands beside the running guard: what they change holds within a second.
-    async fn follow_people(&self) {
+    /// Users are changed and sessions cut by commands beside the running guard: what they change holds within a second.
+    async fn follow_commands(&self) {
         loop {
             tokio::time::sleep(FOLLOWING_EVERY).await;
             if let Err(error) = self.learn_people(wall_clock()).await {
                 tracing::warn!(%error, "the users can't be read: what was known of them holds");
+            }
+            if let Err(error) = self.learn_cuts(wall_clock()).await {
+                tracing::warn!(%error, "which sessions were cut can't be read yet");
+            }
+        }
+    }
+
+    async fn learn_cuts(&self, now: Stamp) -> Result<(), StoreError> {
+        for live in self.sessions.follow(now).await? {
+            tracing::info!(user = %live.session().user, address = %live.session().address, "a session was cut");
+            self.forget_answers(live.session().address).await;
+        }
+        Ok(())
+    }
+
+    async fn save_counts(&self) {
+        loop {
+            tokio::time::sleep(COUNTING_EVERY).await;
+            if let Err(error) = self.coverage.save(&self.store).await {
+                tracing::warn!(%error, "what was counted could not be written down yet");
             }
         }
     }
@@ -318,8 +341,8 @@ impl Parts {
             if let Err(error) = kept.2 {
                 tracing::warn!(%error, "kept forms could not be forgotten yet");
             }
-            if let Err(error) = self.coverage.save(&self.store).await {
-                tracing::warn!(%error, "what was counted could not be written down yet");
+            if let Err(error) = self.audit.sweep(now).await {
+                tracing::warn!(%error, "old entries of the audit log could not be removed yet");
             }
         }
     }
@@ -340,14 +363,6 @@ fn entry_of(one: &Interrupted) -> Entry {
         status: None,
         duration: Duration::ZERO,
     }
-}
-
-/// Opens the users of a guard that may be running: `vestibule guard user …` works beside it.
-///
-/// # Errors
-/// The store can't be used.
-pub fn users_at(dir: &Path) -> Result<Users, StoreError> {
-    Users::open(store::open(&dir.join("guard.sqlite"))?, UsersSettings::default())
 }
 
 /// The wall clock, for the shell.

@@ -5,6 +5,7 @@
 
 mod address;
 mod audit;
+mod beside;
 mod body;
 pub mod carried;
 pub mod charset;
@@ -38,10 +39,9 @@ mod websocket;
 
 pub use address::{AddressTable, Exhausted, InvalidNetwork, Network, Order, Pool};
 pub use audit::{Audit, AuditOutcome, AuditQuery, AuditSettings, Entry};
+pub use beside::{Files, Recorded};
 pub use body::{Body, BodyError};
-pub use guard::{
-    AppError, Guard, GuardError, GuardSettings, Peer, PortalLink, Standing, Tunnel, TunnelSession, users_at,
-};
+pub use guard::{AppError, Guard, GuardError, GuardSettings, Peer, PortalLink, Standing, Tunnel, TunnelSession};
 pub use headers::cookies::{COOKIE, PLAIN_COOKIE};
 pub use headers::{Caller, USER_FIELD};
 pub use limits::{Limits, cut_when};
@@ -53,7 +53,7 @@ pub use once::{
 pub use proxy_protocol::{ProxyProtocolError, accept as accept_proxy_protocol};
 pub use server::serve_connection;
 pub use sessions::{BeginError, Gone, Live, Newcomer, PoolSettings, Selector, Session, SessionSettings, Sessions};
-pub use settings::{AppSettings, Backend, GuardConfig, SettingsError};
+pub use settings::{AppSettings, Backend, GuardConfig, ModeConfig, SettingsError};
 pub use stamp::Stamp;
 pub use token::{
     CLOCK_SLACK, Context, KeyRecord, Keyring, KeyringSettings, NONCE_LEN, Page, PageKeys, PageToken, SealedGrants,

@@ -3,6 +3,7 @@
 //! The table in memory decides, the store remembers: what is answered is on the disk first, so that users stay logged in over a
 //! restart and whoever signed off stays signed off. The one exception is the last use, which is written down a minute late at most.
 
+mod beside;
 mod ended;
 mod live;
 mod rows;
@@ -11,6 +12,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use beside::{cut, going_on};
 pub use live::{Live, Session};
 pub(crate) use rows::SCHEMA;
 pub use settings::{PoolSettings, SessionSettings};
@@ -30,6 +32,9 @@ use vestibule_store::{Store, StoreError, StoreErrorKind};
 
 /// Clocks are looked at so often at least, since somebody may put them right.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// What was revoked longer ago has been followed already, or was never taken up.
+const FOLLOWED: Duration = Duration::from_secs(60 * 60);
 
 /// Why there is no session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -207,6 +212,22 @@ impl Sessions {
     pub async fn revoke(&self, selector: &Selector, now: Stamp) -> Result<Vec<Arc<Live>>, StoreError> {
         let ended = self.table().revoke(selector, now);
         self.save_ends().await.map(|()| ended)
+    }
+
+    /// Ends what a command beside the running guard has written down as revoked, and returns it.
+    ///
+    /// # Errors
+    /// The store failed; what is to end is found again the next time.
+    pub async fn follow(&self, now: Stamp) -> Result<Vec<Arc<Live>>, StoreError> {
+        let revoked = self.store.read_apart(move |c| rows::revoked(c, now.before(FOLLOWED))).await?;
+        if revoked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let these: Vec<_> = self.list().into_iter().filter(|live| revoked.contains(&live.id())).collect();
+        for live in &these {
+            self.revoke(&Selector::Address(live.session().address), now).await?;
+        }
+        Ok(these)
     }
 
     /// Says which groups a user is a member of from now on, in sessions that go on.

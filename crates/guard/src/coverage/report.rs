@@ -92,5 +92,5 @@ fn rule(key: &Key) -> Option<String> {
     let writable = settles && key.shape.is_pattern() && !method.starts_with('(');
     let text = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     let path = text(key.shape.as_str());
-    writable.then(|| format!("entry_points = [{{ method = \"{method}\", path = \"{path}\" }}]"))
+    writable.then(|| format!("entry = [\"{method} {path}\"]"))
 }

@@ -1,9 +1,10 @@
 //! Sessions on the disk.
 
 use super::live::{Live, Session};
-use super::{Gone, Network};
+use super::{Gone, Network, Selector};
 use crate::{Binding, LogicalAddress, Proof, Stamp, UserName};
 use rusqlite::{Connection, OptionalExtension};
+use std::collections::HashSet;
 use vestibule_store::{Store, StoreError, StoreErrorKind};
 
 /// A session that is over stays for as long as its address rests or its client may ask what became of it.
@@ -31,7 +32,7 @@ CREATE TABLE own_network (one INTEGER PRIMARY KEY CHECK (one = 1), network TEXT 
 ";
 
 /// Names a row.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct SessionId(pub(super) [u8; 16]);
 
 /// A session as it is kept.
@@ -137,6 +138,38 @@ pub(super) async fn end(store: &Store, ends: Vec<End>, forget: Stamp) -> Result<
             Ok(())
         })
         .await
+}
+
+/// Those that go on and have not expired, by address.
+pub(super) fn going_on(c: &Connection, now: Stamp) -> Result<Vec<Row>, StoreError> {
+    let mut rows: Vec<Row> = all(c)?.into_iter().take_while(|row| row.ended.is_none()).collect();
+    rows.retain(|row| row.session.expires > now);
+    rows.sort_by_key(|row| row.session.address);
+    Ok(rows)
+}
+
+/// Ends rows in the owner's name; the sessions' addresses.
+pub(super) fn revoke(c: &Connection, selector: &Selector, now: Stamp) -> Result<Vec<LogicalAddress>, StoreError> {
+    let (column, value) = match selector {
+        Selector::Address(address) => ("address", Some(address.to_string())),
+        Selector::User(user) => ("user", Some(user.to_string())),
+        Selector::Device(device) => ("device", Some(device.clone())),
+        Selector::All => ("NULL", None),
+    };
+    let sql = format!(
+        "UPDATE session SET ended = ?1, why = 'revoked' WHERE ended IS NULL AND expires > ?1 AND {column} IS ?2
+         RETURNING address"
+    );
+    let mut statement = c.prepare(&sql)?;
+    let rows = statement.query_map((number(now.0), value), |row| row.get::<_, String>(0))?;
+    rows.map(|address| Ok(LogicalAddress(address?.parse().map_err(|_| damaged())?))).collect()
+}
+
+/// Those that were ended in the owner's name at `since` or later.
+pub(super) fn revoked(c: &Connection, since: Stamp) -> Result<HashSet<SessionId>, StoreError> {
+    let mut statement = c.prepare_cached("SELECT id FROM session WHERE ended >= ?1 AND why = 'revoked'")?;
+    let ids = statement.query_map([number(since.0)], |row| row.get(0).map(SessionId))?;
+    Ok(ids.collect::<Result<_, _>>()?)
 }
 
 pub(super) async fn set_groups(store: &Store, user: UserName, groups: Vec<String>) -> Result<(), StoreError> {

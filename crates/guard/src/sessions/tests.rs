@@ -313,6 +313,29 @@ async fn the_keeper_cuts_in_time() {
     keeper.abort();
 }
 
+#[tokio::test]
+async fn what_a_command_beside_it_cuts_ends_in_the_running_guard() {
+    let (root, sessions) = fresh(SessionSettings::default()).await;
+    let beside = crate::store::open(&root.path().join("data/guard.sqlite")).unwrap();
+    let one = begin(&sessions, 1, NOW).await.unwrap();
+    let two = begin(&sessions, 2, NOW).await.unwrap();
+    let other = sessions.begin(named("bob", "desk"), binding(3), NOW).await.unwrap();
+    assert_eq!(going_on(&beside, NOW).await.unwrap().len(), 3);
+    let first = Selector::Address(one.session().address);
+    assert_eq!(cut(&beside, first.clone(), NOW).await, Ok(vec![one.session().address]));
+    assert_eq!(cut(&beside, first, NOW).await, Ok(Vec::new()), "it has ended already");
+    assert_eq!(sessions.follow(NOW).await.unwrap().len(), 1);
+    assert_eq!((one.why_ended(), two.why_ended()), (Some(Gone::Revoked), None));
+    cut(&beside, Selector::User(alice().user), NOW).await.unwrap();
+    assert_eq!(sessions.follow(NOW).await.unwrap().len(), 1);
+    assert_eq!((find(&sessions, 2, NOW), other.has_ended()), (Err(Gone::Revoked), false));
+    assert_eq!(sessions.follow(NOW).await.unwrap().len(), 0, "once");
+    cut(&beside, Selector::All, NOW).await.unwrap();
+    drop(sessions);
+    let sessions = open(&root, SessionSettings::default(), NOW).await;
+    assert_eq!(find(&sessions, 3, NOW), Err(Gone::Revoked), "also when no guard ran");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
