@@ -14,7 +14,7 @@ mod who;
 
 use crate::audit::AuditOutcome;
 use crate::carried::{Carried, Found};
-use crate::classify::{Facts, Outcome, Refusal, TokenState, Verdict, judge};
+use crate::classify::{Facts, Outcome, Refusal, TokenState, Verdict, judge, method_overrides};
 use crate::coverage::Sighting;
 use crate::guard::{Parts, Peer, wall_clock};
 use crate::once::ActionId;
@@ -194,21 +194,28 @@ impl Visit {
         request: &Request<Body>,
         path: &Result<NormalPath, PathTrick>,
     ) -> Result<(), Early> {
-        let (method, raw) = (request.method().as_str(), request.uri().path());
-        let in_force = self.granted(live).permits_request(method, raw);
+        let in_force = self.granted(live);
         let sealed = match shown.map(|shown| &shown.page.grants) {
-            Some(SealedGrants::Inline(grants)) => grants.permits_request(method, raw),
-            // What the name stands for is what was in force; what is in force now has just been asked.
-            Some(SealedGrants::Reference(_)) | None => Ok(Permission::Permitted),
+            Some(SealedGrants::Inline(grants)) => Some(grants),
+            // What the name stands for is what was in force; what is in force now is asked anyhow.
+            Some(SealedGrants::Reference(_)) | None => None,
         };
-        match (in_force, sealed) {
-            (Ok(Permission::Permitted), Ok(Permission::Permitted)) => Ok(()),
-            (Err(_), _) | (_, Err(_)) => Err(self.refuse_head(request.headers(), Refusal::Malformed)),
-            (Ok(_), Ok(_)) => {
-                self.audit_refused(live, shown.map(|shown| shown.page.serial), request, Refusal::NotPermitted);
-                Err(self.not_permitted(live, request, path.as_ref().ok()))
+        let raw = request.uri().path();
+        // The method that the application is asked to read instead must be granted, too.
+        for method in std::iter::once(request.method().as_str()).chain(method_overrides(request.headers())) {
+            for grants in std::iter::once(&in_force).chain(sealed) {
+                match grants.permits_request(&method.to_ascii_uppercase(), raw) {
+                    Ok(Permission::Permitted) => {}
+                    Ok(Permission::Missing { .. }) => {
+                        let serial = shown.map(|shown| shown.page.serial);
+                        self.audit_refused(live, serial, request, Refusal::NotPermitted);
+                        return Err(self.not_permitted(live, request, path.as_ref().ok()));
+                    }
+                    Err(_) => return Err(self.refuse_head(request.headers(), Refusal::Malformed)),
+                }
             }
         }
+        Ok(())
     }
 
     fn count(&self, head: &Head, path: &Result<NormalPath, PathTrick>, verdict: &Verdict, token: &Token) {

@@ -12,6 +12,11 @@ use crate::names::Proof;
 /// Headers by which a client asks a framework to read one method as another.
 const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
+/// The methods that a request asks the application to read instead of its own, one for each header that says so.
+pub fn method_overrides(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    OVERRIDES.into_iter().filter_map(|name| only(headers, name))
+}
+
 /// All that a judgement depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
