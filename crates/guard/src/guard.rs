@@ -275,7 +275,8 @@ impl Parts {
         }
     }
 
-    async fn forget_answers(&self, address: LogicalAddress) {
+    /// What was kept for repeats of a session that is over.
+    pub(crate) async fn forget_answers(&self, address: LogicalAddress) {
         if let Err(error) = self.once.forget(address).await {
             tracing::warn!(%error, "answers of an ended session stay until they expire");
         }

@@ -31,7 +31,7 @@ use hyper::{Request, Response};
 use place::Place;
 use std::sync::Arc;
 use std::time::Instant;
-use vestibule_policy::web::Permission;
+use vestibule_policy::web::{Permission, is_safe_method};
 
 /// One request, and all that is known of its surroundings.
 pub(crate) struct Visit {
@@ -124,12 +124,12 @@ impl Visit {
                 let to = target_of(&request).to_owned();
                 return Err(self.entry(&who, &head_fields, &to, afresh).await);
             }
-            Outcome::Refuse(refusal) => return Err(self.refuse_command(&who, &request, refusal)),
-            Outcome::LookInBody => return Err(self.refuse_command(&who, &request, Refusal::Malformed)),
+            Outcome::Refuse(refusal) => return Err(self.refuse_command(&who, &request, &verdict, refusal)),
+            Outcome::LookInBody => return Err(self.refuse_command(&who, &request, &verdict, Refusal::Malformed)),
         };
         let live = who.map_err(|_| self.refuse_head(request.headers(), Refusal::SignedOff))?;
         let shown = token.shown();
-        self.check_grants(&live, shown.as_ref(), &request, &path)?;
+        self.check_grants(&live, shown.as_ref(), &request, &path, command)?;
         live.touch(self.now);
         let asked = answer::Asked::of(&request, &verdict);
         let mut answer = match (shown, command) {
@@ -193,6 +193,7 @@ impl Visit {
         shown: Option<&Shown>,
         request: &Request<Body>,
         path: &Result<NormalPath, PathTrick>,
+        command: bool,
     ) -> Result<(), Early> {
         let in_force = self.granted(live);
         let sealed = match shown.map(|shown| &shown.page.grants) {
@@ -200,18 +201,20 @@ impl Visit {
             // What the name stands for is what was in force; what is in force now is asked anyhow.
             Some(SealedGrants::Reference(_)) | None => None,
         };
-        let raw = request.uri().path();
+        let (serial, raw) = (shown.map(|shown| shown.page.serial), request.uri().path());
         // The method that the application is asked to read instead must be granted, too.
         for method in std::iter::once(request.method().as_str()).chain(method_overrides(request.headers())) {
             for grants in std::iter::once(&in_force).chain(sealed) {
                 match grants.permits_request(&method.to_ascii_uppercase(), raw) {
                     Ok(Permission::Permitted) => {}
                     Ok(Permission::Missing { .. }) => {
-                        let serial = shown.map(|shown| shown.page.serial);
-                        self.audit_refused(live, serial, request, Refusal::NotPermitted);
+                        self.audit_refused(live, serial, request, command, Refusal::NotPermitted);
                         return Err(self.not_permitted(live, request, path.as_ref().ok()));
                     }
-                    Err(_) => return Err(self.refuse_head(request.headers(), Refusal::Malformed)),
+                    Err(_) => {
+                        self.audit_refused(live, serial, request, command, Refusal::Malformed);
+                        return Err(self.refuse_head(request.headers(), Refusal::Malformed));
+                    }
                 }
             }
         }
@@ -236,16 +239,30 @@ impl Visit {
         });
     }
 
-    fn refuse_command(&self, who: &Result<Arc<Live>, Gone>, request: &Request<Body>, refusal: Refusal) -> Early {
+    fn refuse_command(
+        &self,
+        who: &Result<Arc<Live>, Gone>,
+        request: &Request<Body>,
+        verdict: &Verdict,
+        refusal: Refusal,
+    ) -> Early {
         if let Ok(live) = who {
-            self.audit_refused(live, None, request, refusal);
+            let command = verdict.needs.claim || !is_safe_method(request.method().as_str());
+            self.audit_refused(live, None, request, command, refusal);
         }
         self.refuse_head(request.headers(), refusal)
     }
 
     /// Refused commands stand in the audit log; reads don't.
-    fn audit_refused(&self, live: &Live, serial: Option<crate::Serial>, request: &Request<Body>, refusal: Refusal) {
-        if !vestibule_policy::web::is_safe_method(request.method().as_str()) {
+    fn audit_refused(
+        &self,
+        live: &Live,
+        serial: Option<crate::Serial>,
+        request: &Request<Body>,
+        command: bool,
+        refusal: Refusal,
+    ) {
+        if command {
             let outcome = AuditOutcome::Refused(refusal.word().to_owned());
             self.audit(&self.about(live, serial, request), outcome, None);
         }

@@ -14,7 +14,7 @@ use crate::sessions::Live;
 use crate::settings::OncePer;
 use crate::upstream::{UpstreamError, UpstreamErrorKind};
 use crate::visit::refuse::of_body;
-use crate::{Body, Serial, coding};
+use crate::{Body, BodyError, Serial, coding};
 use bytes::Bytes;
 use hold::{Decision, Held, Part};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -42,7 +42,7 @@ impl Visit {
         let about = self.about(live, Some(shown.page.serial), &request);
         let (head, body) = request.into_parts();
         match hold::read(body).await {
-            Err(error) => *self.refuse_head(&headers, of_body(error)),
+            Err(error) => self.broken_off(&about, &headers, error),
             Ok(Part::Whole(bytes, digest)) => {
                 let request = Request::from_parts(head, bytes);
                 match self.substituted(live, request).await {
@@ -80,20 +80,29 @@ impl Visit {
         let name = self.name(live, shown, &request, digest);
         let running = match self.parts.once.claim(name, about.clone(), self.now).await {
             Ok(Claimed::First(running)) => running,
-            Ok(Claimed::Repeat(repeat)) => return self.repeated(live, &about, name, repeat, request).await,
-            Err(error) => return self.cannot_claim(&request, &error),
+            Ok(Claimed::Repeat(repeat)) => {
+                return self.repeated(live, &about, name, repeat, request.map(Some)).await;
+            }
+            Err(error) => return self.cannot_claim(&about, &request, &error),
         };
-        if let Err(error) = running.sending().await {
-            return self.cannot_claim(&request, &OnceError::Store(error));
-        }
         let headers = request.headers().clone();
         let (visit, live) = (self.clone(), live.clone());
         // From here on it runs to its end, whoever goes away: a browser that is clicked twice drops its first request.
         let run = tokio::spawn(async move {
+            visit.written(&about, &running).await?;
             let sent = visit.send(&live, request.map(crate::pages::whole)).await;
             visit.settle(about, running, sent)
         });
         self.answered(&headers, run.await.unwrap_or(Err(Refusal::UnknownOutcome)))
+    }
+
+    /// The command stands on the disk.
+    async fn written(&self, about: &About, running: &Running) -> Result<(), Refusal> {
+        running.sending().await.map_err(|error| {
+            tracing::error!(%error, "a command could not be written down, and was not sent");
+            self.audit(about, AuditOutcome::NotSent, None);
+            Refusal::UpstreamDown
+        })
     }
 
     fn answered(&self, headers: &HeaderMap, answer: Result<Response<Body>, Refusal>) -> Response<Body> {
@@ -125,7 +134,7 @@ impl Visit {
             }
             digest = digested => match digest {
                 Ok(digest) => digest,
-                Err(error) => return *self.refuse_head(&headers, of_body(error)),
+                Err(error) => return self.broken_off(&about, &headers, error),
             },
         };
         let name = self.name(live, shown, &empty, digest);
@@ -135,14 +144,13 @@ impl Visit {
                 decide.decide(Decision::Drop);
                 return self.repeated(live, &about, name, repeat, empty).await;
             }
-            Err(error) => return self.cannot_claim(&empty, &error),
+            Err(error) => return self.cannot_claim(&about, &empty, &error),
         };
-        if let Err(error) = running.sending().await {
-            return self.cannot_claim(&empty, &OnceError::Store(error));
-        }
-        decide.decide(Decision::Send);
         let visit = self.clone();
         let run = tokio::spawn(async move {
+            // Returning early leaves it undecided: the application never gets the end.
+            visit.written(&about, &running).await?;
+            decide.decide(Decision::Send);
             let sent = sending.await.unwrap_or(Err(BROKEN));
             visit.settle(about, running, sent)
         });
@@ -179,7 +187,7 @@ impl Visit {
         }
     }
 
-    fn name(&self, live: &Live, shown: &Shown, request: &Request<Bytes>, digest: [u8; 32]) -> ClaimName {
+    fn name<B>(&self, live: &Live, shown: &Shown, request: &Request<B>, digest: [u8; 32]) -> ClaimName {
         let name = CommandName {
             binding: &live.session().binding,
             address: live.session().address,
@@ -196,14 +204,14 @@ impl Visit {
         name.digest()
     }
 
-    /// A command that was given before: whoever gave it again gets the first one's answer.
+    /// A command that was given before: whoever gave it again gets the first one's answer. A body too large to hold is none.
     async fn repeated(
         &self,
         live: &Arc<Live>,
         about: &About,
         name: ClaimName,
         repeat: Repeat,
-        request: Request<Bytes>,
+        request: Request<Option<Bytes>>,
     ) -> Response<Body> {
         self.audit(about, AuditOutcome::Repeated, None);
         let outcome = match repeat {
@@ -227,8 +235,15 @@ impl Visit {
         }
     }
 
-    fn cannot_claim(&self, request: &Request<Bytes>, error: &OnceError) -> Response<Body> {
+    fn broken_off(&self, about: &About, headers: &HeaderMap, error: BodyError) -> Response<Body> {
+        let refusal = of_body(error);
+        self.audit(about, AuditOutcome::Refused(refusal.word().to_owned()), None);
+        *self.refuse_head(headers, refusal)
+    }
+
+    fn cannot_claim<B>(&self, about: &About, request: &Request<B>, error: &OnceError) -> Response<Body> {
         tracing::error!(%error, "a command could not be claimed, and was not sent");
+        self.audit(about, AuditOutcome::NotSent, None);
         let mut answer = *self.refuse_head(request.headers(), Refusal::UpstreamDown);
         *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         answer
@@ -274,8 +289,8 @@ impl Visit {
 }
 
 /// The same request, its body apart.
-fn without_body<B>(request: &Request<B>) -> Request<Bytes> {
-    let mut empty = Request::new(Bytes::new());
+fn without_body<B>(request: &Request<B>) -> Request<Option<Bytes>> {
+    let mut empty = Request::new(None);
     *empty.method_mut() = request.method().clone();
     *empty.uri_mut() = request.uri().clone();
     *empty.headers_mut() = request.headers().clone();

@@ -27,7 +27,8 @@ impl Visit {
             Ok(token) => token,
             Err(early) => return early,
         };
-        let notice = Notice::of(self.words, self.words.confirm).link(self.words.go_on, with_token(to, &token));
+        let notice =
+            Notice::of(self.words, self.words.confirm).link(self.words.go_on, with_token(&self.place.here(to), &token));
         Box::new(pages::page(StatusCode::OK, notice.html()))
     }
 }

@@ -111,9 +111,13 @@ impl Visit {
     /// Another session of the same user.
     async fn end_other(&self, live: &Arc<Live>, address: LogicalAddress) {
         let theirs = self.parts.sessions.at(address).is_some_and(|other| other.session().user == live.session().user);
-        if theirs && let Err(error) = self.parts.sessions.revoke(&Selector::Address(address), self.now).await {
+        if !theirs {
+            return;
+        }
+        if let Err(error) = self.parts.sessions.revoke(&Selector::Address(address), self.now).await {
             tracing::error!(%error, "the end of a session could not be written down yet");
         }
+        self.parts.forget_answers(address).await;
     }
 
     /// The fields of a form on a page of the guard's, which bears a token like every page.

@@ -28,4 +28,13 @@ impl Place {
         let scheme = if peer.tls { "https" } else { "http" };
         Some(Self { app: app.clone(), origin: format!("{scheme}://{host}"), host, scheme })
     }
+
+    /// A target of a request as an address on this host: what begins with `//` would be another one's to a browser.
+    pub(super) fn here(&self, target: &str) -> String {
+        if target.starts_with("//") || target.contains('\\') {
+            format!("{}{target}", self.origin)
+        } else {
+            target.to_owned()
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! "Already processed": what a person is told who gives a command again, and what a script gets.
 
 use super::command::{RESULT, SEND, handed_over};
+use super::entry::with_token;
 use super::{Early, Visit, target_of};
 use crate::classify::Refusal;
 use crate::kept::KeptForm;
@@ -11,7 +12,7 @@ use crate::token::{Page, SealedGrants, source_of};
 use crate::{Body, Stamp};
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use std::sync::Arc;
 
 /// The action's name in tokens of the guard's own pages.
@@ -24,7 +25,7 @@ impl Visit {
         live: &Arc<Live>,
         name: ClaimName,
         done: &Done,
-        request: Request<Bytes>,
+        request: Request<Option<Bytes>>,
     ) -> Response<Body> {
         if !pages::for_person(request.headers()) {
             return match &done.answer {
@@ -36,6 +37,9 @@ impl Visit {
         notice = notice.detail(format!("{} {} (HTTP {})", self.words.done_at, clock_time(done.at), done.status));
         for button in self.receipt_buttons(live, name, done, &request).await {
             notice = notice.button(button);
+        }
+        if let Some(link) = self.link_again(live, &request).await {
+            notice = notice.link(self.words.do_again, link);
         }
         let notice = notice.link(self.words.back_to_app, "/");
         pages::refusal(request.headers(), Refusal::AlreadyDone, notice)
@@ -53,21 +57,33 @@ impl Visit {
         live: &Arc<Live>,
         name: ClaimName,
         done: &Done,
-        request: &Request<Bytes>,
+        request: &Request<Option<Bytes>>,
     ) -> Vec<Button> {
         let form = KeptForm {
             method: request.method().to_string(),
             target: target_of(request).to_owned(),
             content_type: request.headers().get(CONTENT_TYPE).and_then(|value| Some(value.to_str().ok()?.to_owned())),
-            body: request.body().to_vec(),
+            body: request.body().as_deref().unwrap_or_default().to_vec(),
             claim: Some(name.0),
         };
         let mut buttons = Vec::new();
         if done.answer.is_some() {
             buttons.extend(self.offer(live, &form, RESULT, self.words.see_result).await);
         }
-        buttons.extend(self.offer(live, &form, SEND, self.words.do_again).await);
+        // What was too large to hold can't be sent from here.
+        if request.body().is_some() && request.method() == Method::POST {
+            buttons.extend(self.offer(live, &form, SEND, self.words.do_again).await);
+        }
         buttons
+    }
+
+    /// A command given by a link is given again by one, which bears a page of its own.
+    async fn link_again(&self, live: &Arc<Live>, request: &Request<Option<Bytes>>) -> Option<String> {
+        if request.method() != Method::GET {
+            return None;
+        }
+        let token = self.own_token(live).await.ok()?;
+        Some(with_token(&self.place.here(target_of(request)), &token))
     }
 
     /// A button that sends a form which is kept meanwhile; none when it can't be kept.
@@ -82,7 +98,7 @@ impl Visit {
         let ticket = self.parts.kept.keep(form, user, app, self.now).await.ok()?;
         let token = self.own_token(live).await.ok()?;
         Some(Button {
-            action: form.target.clone(),
+            action: self.place.here(&form.target),
             text,
             fields: vec![(PAGE_FIELD, token), (KEPT_FIELD, ticket.as_str().to_owned()), (DO_FIELD, what.to_owned())],
         })

@@ -3,10 +3,11 @@
 use super::command::SEND;
 use super::entry::with_token;
 use super::who::{COOKIE_LEN, binding_of};
-use super::{Early, Visit, target_of};
+use super::{Early, Visit, carrying, target_of};
 use crate::classify::Refusal;
 use crate::kept::{BODY_LIMIT, KeptForm};
 use crate::pages::{self, Button, LOGIN_PATH, Login, Notice};
+use crate::path::NormalPath;
 use crate::sessions::{BeginError, Gone, Live, Newcomer};
 use crate::users::{LoginError, User};
 use crate::{Binding, Body, Proof, UserName};
@@ -81,7 +82,11 @@ impl Visit {
             Some(tunnel) => tunnel.user.clone(),
             None => self.parts.sessions.former_user(binding).await.ok()??,
         };
-        let (head, body) = request.into_parts();
+        let (mut head, mut body) = request.into_parts();
+        // The page that it came from is worthless now, and nothing that the application should see.
+        if let Some(kind) = carrying::kind_of(&head.headers) {
+            (_, body) = carrying::from_body(kind, &mut head.headers, body).await.ok()?;
+        }
         let body = Limited::new(body, BODY_LIMIT).collect().await.ok()?.to_bytes();
         let form = KeptForm {
             method: head.method.to_string(),
@@ -173,10 +178,18 @@ impl Visit {
 
     /// Where the person was going. Who has just been proven comes in without being asked again, where pages are strict.
     async fn way_on(&self, live: &Arc<Live>, to: &str) -> String {
-        if self.place.app.settings.strict.is_empty() {
+        if self.place.app.settings.strict.is_empty() || self.may_command(to) {
             return to.to_owned();
         }
         self.own_token(live).await.map_or_else(|_| to.to_owned(), |token| with_token(to, &token))
+    }
+
+    /// Whether reading this address may be a command: nobody is led into one by a link and a login.
+    fn may_command(&self, to: &str) -> bool {
+        let path = to.split(['?', '#']).next().unwrap_or_default();
+        let commands = &self.place.app.settings.rules.get_commands;
+        NormalPath::from_request(path)
+            .map_or(!commands.is_empty(), |path| commands.iter().any(|command| command.may_match(&path)))
     }
 
     /// The form that was kept, with a button that sends it.

@@ -36,7 +36,7 @@ impl Visit {
             tracing::error!(%error, "a kept form can't be read");
             None
         });
-        let Some(kept) = kept.filter(|kept| is_of(kept, &request)) else {
+        let Some(kept) = kept.filter(|kept| is_of(kept, &what, &request)) else {
             return Err(self.refuse_head(request.headers(), Refusal::ExpiredPage));
         };
         if what == RESULT {
@@ -68,9 +68,9 @@ impl Visit {
     }
 }
 
-fn is_of(kept: &KeptForm, request: &Request<Bytes>) -> bool {
-    let target = target_of(request);
-    kept.method == request.method().as_str() && kept.target == target
+/// A result is asked for by a form, by whatever method its command was given.
+fn is_of(kept: &KeptForm, what: &str, request: &Request<Bytes>) -> bool {
+    kept.target == target_of(request) && (what == RESULT || kept.method == request.method().as_str())
 }
 
 fn with_body(request: Request<Bytes>, kept: KeptForm) -> Request<Bytes> {
