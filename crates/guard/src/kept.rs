@@ -230,7 +230,8 @@ mod tests {
 
     fn forms() -> (tempfile::TempDir, KeptForms) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("kept.sqlite"), &[Migration { name: "kept", sql: SCHEMA }]).unwrap();
+        let store =
+            Store::open(&dir.path().join("kept/kept.sqlite"), &[Migration { name: "kept", sql: SCHEMA }]).unwrap();
         (dir, KeptForms::new(store))
     }
 

@@ -1,0 +1,186 @@
+//! The end of a session cuts what runs, within a second.
+
+use crate::world::{Browser, LONG, World};
+use http_body_util::BodyExt;
+use hyper::Response;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use vestibule_guard::{Selector, TunnelSession, UserName};
+
+/// Something that runs until it is cut.
+struct Running {
+    what: &'static str,
+    ended: tokio::task::JoinHandle<Instant>,
+}
+
+async fn websocket(browser: &Browser) -> Running {
+    let token = browser.token("/page").await;
+    let request = browser.bare(hyper::Method::GET, &format!("/ws?.vestibule={token}"));
+    let request = request.header("connection", "upgrade").header("upgrade", "websocket");
+    let request = request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").header("sec-websocket-version", "13");
+    let answer = browser.open(request.header("origin", browser.origin()), "").await;
+    assert_eq!(answer.status(), 101);
+    let mut io = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+    io.write_all(b"hello").await.unwrap();
+    let mut echoed = [0; 5];
+    io.read_exact(&mut echoed).await.unwrap();
+    assert_eq!(&echoed, b"hello");
+    let ended = tokio::spawn(async move {
+        let mut rest = Vec::new();
+        let _ = io.read_to_end(&mut rest).await;
+        Instant::now()
+    });
+    Running { what: "websocket", ended }
+}
+
+async fn stream(browser: &Browser, what: &'static str) -> Running {
+    let answer: Response<Incoming> = browser.open(browser.read(what, "same-origin", "cors", "empty"), "").await;
+    assert_eq!(answer.status(), 200, "{what}");
+    let mut body = answer.into_body();
+    body.frame().await.unwrap().unwrap();
+    let ended = tokio::spawn(async move {
+        while let Some(Ok(_)) = body.frame().await {}
+        Instant::now()
+    });
+    Running { what, ended }
+}
+
+async fn running(browser: &Browser) -> [Running; 3] {
+    [websocket(browser).await, stream(browser, "/events").await, stream(browser, "/download").await]
+}
+
+async fn cut(running: [Running; 3], since: Instant) {
+    for Running { what, ended } in running {
+        let at = tokio::time::timeout(LONG, ended).await.unwrap_or_else(|_| panic!("{what} goes on")).unwrap();
+        assert!(at.duration_since(since) < Duration::from_secs(1), "{what} went on for {:?}", at.duration_since(since));
+    }
+}
+
+#[tokio::test]
+async fn sign_off_cuts_what_runs() {
+    let world = World::new().await;
+    for browser in [world.tunnel("alice", 1), world.signed_in("bob").await] {
+        let (token, things) = (browser.token("/page").await, running(&browser).await);
+        let other = world.tunnel("carol", 2);
+        let goes_on = stream(&other, "/events").await;
+        let since = Instant::now();
+        let answer = browser.sign_off().await;
+        assert_eq!(answer.said(), (200, "signed-off"));
+        assert!(answer.header("clear-site-data").contains("cache"));
+        cut(things, since).await;
+        assert_eq!(browser.page("/").await.said(), (401, "signed-off"));
+        assert_eq!(browser.order("/orders", &token, "a=1").await.said(), (401, "signed-off"));
+        assert!(!goes_on.ended.is_finished(), "another session's stream");
+        goes_on.ended.abort();
+    }
+    assert_eq!(world.app.commands(), 0);
+}
+
+#[tokio::test]
+async fn the_owner_ends_sessions() {
+    let world = World::new().await;
+    let browsers = [world.tunnel("alice", 1), world.signed_in("alice").await];
+    let mut all = Vec::new();
+    for browser in &browsers {
+        all.push((browser.token("/page").await, running(browser).await));
+    }
+    let since = Instant::now();
+    let selector = Selector::User(UserName::new("alice").unwrap());
+    assert_eq!(world.guard.revoke(&selector).await.unwrap(), 2);
+    for (browser, (token, things)) in browsers.iter().zip(all) {
+        cut(things, since).await;
+        assert_eq!(browser.order("/orders", &token, "a=1").await.said(), (401, "signed-off"));
+        assert_eq!(browser.page("/").await.said(), (401, "signed-off"));
+    }
+    assert_eq!(world.app.commands(), 0);
+}
+
+#[tokio::test]
+async fn the_end_of_a_tunnel_ends_what_lives_here() {
+    let world = World::new().await;
+    let browser = world.tunnel("alice", 1);
+    let things = running(&browser).await;
+    let since = Instant::now();
+    world.guard.end_tunnel(TunnelSession::new(&[1; 16])).await;
+    cut(things, since).await;
+    assert!(world.guard.sessions().is_empty());
+}
+
+#[tokio::test]
+async fn a_user_who_is_removed_is_out_within_seconds() {
+    let world = World::new().await;
+    let browser = world.signed_in("alice").await;
+    let things = running(&browser).await;
+    world.guard.users().remove(&UserName::new("alice").unwrap()).await.unwrap();
+    // Users are changed beside the running guard, which looks twice a second.
+    cut(things, Instant::now() + Duration::from_secs(1)).await;
+    assert_eq!(browser.page("/").await.said(), (401, "signed-off"));
+}
+
+#[tokio::test]
+async fn another_session_is_signed_off_from_the_portal() {
+    let world = World::new().await;
+    let (here, there) = (world.signed_in("alice").await, world.signed_in("alice").await);
+    let stranger = world.signed_in("bob").await;
+    let things = running(&there).await;
+    let portal = here.page("/.vestibule/").await;
+    let mut form = portal.forms().remove(0);
+    assert_eq!(form.fields[1].0, "address");
+    // Only one's own.
+    let own = form.fields[1].1.clone();
+    form.fields[1].1 = world.session_of("bob").session().address.to_string();
+    assert_eq!(here.press(&form).await.status, 303);
+    assert_eq!(stranger.page("/").await.status, 200);
+    form.fields[1].1 = own;
+    let since = Instant::now();
+    assert_eq!(here.press(&form).await.status, 303);
+    cut(things, since).await;
+    assert_eq!(there.page("/").await.said(), (401, "signed-off"));
+    assert_eq!(here.page("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_tunnel_signed_off_signs_on_again_by_the_button_alone() {
+    let world = World::new().await;
+    let browser = world.tunnel("alice", 1);
+    browser.sign_off().await;
+    for _ in 0..3 {
+        let page = browser.page("/page").await;
+        assert_eq!(page.said(), (401, "signed-off"));
+        assert_eq!(page.form("Sign in again").action, "/.vestibule/login");
+    }
+    let script = browser.send(browser.read("/data.json", "same-origin", "cors", "empty"), "").await;
+    assert_eq!((script.said(), script.header("content-type")), ((401, "signed-off"), "application/problem+json"));
+    let alive = browser.send(browser.read("/.vestibule/alive", "same-origin", "cors", "empty"), "").await;
+    assert_eq!(alive.said(), (401, "signed-off"));
+    assert!(world.app.seen().is_empty());
+    let form = browser.page("/page?x=1").await.form("Sign in again");
+    let back = browser.press(&form).await;
+    assert_eq!((back.status, back.header("location")), (303, "/page?x=1"));
+    assert_eq!(browser.page("/page?x=1").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_websocket_needs_origin_session_and_page() {
+    let world = World::new().await;
+    let browser = world.tunnel("alice", 1);
+    let token = browser.token("/page").await;
+    let ask = |target: &str, origin: &str| {
+        let request =
+            browser.bare(hyper::Method::GET, target).header("connection", "upgrade").header("upgrade", "websocket");
+        request
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("sec-websocket-version", "13")
+            .header("origin", origin)
+    };
+    let own = browser.origin();
+    assert_eq!(browser.send(ask("/ws", &own), "").await.said(), (403, "no-page"));
+    let target = format!("/ws?.vestibule={token}");
+    assert_eq!(browser.send(ask(&target, "https://evil.example"), "").await.said(), (403, "cross-site"));
+    assert_eq!(browser.send(ask(&target, "null"), "").await.said(), (403, "cross-site"));
+    browser.sign_off().await;
+    assert_eq!(browser.send(ask(&target, &own), "").await.said(), (401, "signed-off"));
+    assert!(world.app.at("/ws").is_empty());
+}
