@@ -1,6 +1,7 @@
 //! What `packaging/` brings is accepted by the service manager it is for, and fits the program.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -8,7 +9,8 @@ use std::{
 
 use vestibule_lab::{Failure, Host, Result, program};
 
-const SYSTEM_UNITS: [&str; 2] = ["vestibule-controller.service", "vestibule-gateway.service"];
+const SYSTEM_UNITS: [&str; 3] =
+    ["vestibule-controller.service", "vestibule-gateway.service", "vestibule-guard.service"];
 const USER_UNIT: &str = "vestibule-up.service";
 /// `systemd-analyze security` in tenths: 0 is closed, 100 is open. A service without any restriction has 96.
 const EXPOSURE: &str = "--threshold=15";
@@ -63,6 +65,7 @@ fn units_give_commands_that_the_program_knows() -> Result<()> {
     }
     assert_eq!(started[0], "controller run --dir /var/lib/vestibule/controller");
     assert_eq!(started[1], "gateway run --dir /var/lib/vestibule/gateway");
+    assert_eq!(started[2], "guard --dir /var/lib/vestibule/guard");
     Ok(())
 }
 
@@ -73,6 +76,7 @@ fn the_program_brings_the_manual_pages_that_units_name_and_completions() -> Resu
     for unit in [
         "systemd/vestibule-controller.service",
         "systemd/vestibule-gateway.service",
+        "systemd/vestibule-guard.service",
         "systemd/user/vestibule-up.service",
     ] {
         let text = fs::read_to_string(packaging().join(unit))?;
@@ -102,15 +106,16 @@ fn each_role_has_a_user_and_a_directory_of_its_own() -> Result<()> {
         let line = passwd.lines().find(|line| line.split(':').next() == Some(user));
         line.and_then(|line| line.split(':').nth(2)).and_then(|id| id.parse::<u32>().ok())
     };
-    let (controller, gateway) = (id("vestibule-controller"), id("vestibule-gateway"));
-    assert!(controller.is_some() && gateway.is_some() && controller != gateway, "{passwd}");
+    let roles = ["controller", "gateway", "guard"].map(|role| (role, id(&format!("vestibule-{role}"))));
+    let apart: BTreeSet<_> = roles.iter().filter_map(|(_, id)| *id).collect();
+    assert_eq!(apart.len(), roles.len(), "{passwd}");
 
     if Host::here().command("id").arg("-u").run()?.ok()?.out() != "0" {
         eprintln!("skipped: only root can give directories away");
         return Ok(());
     }
     at_root("systemd-tmpfiles", &["--create"], "tmpfiles.d/vestibule.conf")?;
-    for (role, owner) in [("controller", controller), ("gateway", gateway)] {
+    for (role, owner) in roles {
         let directory = fs::metadata(root.path().join("var/lib/vestibule").join(role))?;
         assert_eq!((Some(directory.uid()), directory.permissions().mode() & 0o7777), (owner, 0o700), "{role}");
     }

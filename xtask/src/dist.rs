@@ -18,6 +18,7 @@ const SHELLS: [(&str, &str); 3] = [
 const FILES: [(&str, &str); 8] = [
     ("packaging/systemd/vestibule-controller.service", "lib/systemd/system/"),
     ("packaging/systemd/vestibule-gateway.service", "lib/systemd/system/"),
+    ("packaging/systemd/vestibule-guard.service", "lib/systemd/system/"),
     ("packaging/systemd/user/vestibule-up.service", "lib/systemd/user/"),
     ("packaging/sysusers.d/vestibule.conf", "lib/sysusers.d/"),
     ("packaging/tmpfiles.d/vestibule.conf", "lib/tmpfiles.d/"),
