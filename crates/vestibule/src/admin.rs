@@ -99,6 +99,7 @@ fn meant(command: Command) -> Result<(Option<PathBuf>, Request), Fault> {
         | Command::Devices(_)
         | Command::Pipe(_)
         | Command::Forward(_)
+        | Command::Guard(_)
         | Command::Check(_)
         | Command::Demo(_)
         | Command::DemoUpstream { .. }
@@ -177,6 +178,7 @@ fn session(command: SessionCommand) -> (Option<PathBuf>, Request) {
 fn audit(arguments: AuditArgs) -> Result<(Option<PathBuf>, Request), Fault> {
     let user = arguments.user.map(|user| UserName::parse(&user)).transpose();
     let user = user.map_err(|error| Fault::usage(format!("this is no user name: {error}")))?;
-    let query = AuditQuery { user, kinds: Vec::new(), since: None, last: arguments.last };
+    let query =
+        AuditQuery { user, kinds: Vec::new(), since: arguments.since.map(Stamp::from_millis), last: arguments.last };
     Ok((arguments.dir.dir, Request::Audit(query)))
 }

@@ -12,6 +12,8 @@ pub(crate) enum Role {
     Gateway,
     /// The client.
     Client,
+    /// The page guard alone.
+    Guard,
 }
 
 impl Role {
@@ -21,6 +23,7 @@ impl Role {
             Self::Controller => "controller",
             Self::Gateway => "gateway",
             Self::Client => "client",
+            Self::Guard => "guard",
         }
     }
 

@@ -19,6 +19,9 @@ pub(crate) const NOT_RUNNING: u8 = 42;
 /// What was named does not exist, or exists already.
 pub(crate) const NO_SUCH: u8 = 43;
 
+/// The password may not be chosen.
+pub(crate) const WEAK_PASSWORD: u8 = 51;
+
 /// An error on its way to the screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {

@@ -9,6 +9,7 @@ mod config;
 mod demo;
 mod directories;
 mod fault;
+mod guard;
 mod logging;
 mod output;
 mod password;
@@ -49,12 +50,14 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
     match cli.command {
         Command::Controller(command) => roles::controller::run(command, &output),
         Command::Gateway(command) => roles::gateway::run(command, &output),
-        Command::User(_)
-        | Command::Device(_)
-        | Command::Invite(_)
-        | Command::Service(_)
-        | Command::Session(_)
-        | Command::Audit(_) => admin::run(cli.command, &output),
+        Command::User(_) | Command::Device(_) | Command::Invite(_) | Command::Service(_) | Command::Session(_) => {
+            admin::run(cli.command, &output)
+        }
+        Command::Audit(ref arguments) => match &arguments.app {
+            Some(app) => guard::audit(arguments, &app.0, &output),
+            None => admin::run(cli.command, &output),
+        },
+        Command::Guard(arguments) => guard::run(*arguments, &output),
         Command::Enroll(arguments) => user::enroll::run(arguments, &output),
         Command::Up(arguments) => user::up::run(arguments, &output),
         Command::Down(arguments) => user::agent::down(arguments, &output),

@@ -73,6 +73,15 @@ impl Output {
         })
     }
 
+    /// Prints rows as JSON lines: one object a line, for programs that read them as they come.
+    pub(crate) fn json_lines<T: Serialize>(&self, rows: &[T]) -> Result<(), Fault> {
+        rows.iter().try_for_each(|row| {
+            let text = serde_json::to_string(row)
+                .map_err(|error| Fault::unexpected(format!("the answer can't be written as JSON: {error}")))?;
+            write_line(&text)
+        })
+    }
+
     fn json<T: Serialize>(&self, value: &T) -> Result<(), Fault> {
         let text = serde_json::to_string_pretty(value)
             .map_err(|error| Fault::unexpected(format!("the answer can't be written as JSON: {error}")))?;

@@ -1,6 +1,6 @@
 //! `user`, `device`, `invite`, `service`, `session`, `audit`: the owner's commands.
 
-use super::DirArgs;
+use super::{AppNameArg, DirArgs};
 use clap::{ArgGroup, Args, Subcommand};
 use std::time::Duration;
 
@@ -162,10 +162,19 @@ pub(crate) struct Named {
 
 /// `audit`.
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  vestibule audit --user alice\n  vestibule audit --user alice --app orders --since 2h\n  vestibule audit --app orders --json            # one JSON object a line"
+)]
 pub(crate) struct AuditArgs {
     /// Only what concerns this user.
     #[arg(long, value_name = "USER")]
     pub(crate) user: Option<String>,
+    /// The commands that were given to this guarded web application, instead of what happened at the gateway.
+    #[arg(long, value_name = "APP")]
+    pub(crate) app: Option<AppNameArg>,
+    /// Only since then: so long ago (`2h`, `7d`) or a moment in UTC (`2026-11-22 08:30`).
+    #[arg(long, value_name = "TIME", value_parser = crate::guard::parse_since)]
+    pub(crate) since: Option<u64>,
     /// At most so many entries, the newest.
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) last: u32,

@@ -2,11 +2,15 @@
 
 mod administration;
 pub(crate) mod documents;
+mod guard;
 mod roles;
 mod user;
 
 pub(crate) use administration::{
     AuditArgs, DeviceCommand, InviteArgs, InviteCommand, ServiceAddArgs, ServiceCommand, SessionCommand, UserCommand,
+};
+pub(crate) use guard::{
+    AppNameArg, GuardArgs, GuardCommand, GuardDirArgs, GuardRunArgs, GuardSessionCommand, GuardUserCommand,
 };
 pub(crate) use roles::{ControllerCommand, ControllerInitArgs, GatewayCommand, GatewayInitArgs, RoleArgs};
 pub(crate) use user::{
@@ -61,8 +65,11 @@ pub(crate) enum Command {
     /// Sessions at the gateway.
     #[command(subcommand)]
     Session(SessionCommand),
-    /// What has happened at the gateway: logins, refusals, revocations.
+    /// What has happened at the gateway: logins, refusals, revocations; with --app, the commands given to a web application.
     Audit(AuditArgs),
+
+    /// Run the page guard alone in front of a web application; manage its users and sessions.
+    Guard(Box<GuardArgs>),
 
     /// Enrol this device with an invitation.
     Enroll(EnrollArgs),

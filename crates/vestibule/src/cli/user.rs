@@ -112,7 +112,7 @@ pub(crate) struct ForwardArgs {
     after_help = "Examples:\n  vestibule check                     # the files in the default directories\n  vestibule check gateway.toml"
 )]
 pub(crate) struct CheckArgs {
-    /// Files to check; the role is told by the file's name (controller.toml, gateway.toml, client.toml).
+    /// Files to check; the role is told by the file's name (controller.toml, gateway.toml, client.toml, guard.toml).
     pub(crate) files: Vec<PathBuf>,
 }
 

@@ -1,6 +1,6 @@
 //! `vestibule check`: is a configuration valid, before anything runs with it?
 
-use super::{ClientConfig, ControllerConfig, GatewayConfig, load};
+use super::{ClientConfig, ControllerConfig, GatewayConfig, GuardFileConfig, load};
 use crate::cli::CheckArgs;
 use crate::directories::Role;
 use crate::fault::Fault;
@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: CheckArgs, output: &Output) -> Result<ExitCode, Fau
 
 fn existing() -> Result<Vec<PathBuf>, Fault> {
     let mut files = Vec::new();
-    for role in [Role::Controller, Role::Gateway, Role::Client] {
+    for role in [Role::Controller, Role::Gateway, Role::Client, Role::Guard] {
         let file = role.configuration(&role.dir(None)?);
         if file.exists() {
             files.push(file);
@@ -61,7 +61,8 @@ fn check(file: &Path) -> Result<(), Fault> {
         Some("controller.toml") => load::<ControllerConfig>(file).map(drop),
         Some("gateway.toml") => load::<GatewayConfig>(file).map(drop),
         Some("client.toml") => load::<ClientConfig>(file).map(drop),
+        Some("guard.toml") => load::<GuardFileConfig>(file).map(drop),
         _ => Err(Fault::usage(format!("{} names no role", file.display()))
-            .next("call it controller.toml, gateway.toml or client.toml")),
+            .next("call it controller.toml, gateway.toml, client.toml or guard.toml")),
     }
 }

@@ -4,11 +4,13 @@ pub(crate) mod check;
 mod client;
 mod controller;
 mod gateway;
+mod guard;
 mod reading;
 
 pub(crate) use client::ClientConfig;
 pub(crate) use controller::ControllerConfig;
 pub(crate) use gateway::GatewayConfig;
+pub(crate) use guard::{AppConfig, GuardFileConfig, GuardSessionConfig, TlsConfig, default_listen};
 #[cfg(test)]
 pub(crate) use reading::parse;
 pub(crate) use reading::{Checked, load};

@@ -84,6 +84,7 @@ pub(crate) fn nothing_here(role: Role, dir: &Path) -> Fault {
         Role::Controller => command("controller init --public HOST:PORT", role, dir),
         Role::Gateway => command("gateway init --controller LINK --public ADDR:PORT", role, dir),
         Role::Client => command("enroll LINK", role, dir),
+        Role::Guard => command("guard --upstream http://HOST:PORT", role, dir),
     };
     Fault::configuration(format!("there is no {} in {}", role.word(), dir.display()))
         .next(format!("make one: {init}; or name its directory with --dir"))
