@@ -266,7 +266,7 @@ impl Parts {
 
     /// Ends a session by its own user's wish.
     pub(crate) async fn sign_off(&self, binding: &Binding, now: Stamp) {
-        let address = self.sessions.find(binding, None, now).ok().map(|live| live.session().address);
+        let address = self.sessions.address_of(binding, now);
         if let Err(error) = self.sessions.sign_off(binding, now).await {
             tracing::error!(%error, "the end of a session could not be written down yet");
         }

@@ -180,6 +180,11 @@ impl Sessions {
         if self.settings.bind_client_address && elsewhere { Err(Gone::OtherClient) } else { Ok(live) }
     }
 
+    /// The logical address of the session that is shown by `binding`, wherever its client is.
+    pub(crate) fn address_of(&self, binding: &Binding, now: Stamp) -> Option<LogicalAddress> {
+        self.table().find(binding, now).ok().map(|live| live.session().address)
+    }
+
     /// Whose the last session of this client was that is over, as long as that is remembered: what it was about to do is kept for
     /// that user alone.
     ///

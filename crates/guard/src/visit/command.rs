@@ -57,16 +57,22 @@ impl Visit {
 
     /// A command that needs no claim: of an observed application, or at an entry point. It is sent as it is, and audited.
     pub(super) async fn unclaimed(
-        &self,
+        self: &Arc<Self>,
         live: &Arc<Live>,
         serial: Option<Serial>,
         request: Request<Body>,
     ) -> Response<Body> {
         let about = self.about(live, serial, &request);
         let headers = request.headers().clone();
-        let sent = self.send(live, request).await;
-        self.tell(&about, &sent);
-        sent.unwrap_or_else(|error| *self.refuse_head(&headers, refusal_of(&error)))
+        let (visit, live) = (self.clone(), live.clone());
+        // Whoever goes away: it may have taken effect, and stands in the audit log.
+        let run = tokio::spawn(async move {
+            let sent = visit.send(&live, request).await;
+            visit.tell(&about, &sent);
+            sent
+        });
+        let sent = run.await.unwrap_or(Err(BROKEN));
+        self.answered(&headers, sent.map_err(|error| refusal_of(&error)))
     }
 
     async fn whole(

@@ -3,6 +3,7 @@
 use crate::world::{Answer, Browser, World, orders};
 use hyper::Method;
 use serde_json::json;
+use std::time::Duration;
 use vestibule_guard::{coverage::Coverage, store};
 
 fn strict() -> serde_json::Value {
@@ -129,6 +130,20 @@ async fn strict_paths_of_a_standard_application() {
     assert_eq!(browser.send(call("/secret%2fplans"), "").await.said(), (400, "malformed"));
     assert_eq!(follow(&browser, &format!("/secret/plans?.vestibule={}", page.token())).await.status, 200);
     assert_eq!(world.app.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn an_observed_command_whose_giver_leaves_stands_in_the_audit_log() {
+    let world = World::with(json!({ "mode": "observe" })).await;
+    let browser = world.tunnel("alice", 1);
+    browser.page("/page").await;
+    let sent = tokio::spawn(async move { browser.send(browser.post("/slow"), "a=1").await });
+    while world.app.commands() == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    sent.abort();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(world.audit(), ["done POST /slow 200"]);
 }
 
 #[tokio::test]
