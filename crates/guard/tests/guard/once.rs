@@ -3,7 +3,7 @@
 use crate::world::{Browser, World};
 use hyper::Method;
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 async fn script(browser: &Browser, target: &str, token: &str, body: &'static str) -> crate::world::Answer {
     browser.send(browser.call(Method::POST, target, Some(token)), body).await
@@ -63,6 +63,27 @@ async fn a_double_click_whose_first_connection_is_dropped() {
         assert_eq!(answer.said(), (200, ""), "dropped after {pause} ms: {}", answer.text());
         assert_eq!(world.app.commands(), nth + 1, "dropped after {pause} ms");
     }
+}
+
+#[tokio::test]
+async fn a_double_click_whose_first_connection_is_dropped_while_it_is_written_down() {
+    let world = World::new().await;
+    let browser = world.tunnel("alice", 1);
+    for nth in 0..60 {
+        let token = browser.token("/page").await;
+        let click = || {
+            let (browser, token) = (browser.clone(), token.clone());
+            tokio::spawn(async move { browser.order("/orders", &token, "article=Desk").await })
+        };
+        let (first, second) = (click(), click());
+        let until = Instant::now() + Duration::from_micros(50 * nth);
+        while Instant::now() < until {
+            tokio::task::yield_now().await;
+        }
+        first.abort();
+        assert_eq!(second.await.unwrap().said(), (200, ""), "dropped after {} µs", 50 * nth);
+    }
+    assert_eq!(world.app.commands(), 60);
 }
 
 #[tokio::test]
