@@ -21,7 +21,7 @@ use vestibule_proto::id::{DeviceId, SessionId, Stamp};
 use vestibule_proto::session::ServiceInfo;
 
 /// The version of these messages; both ends are mostly the same binary.
-const AGENT_VERSION: u16 = 1;
+const AGENT_VERSION: u16 = 2;
 
 /// What another process asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +79,8 @@ pub struct Status {
     pub timings: Timings,
     /// What listens on this machine.
     pub listening: Vec<Listening>,
+    /// Whether the credential was sealed at a lower stretching cost than is the default today, and should be renewed.
+    pub needs_raise: bool,
 }
 
 /// What a session is doing.

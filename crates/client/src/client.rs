@@ -63,6 +63,8 @@ struct Keeping {
 struct Shared {
     identity: Mutex<Arc<Identity>>,
     names: Names,
+    /// Whether the credential was sealed at a lower stretching cost than is the default today.
+    needs_raise: bool,
     options: Options,
     phase: watch::Sender<Phase>,
     services: Mutex<Arc<[ServiceInfo]>>,
@@ -91,7 +93,7 @@ impl Client {
     /// # Errors
     /// Everything that [`ClientError`] tells of controller, gateway and login.
     pub async fn connect(unlocked: Unlocked, options: Options) -> Result<Self, ClientError> {
-        let Unlocked { sealed, keys, login_input, path, times } = unlocked;
+        let Unlocked { sealed, keys, login_input, needs_raise, path, times } = unlocked;
         let names = Names::of(&sealed);
         let identity = Arc::new(Identity::of_device(&sealed, &keys, path));
         let Connected { live, control, services } =
@@ -100,6 +102,7 @@ impl Client {
         let shared = Arc::new(Shared {
             identity: Mutex::new(identity),
             names,
+            needs_raise,
             options,
             phase: watch::Sender::new(Phase::Connected(Arc::clone(&live))),
             services: Mutex::new(services.into()),
@@ -119,7 +122,7 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`]; [`ClientError::Unexpected`] if the credential is another device's.
     pub async fn log_in_again(&self, unlocked: Unlocked) -> Result<Timings, ClientError> {
-        let Unlocked { sealed, keys, login_input, path, times } = unlocked;
+        let Unlocked { sealed, keys, login_input, path, times, .. } = unlocked;
         if sealed.device != self.shared.names.login.device {
             return Err(ClientError::unexpected("this credential is another device's"));
         }
@@ -295,6 +298,7 @@ impl Shared {
             round_trip: connected.then(|| live.connection.rtt()),
             timings: live.timings,
             listening: Vec::new(),
+            needs_raise: self.needs_raise,
         }
     }
 }

@@ -6,6 +6,9 @@
 
 mod channel;
 mod place;
+mod renewal;
+
+pub use renewal::{RenewOptions, renew};
 
 use crate::connect;
 use crate::dial;
@@ -22,7 +25,7 @@ use std::time::SystemTime;
 use vestibule_local_credential::password::{Password, refuse_if_common};
 use vestibule_local_credential::{Credential, Fingerprint, NewCredential, Params, Sealed, Seed, Sources};
 use vestibule_proto::entropy::{self, SystemEntropy};
-use vestibule_proto::id::{DeviceId, Stamp, UserName};
+use vestibule_proto::id::{DeviceId, GatewayId, Stamp, UserName};
 use vestibule_proto::inner::Purpose;
 use vestibule_proto::invitation::{Invitation, LinkError};
 use vestibule_proto::key::{PrivateKey, Secret};
@@ -85,8 +88,15 @@ pub fn check(invitation: &Invitation, options: &EnrolOptions) -> Result<(), Clie
 /// # Errors
 /// [`ClientError::WeakPassword`].
 pub fn check_password(invitation: &Invitation, password: &Password) -> Result<(), ClientError> {
-    refuse_if_common(password, &invited(invitation)?)
-        .map_err(|weak| ClientError::WeakPassword { reason: weak.to_string() })
+    check_new_password(&invited(invitation)?, password)
+}
+
+/// Looks whether `password` may become this user's. Nothing is sent.
+///
+/// # Errors
+/// [`ClientError::WeakPassword`].
+pub fn check_new_password(user: &UserName, password: &Password) -> Result<(), ClientError> {
+    refuse_if_common(password, user).map_err(|weak| ClientError::WeakPassword { reason: weak.to_string() })
 }
 
 fn invited(invitation: &Invitation) -> Result<UserName, ClientError> {
@@ -126,6 +136,15 @@ impl<'a> Prepared<'a> {
         let user = invited(invitation)?;
         options.home.prepare()?;
         let place = Place::choose(&options.home, &user, invitation, &options.sources);
+        Self::at(place, user, invitation, options)
+    }
+
+    fn at(
+        place: Place,
+        user: UserName,
+        invitation: &'a Invitation,
+        options: &'a EnrolOptions,
+    ) -> Result<Self, ClientError> {
         if !options.replace && place.is_taken() {
             let path = place.file.path.display().to_string();
             return Err(ClientError::Credential { trouble: CredentialTrouble::Exists, path });
@@ -203,30 +222,41 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// The gateway says that the invitation was used. If an earlier run of this device was killed between the gateway's
-    /// confirmation and its own last step, the credential that it left logs in, and takes its place. `used` is told otherwise.
+    /// The gateway says that the invitation was used: by an earlier run of this device, perhaps. `used` is told otherwise.
     async fn take_up(&self, password: &Arc<Password>, used: ClientError) -> Result<EnrolledDevice, ClientError> {
-        let file = CredentialFile { path: self.place.pending(), ..self.place.file.clone() };
-        let Ok(recognised) = local::recognise(&file, &self.options.sources) else { return Err(used) };
-        if recognised.sealed().gateway != self.invitation.gateway {
-            return Err(used);
-        }
-        let password = Arc::clone(password);
-        let unlocked = tokio::task::spawn_blocking(move || recognised.unlock(&password));
-        let unlocked = unlocked.await.map_err(ClientError::unexpected)??;
-        let names = Names::of(&unlocked.sealed);
-        let identity = Identity::of_device(&unlocked.sealed, &unlocked.keys, file.path);
-        let LoginNames { device, .. } = names.login;
-        let connected = connect::log_in(&identity, &names, unlocked.login_input, LocalTimes::default(), None).await;
-        let Ok(connected) = connected else { return Err(used) };
-        self.place.take()?;
-        connect::end(connected).await;
-        Ok(self.enrolled(device, true, true))
+        let taken = take_up(&self.place, &self.options.sources, self.invitation.gateway, password).await?;
+        taken.map(|device| self.enrolled(device, true, true)).ok_or(used)
     }
 
     fn enrolled(&self, device: DeviceId, published: bool, completed_earlier: bool) -> EnrolledDevice {
         EnrolledDevice { file: self.place.file.clone(), device, published, completed_earlier }
     }
+}
+
+/// If an earlier run was killed between the gateway's confirmation and its own last step, the credential that it left logs in,
+/// and takes its place. `None` if there is none that does.
+async fn take_up(
+    place: &Place,
+    sources: &Sources,
+    gateway: GatewayId,
+    password: &Arc<Password>,
+) -> Result<Option<DeviceId>, ClientError> {
+    let file = CredentialFile { path: place.pending(), ..place.file.clone() };
+    let Ok(recognised) = local::recognise(&file, sources) else { return Ok(None) };
+    if recognised.sealed().gateway != gateway {
+        return Ok(None);
+    }
+    let password = Arc::clone(password);
+    let unlocked = tokio::task::spawn_blocking(move || recognised.unlock(&password));
+    let unlocked = unlocked.await.map_err(ClientError::unexpected)??;
+    let names = Names::of(&unlocked.sealed);
+    let identity = Identity::of_device(&unlocked.sealed, &unlocked.keys, file.path);
+    let LoginNames { device, .. } = names.login;
+    let connected = connect::log_in(&identity, &names, unlocked.login_input, LocalTimes::default(), None).await;
+    let Ok(connected) = connected else { return Ok(None) };
+    place.take()?;
+    connect::end(connected).await;
+    Ok(Some(device))
 }
 
 /// What this device makes for itself. The gateway gets public halves; the pepper goes nowhere.

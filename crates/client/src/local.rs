@@ -28,12 +28,14 @@ pub fn recognise(file: &CredentialFile, sources: &Sources) -> Result<Recognised,
         path: file.path.display().to_string(),
     })?;
     let device = locked.unlock_device(&file.user, &fingerprint).map_err(failed)?;
-    Ok(Recognised { device, path: file.path.clone(), device_time: begun.elapsed() })
+    let needs_raise = locked.needs_raise();
+    Ok(Recognised { device, needs_raise, path: file.path.clone(), device_time: begun.elapsed() })
 }
 
 /// A credential that has recognised machine and user; the password is still unknown.
 pub struct Recognised {
     device: DeviceUnlocked,
+    needs_raise: bool,
     path: PathBuf,
     device_time: std::time::Duration,
 }
@@ -51,6 +53,13 @@ impl Recognised {
         self.device.missing()
     }
 
+    /// Whether the credential was sealed at a lower stretching cost than is the default today: worth a reminder to renew it
+    /// ([`renew`](crate::enrol::renew)).
+    #[must_use]
+    pub fn needs_raise(&self) -> bool {
+        self.needs_raise
+    }
+
     /// Opens the second layer. Costs one Argon2id (256 MiB by default): not for an async thread.
     ///
     /// # Errors
@@ -63,7 +72,14 @@ impl Recognised {
         let argon2id = begun.elapsed();
         let login_input = password_input(&opened.sealed.pepper, password.expose());
         let times = LocalTimes { device: self.device_time, argon2id };
-        Ok(Unlocked { sealed: opened.sealed, keys: opened.keys, login_input, path: self.path.clone(), times })
+        Ok(Unlocked {
+            sealed: opened.sealed,
+            keys: opened.keys,
+            login_input,
+            needs_raise: self.needs_raise,
+            path: self.path.clone(),
+            times,
+        })
     }
 }
 
@@ -72,6 +88,7 @@ pub struct Unlocked {
     pub(crate) sealed: Sealed,
     pub(crate) keys: InnerKeys,
     pub(crate) login_input: Secret<32>,
+    pub(crate) needs_raise: bool,
     pub(crate) path: PathBuf,
     pub(crate) times: LocalTimes,
 }
@@ -81,6 +98,12 @@ impl Unlocked {
     #[must_use]
     pub fn sealed(&self) -> &Sealed {
         &self.sealed
+    }
+
+    /// As [`Recognised::needs_raise`].
+    #[must_use]
+    pub fn needs_raise(&self) -> bool {
+        self.needs_raise
     }
 }
 

@@ -18,7 +18,7 @@ use vestibule_proto::session::{GatewayHello, Reason};
 const MESSAGE_LIMIT: usize = 1_024;
 
 /// How long the client waits, at most, for the controller to have its row: otherwise it gets it as soon as the link stands.
-const PUBLISHED_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const PUBLISHED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs the enrolment.
 ///

@@ -242,6 +242,7 @@ fn seed(record: SessionRecord, now: Stamp) -> Option<SessionSeed> {
         expires_in: record.expires.saturating_since(now.max(record.created)),
         idle_limit: record.idle_limit,
         idle_since: now.saturating_since(record.last_use),
+        by_login: false,
     })
 }
 

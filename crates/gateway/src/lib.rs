@@ -13,7 +13,7 @@
 //! | `link` `backoff` `sparing` `stamp` | C1, the dialling end: knock, publish, answer; how often, and how often told |
 //! | `admission` | steps 4 and 5 of the connect: a thin shell around `proto::admission` |
 //! | `contact` `contacts` `control` | first contact: from a spent tag to what the client came for |
-//! | `login` `resume` `enrolment` | L1-L4, R1, E1 |
+//! | `login` `resume` `enrolment` `renewal` | L1-L4, R1, E1; a device that replaces itself |
 //! | `sessions` `serve` | sessions, from login to their end; a session over one connection |
 //! | `tunnel` `upstream` | T: a stream and its upstream |
 //! | `shared` `counters` | what the tasks share |
@@ -33,6 +33,7 @@ mod gateway;
 pub mod keys;
 mod link;
 mod login;
+mod renewal;
 mod resume;
 mod serve;
 mod sessions;

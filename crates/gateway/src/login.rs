@@ -117,6 +117,7 @@ async fn begin(
         expires_in: limits.expires,
         idle_limit: limits.idle,
         idle_since: Duration::ZERO,
+        by_login: true,
     };
     let session = shared.sessions.enter(Session::new(seed, now.mono)).map_err(|_| Reason::Busy)?;
     still_stands(shared, &session)?;

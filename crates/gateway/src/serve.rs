@@ -2,6 +2,7 @@
 
 use crate::contacts::Contact;
 use crate::control::Control;
+use crate::renewal;
 use crate::sessions::{Live, Session};
 use crate::shared::Shared;
 use crate::tunnel;
@@ -70,7 +71,7 @@ async fn serve_streams(
     connection: &Connection,
     mut control: RecvStream,
 ) -> End {
-    let mut notice = pin!(read_frame_within::<ClientNotice>(&mut control, NOTICE_LIMIT));
+    let mut said = pin!(listen(shared, session, &mut control));
     let mut listening = true;
     let allowance = Allowance::new(connection);
     loop {
@@ -82,12 +83,25 @@ async fn serve_streams(
                 }
                 Err(_) => return End::Connection,
             },
-            notice = &mut notice, if listening => match notice {
-                Ok(ClientNotice::SignOff) => return End::SignedOff,
-                // It has no more to say; the connection itself tells its end.
-                Err(FramedError::Ended | FramedError::Lost(_)) => listening = false,
-                Err(_) => return End::Broken,
+            end = &mut said, if listening => match end {
+                Some(end) => return end,
+                None => listening = false,
             },
+        }
+    }
+}
+
+/// Does what the client asks on the control stream. `None` when it has no more to say; the connection itself tells its end.
+async fn listen(shared: &Arc<Shared>, session: &Session, control: &mut RecvStream) -> Option<End> {
+    loop {
+        match read_frame_within::<ClientNotice>(control, NOTICE_LIMIT).await {
+            Ok(ClientNotice::SignOff) => return Some(End::SignedOff),
+            Ok(ClientNotice::Renew) => {
+                let answer = renewal::offer(shared, session).await;
+                session.notify(&Notice::Renewal(answer)).await;
+            }
+            Err(FramedError::Ended | FramedError::Lost(_)) => return None,
+            Err(_) => return Some(End::Broken),
         }
     }
 }

@@ -141,6 +141,7 @@ mod tests {
             expires_in: 12 * HOUR,
             idle_limit: HOUR / 2,
             idle_since: Duration::ZERO,
+            by_login: true,
         }
     }
 

@@ -8,7 +8,9 @@ use crate::id::{ServiceName, SessionId};
 use crate::key::{self, Secret};
 use crate::login::KsfParams;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::time::Duration;
+use zeroize::Zeroize as _;
 
 /// The version of these messages that this code speaks.
 pub const SESSION_VERSION: u16 = 1;
@@ -114,6 +116,40 @@ pub enum Notice {
     Services(Vec<ServiceInfo>),
     /// The session ends now; the connection is closed behind this frame.
     Ended(Reason),
+    /// The answer to [`ClientNotice::Renew`].
+    Renewal(Result<RenewalLink, Reason>),
+}
+
+/// An invitation's link, by which the device that asked for it replaces itself. It enrols one device, once, within minutes, and
+/// the confirmation revokes the device that asked.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq)]
+pub struct RenewalLink(String);
+
+impl RenewalLink {
+    /// The link, `vestibule:…`.
+    #[must_use]
+    pub fn new(link: String) -> Self {
+        Self(link)
+    }
+
+    /// The link: a secret until it is used.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for RenewalLink {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// Nothing of it: it is a secret.
+impl fmt::Debug for RenewalLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RenewalLink")
+    }
 }
 
 /// Frames from the client on the control stream while the session lives.
@@ -121,6 +157,9 @@ pub enum Notice {
 pub enum ClientNotice {
     /// Sign off: the session ends and can't be resumed.
     SignOff,
+    /// This device wants new keys and perhaps a new password: an invitation for itself. Answered by [`Notice::Renewal`]; refused
+    /// ([`Reason::NoSession`]) when the session's login is some minutes old.
+    Renew,
 }
 
 /// The first frame of a tunnel stream, from the client.

@@ -92,6 +92,7 @@ fn meant(command: Command) -> Result<(Option<PathBuf>, Request), Fault> {
         Command::Controller(_)
         | Command::Gateway(_)
         | Command::Enroll(_)
+        | Command::Passwd(_)
         | Command::Up(_)
         | Command::Down(_)
         | Command::Status(_)

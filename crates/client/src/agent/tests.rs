@@ -61,6 +61,7 @@ impl Apparatus for FakeApparatus {
             round_trip: Some(Duration::from_millis(6)),
             timings: Timings::default(),
             listening: Vec::new(),
+            needs_raise: true,
         }
     }
 

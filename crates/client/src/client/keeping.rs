@@ -122,6 +122,8 @@ impl Task {
             Report::Notice(number, notice) if listening == Some(number) => match notice {
                 Notice::Services(services) => *lock(&self.shared.services) = services.into(),
                 Notice::Ended(reason) => self.input(Input::Told(reason)),
+                // Nobody here asks for one.
+                Notice::Renewal(_) => {}
             },
             Report::Broke(number) if listening == Some(number) => self.input(Input::Broke),
             Report::Outcome(number, outcome) if resuming == Some(number) => {
@@ -248,7 +250,7 @@ impl Task {
                 match report {
                     Report::Notice(_, Notice::Ended(_)) => return Ok(()),
                     Report::Broke(_) => break,
-                    Report::Notice(_, Notice::Services(_)) | Report::Outcome(..) => {}
+                    Report::Notice(_, Notice::Services(_) | Notice::Renewal(_)) | Report::Outcome(..) => {}
                 }
             }
             // Without a last word: the way in which the connection was closed may be one.

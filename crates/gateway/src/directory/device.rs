@@ -90,14 +90,8 @@ impl Directory {
             if device.state == DeviceState::Revoked {
                 return Err(DirectoryError::Invalid(format!("the device `{id}` is already revoked")));
             }
-            c.execute("UPDATE device SET state = 'revoked' WHERE id = ?1", [id.as_bytes()])?;
-            end_where(c, "device = ?1", [id.as_bytes()], EndReason::Revoked, now)?;
-            record(c, &AuditEntry::of(AuditKind::DeviceRevoked, now).user(&device.user).device(&id))?;
-            Ok(vec![
-                Effect::CutDevice(id),
-                Effect::DeviceChanged { device: id, digest: device.digest },
-                Effect::WithdrawRow(device.digest),
-            ])
+            revoke(c, &device, String::new(), now)?;
+            Ok(revoked(&device))
         })
         .await
     }
@@ -135,6 +129,30 @@ pub(super) fn devices(c: &Connection, user: Option<&UserName>) -> Result<Vec<Dev
     let mut select = c.prepare_cached(&sql)?;
     let found = select.query_map([user.map(UserName::as_str)], device_of)?;
     Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// Writes down that the device is revoked, with `detail` for the audit log, and that its sessions have ended.
+pub(super) fn revoke(c: &Connection, device: &Device, detail: String, now: Stamp) -> Result<(), StoreError> {
+    let id = device.id;
+    c.execute("UPDATE device SET state = 'revoked' WHERE id = ?1", [id.as_bytes()])?;
+    end_where(c, "device = ?1", [id.as_bytes()], EndReason::Revoked, now)?;
+    record(c, &AuditEntry::of(AuditKind::DeviceRevoked, now).user(&device.user).device(&id).detail(detail))
+}
+
+/// What the revocation of a device means for the running role.
+pub(super) fn revoked(device: &Device) -> Vec<Effect> {
+    let Device { id, digest, .. } = *device;
+    vec![Effect::CutDevice(id), Effect::DeviceChanged { device: id, digest }, Effect::WithdrawRow(digest)]
+}
+
+/// Whether somebody may log in with the device, its user aside.
+pub(super) fn is_usable(c: &Connection, id: &DeviceId) -> Result<bool, StoreError> {
+    Ok(device(c, id)?.is_some_and(|device| device.state == DeviceState::Active))
+}
+
+pub(super) fn must_be_usable(c: &Connection, id: &DeviceId) -> Result<(), DirectoryError> {
+    let usable = is_usable(c, id)?;
+    usable.then_some(()).ok_or_else(|| DirectoryError::Invalid(format!("the device `{id}` can't be used")))
 }
 
 pub(super) fn must_exist(c: &Connection, id: &DeviceId) -> Result<Device, DirectoryError> {

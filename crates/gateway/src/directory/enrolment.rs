@@ -197,6 +197,12 @@ fn usable(c: &Connection, id: &DeviceId, now: Stamp) -> Result<InvitationRecord,
         InvitationState::Open if now >= invitation.expires => return Err(EnrolError::Expired),
         InvitationState::Open => {}
     }
+    // Whoever was revoked or suspended meanwhile does not come back as another device.
+    if let Some(replaced) = invitation.replaces
+        && !device::is_usable(c, &replaced)?
+    {
+        return Err(EnrolError::Revoked);
+    }
     match user::user(c, &invitation.user)? {
         Some(user) if !user.suspended => Ok(invitation),
         Some(_) => Err(EnrolError::UserSuspended),
@@ -206,8 +212,8 @@ fn usable(c: &Connection, id: &DeviceId, now: Stamp) -> Result<InvitationRecord,
 
 fn must_have_room(c: &Connection, invited: &InvitationRecord) -> Result<(), EnrolError> {
     let devices: u32 = c.query_row(
-        "SELECT count(*) FROM device WHERE user = ?1 AND state = 'active'",
-        [invited.user.as_str()],
+        "SELECT count(*) FROM device WHERE user = ?1 AND state = 'active' AND id IS NOT ?2",
+        (invited.user.as_str(), invited.replaces.as_ref().map(|device| device.as_bytes().as_slice())),
         |row| row.get(0),
     )?;
     if devices >= DEVICES_PER_USER { Err(EnrolError::TooManyDevices) } else { Ok(()) }
@@ -283,7 +289,16 @@ fn activate(c: &Connection, invited: &InvitationRecord, device: &DeviceId, now: 
     forget_pending(c, &invited.id)?;
     let entry = AuditEntry::of(AuditKind::DeviceEnrolled, now).user(&invited.user).device(device);
     record(c, &entry.detail(format!("invitation {}", invited.id)))?;
+    if let Some(replaced) = replaced(c, invited)? {
+        device::revoke(c, &replaced, format!("replaced by the device {device}"), now)?;
+    }
     Ok(())
+}
+
+/// The device whose place the new one takes.
+fn replaced(c: &Connection, invited: &InvitationRecord) -> Result<Option<Device>, EnrolError> {
+    let Some(id) = &invited.replaces else { return Ok(None) };
+    Ok(device::device(c, id)?)
 }
 
 fn confirmed(c: &Connection, invitation_id: &DeviceId, id: &DeviceId) -> Result<Vec<Effect>, EnrolError> {
@@ -292,11 +307,13 @@ fn confirmed(c: &Connection, invitation_id: &DeviceId, id: &DeviceId) -> Result<
     if device.state == DeviceState::Revoked {
         return Err(EnrolError::Revoked);
     }
-    Ok(vec![
+    let mut effects = replaced(c, &used)?.map_or_else(Vec::new, |replaced| device::revoked(&replaced));
+    effects.extend([
         Effect::DeviceChanged { device: used.id, digest: used.digest },
         Effect::DeviceChanged { device: device.id, digest: device.digest },
         Effect::PublishRow(row_of(&device)),
-    ])
+    ]);
+    Ok(effects)
 }
 
 /// What the controller needs to know of a device.

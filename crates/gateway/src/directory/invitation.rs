@@ -22,10 +22,13 @@ use super::columns::{
 use super::error::{DirectoryError, What};
 use super::knocks::guesses_of;
 use super::user::{self, INVITATIONS_PER_USER};
-use super::{Directory, Effect};
+use super::{Directory, Effect, device};
 
 /// How long an invitation may be usable, at least and at most.
 const LIFETIME: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(90 * 24 * 3_600);
+
+/// How long a device may take to replace itself.
+const RENEWAL_WITHIN: Duration = Duration::from_secs(600);
 
 /// An invitation.
 #[derive(Clone)]
@@ -46,6 +49,8 @@ pub struct InvitationRecord {
     pub used: Option<Stamp>,
     /// The device that was enrolled by it.
     pub used_by: Option<DeviceId>,
+    /// The device that asked for it, to be replaced by the one that is enrolled; it must be usable until then.
+    pub replaces: Option<DeviceId>,
     /// How often somebody came with an altered inner half.
     pub guesses: GuessCount,
     pub(super) keys: KnownKeys,
@@ -130,12 +135,38 @@ impl Directory {
         if !LIFETIME.contains(&lifetime) {
             return Err(DirectoryError::Invalid("an invitation is good for 1 second to 90 days".to_owned()));
         }
+        self.issue(user, None, lifetime, now, entropy).await
+    }
+
+    /// Issues an invitation to `device` itself, good for ten minutes: what is enrolled by it takes its place. Former ones are
+    /// withdrawn.
+    ///
+    /// Errors: [`DirectoryError::NotFound`]; [`DirectoryError::Invalid`] if it can't be used itself, and as for [`Self::invite`].
+    pub async fn renew(
+        &self,
+        device: DeviceId,
+        now: Stamp,
+        entropy: &mut (dyn Entropy + Send),
+    ) -> Result<(Issued, Vec<Effect>), DirectoryError> {
+        let user = self.look(|c| device::device(c, &device))?;
+        let user = user.ok_or_else(|| DirectoryError::not_found(What::Device, device))?.user;
+        self.issue(user, Some(device), RENEWAL_WITHIN, now, entropy).await
+    }
+
+    async fn issue(
+        &self,
+        user: UserName,
+        replaces: Option<DeviceId>,
+        lifetime: Duration,
+        now: Stamp,
+        entropy: &mut (dyn Entropy + Send),
+    ) -> Result<(Issued, Vec<Effect>), DirectoryError> {
         let expires = now.saturating_add(lifetime);
         let id = DeviceId::random(entropy);
         let (outer, inner) = (Secret::random(entropy), Secret::random(entropy));
         let invitation = self.link_document(&user, expires, outer, inner)?;
         let keys = KnownKeys::of(invitation.keys());
-        let effects = self.write_invitation(id, user.clone(), keys, (now, expires)).await?;
+        let effects = self.write_invitation(id, (user.clone(), replaces), keys, (now, expires)).await?;
         Ok((Issued { id, user, expires, link: invitation.to_link() }, effects))
     }
 
@@ -151,14 +182,7 @@ impl Directory {
                 InvitationState::Revoked => return already("withdrawn"),
                 InvitationState::Open | InvitationState::Expired => {}
             }
-            c.execute("UPDATE invitation SET state = 'revoked' WHERE id = ?1", [id.as_bytes()])?;
-            forget_pending(c, &id)?;
-            record(c, &AuditEntry::of(AuditKind::InvitationRevoked, now).user(&invitation.user).device(&id))?;
-            Ok(vec![
-                Effect::CutDevice(id),
-                Effect::DeviceChanged { device: id, digest: invitation.digest },
-                Effect::WithdrawRow(invitation.digest),
-            ])
+            withdraw(c, &invitation, now)
         })
         .await
     }
@@ -213,20 +237,26 @@ impl Directory {
     async fn write_invitation(
         &self,
         id: DeviceId,
-        user: UserName,
+        (user, replaces): (UserName, Option<DeviceId>),
         (digest, keys): (LoginDigest, KnownKeys),
         (now, expires): (Stamp, Stamp),
     ) -> Result<Vec<Effect>, DirectoryError> {
         self.write(move |c| {
             user::must_be_in_good_standing(c, &user)?;
+            let mut effects = Vec::new();
+            if let Some(device) = replaces {
+                device::must_be_usable(c, &device)?;
+                effects = withdraw_renewals(c, &device, now)?;
+            }
             must_have_room(c, &user, now)?;
             c.execute(
                 "INSERT INTO knocker (id, digest, d_out) VALUES (?1, ?2, ?3)",
                 (id.as_bytes(), digest.as_bytes(), keys.d_out.as_bytes()),
             )?;
             c.execute(
-                "INSERT INTO invitation (id, user, d_in, d_tls, psk_c, psk_r, psk_g, state, created, expires)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'open', ?8, ?9)",
+                "INSERT INTO invitation (id, user, d_in, d_tls, psk_c, psk_r, psk_g, state, created, expires,
+                                         replaces)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'open', ?8, ?9, ?10)",
                 (
                     id.as_bytes(),
                     user.as_str(),
@@ -237,11 +267,15 @@ impl Directory {
                     keys.psk_g.expose(),
                     millis(now),
                     millis(expires),
+                    replaces.as_ref().map(|device| device.as_bytes().as_slice()),
                 ),
             )?;
-            record(c, &AuditEntry::of(AuditKind::InvitationIssued, now).user(&user).device(&id))?;
-            let changed = Effect::DeviceChanged { device: id, digest };
-            Ok(vec![changed, Effect::PublishRow(keys.row(digest))])
+            let entry = AuditEntry::of(AuditKind::InvitationIssued, now).user(&user).device(&id);
+            let detail = replaces.map_or_else(String::new, |device| format!("to renew the device {device}"));
+            record(c, &entry.detail(detail))?;
+            effects.push(Effect::DeviceChanged { device: id, digest });
+            effects.push(Effect::PublishRow(keys.row(digest)));
+            Ok(effects)
         })
         .await
     }
@@ -249,7 +283,7 @@ impl Directory {
 
 const SELECT: &str = "
     SELECT i.id, i.user, i.state, k.digest, i.created, i.expires, i.used, i.used_by, k.guesses, k.last_guess,
-           k.d_out, i.d_in, i.d_tls, i.psk_c, i.psk_r, i.psk_g
+           k.d_out, i.d_in, i.d_tls, i.psk_c, i.psk_r, i.psk_g, i.replaces
     FROM invitation i JOIN knocker k ON k.id = i.id";
 
 pub(super) fn invitation(c: &Connection, id: &DeviceId) -> Result<Option<InvitationRecord>, StoreError> {
@@ -270,6 +304,26 @@ pub(super) fn forget_pending(c: &Connection, invitation: &DeviceId) -> Result<()
         [invitation.as_bytes()],
     )?;
     Ok(())
+}
+
+fn withdraw(c: &Connection, invitation: &InvitationRecord, now: Stamp) -> Result<Vec<Effect>, DirectoryError> {
+    let InvitationRecord { id, digest, .. } = *invitation;
+    c.execute("UPDATE invitation SET state = 'revoked' WHERE id = ?1", [id.as_bytes()])?;
+    forget_pending(c, &id)?;
+    record(c, &AuditEntry::of(AuditKind::InvitationRevoked, now).user(&invitation.user).device(&id))?;
+    Ok(vec![Effect::CutDevice(id), Effect::DeviceChanged { device: id, digest }, Effect::WithdrawRow(digest)])
+}
+
+/// A device has one open renewal at most.
+fn withdraw_renewals(c: &Connection, device: &DeviceId, now: Stamp) -> Result<Vec<Effect>, DirectoryError> {
+    let sql = format!("{SELECT} WHERE i.replaces = ?1 AND i.state = 'open'");
+    let mut select = c.prepare_cached(&sql)?;
+    let open: Vec<_> = select.query_map([device.as_bytes()], invitation_of)?.collect::<Result<_, _>>()?;
+    let mut effects = Vec::new();
+    for former in open {
+        effects.extend(withdraw(c, &former, now)?);
+    }
+    Ok(effects)
 }
 
 fn must_exist(c: &Connection, id: &DeviceId) -> Result<InvitationRecord, DirectoryError> {
@@ -298,6 +352,7 @@ fn invitation_of(row: &Row<'_>) -> rusqlite::Result<InvitationRecord> {
         expires: stamp(row, 5)?,
         used: optional_stamp(row, 6)?,
         used_by: optional_device_id(row, 7)?,
+        replaces: optional_device_id(row, 16)?,
         guesses: guesses_of(row, 8)?,
         keys: KnownKeys {
             d_out: public_key(row, 10)?,

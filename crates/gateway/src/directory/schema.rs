@@ -5,7 +5,7 @@
 use vestibule_store::Migration;
 
 /// The schema, step by step.
-pub(super) const MIGRATIONS: &[Migration] = &[DIRECTORY, SEEN_MARK];
+pub(super) const MIGRATIONS: &[Migration] = &[DIRECTORY, SEEN_MARK, RENEWALS];
 
 /// Knocks stamped up to `until` may stand in the seen-set unsynced, written in this run of the machine.
 const SEEN_MARK: Migration = Migration {
@@ -138,5 +138,13 @@ const DIRECTORY: Migration = Migration {
             detail  TEXT NOT NULL
         ) STRICT;
         CREATE INDEX audit_by_user ON audit (user, id);
+    ",
+};
+
+const RENEWALS: Migration = Migration {
+    name: "invitations by which a device replaces itself",
+    sql: "
+        -- The device that the invited one takes the place of.
+        ALTER TABLE invitation ADD COLUMN replaces BLOB CHECK (length(replaces) = 16);
     ",
 };

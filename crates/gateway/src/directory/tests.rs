@@ -6,6 +6,7 @@ mod invitations;
 mod knocks;
 mod model;
 mod owner;
+mod renewals;
 mod sessions;
 
 use std::net::SocketAddr;

@@ -37,6 +37,8 @@ pub(crate) struct SessionSeed {
     pub(crate) idle_limit: Duration,
     /// How long ago it was used last.
     pub(crate) idle_since: Duration,
+    /// Whether a login begins it now.
+    pub(crate) by_login: bool,
 }
 
 /// A session that may be used or resumed, until the registry lets go of it.
@@ -47,6 +49,8 @@ pub(crate) struct Session {
     pub(crate) resume_secret: Secret<32>,
     pub(crate) idle_limit: Duration,
     expires: Instant,
+    /// When it was begun by a login; `None` if that was before this role's start.
+    begun: Option<Instant>,
     state: Mutex<State>,
 }
 
@@ -94,11 +98,12 @@ pub(crate) struct FlowPass {
 impl Session {
     /// A session without a connection.
     pub(crate) fn new(seed: SessionSeed, now: Instant) -> Self {
-        let SessionSeed { id, user, device, resume_secret, expires_in, idle_limit, idle_since } = seed;
+        let SessionSeed { id, user, device, resume_secret, expires_in, idle_limit, idle_since, by_login } = seed;
         let last_use = now.checked_sub(idle_since).unwrap_or(now);
         let state = State { live: None, flows: HashMap::new(), open: 0, last_use, frames: 0, over: false };
         let expires = now + expires_in;
-        Self { id, user, device, resume_secret, idle_limit, expires, state: Mutex::new(state) }
+        let begun = by_login.then_some(now);
+        Self { id, user, device, resume_secret, idle_limit, expires, begun, state: Mutex::new(state) }
     }
 
     /// The session is now used over this connection; a former one is closed, its flows are cut. False if it is over.
@@ -214,6 +219,11 @@ impl Session {
         (now + pause).min(self.expires).min(self.state().last_use + self.idle_limit)
     }
 
+    /// How long ago its user logged in; `None` if this role has been started since.
+    pub(crate) fn age(&self, now: Instant) -> Option<Duration> {
+        self.begun.map(|begun| now.saturating_duration_since(begun))
+    }
+
     /// How long the session may still live.
     pub(crate) fn expires_in(&self, now: Instant) -> Duration {
         self.expires.saturating_duration_since(now)
@@ -309,6 +319,7 @@ mod tests {
             user: UserName::parse("alice").unwrap(),
             device: DeviceId::random(&mut entropy),
             resume_secret: Secret::random(&mut entropy),
+            by_login: true,
             expires_in: Duration::from_secs(60),
             idle_limit: Duration::from_secs(10),
             idle_since: Duration::ZERO,

@@ -14,7 +14,7 @@ pub(crate) use guard::{
 };
 pub(crate) use roles::{ControllerCommand, ControllerInitArgs, GatewayCommand, GatewayInitArgs, RoleArgs};
 pub(crate) use user::{
-    AgentArgs, CheckArgs, CredentialArgs, DemoArgs, EnrollArgs, ForwardArgs, PasswordArgs, PipeArgs, UpArgs,
+    AgentArgs, CheckArgs, CredentialArgs, DemoArgs, EnrollArgs, ForwardArgs, PasswdArgs, PasswordArgs, PipeArgs, UpArgs,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -73,6 +73,8 @@ pub(crate) enum Command {
 
     /// Enrol this device with an invitation.
     Enroll(EnrollArgs),
+    /// Change the password, or renew the keys that it protects.
+    Passwd(PasswdArgs),
     /// Log in and offer the services on this machine until `down` or Ctrl-C.
     Up(UpArgs),
     /// Sign off: end the session that `up` holds.

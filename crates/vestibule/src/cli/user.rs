@@ -44,6 +44,21 @@ pub(crate) struct EnrollArgs {
     pub(crate) password: PasswordArgs,
 }
 
+/// `passwd`.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  vestibule passwd\n  vestibule passwd --keep-password\n\nWith --password-stdin the first line is the present password, the second the new one. Run it again if it was interrupted."
+)]
+pub(crate) struct PasswdArgs {
+    /// Keep the password: only make new keys, protected as strongly as is the default today.
+    #[arg(long)]
+    pub(crate) keep_password: bool,
+    #[command(flatten)]
+    pub(crate) credential: CredentialArgs,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+}
+
 /// `up`.
 #[derive(Args)]
 #[command(

@@ -84,6 +84,9 @@ fn lines(status: &Status) -> Vec<(&str, String)> {
         ("sent", format!("{} bytes", status.sent)),
         ("received", format!("{} bytes", status.received)),
     ];
+    if status.needs_raise {
+        lines.push(("credential", "weaker than one made today: vestibule passwd --keep-password".to_owned()));
+    }
     lines.extend(status.listening.iter().map(|listening| (listening.what.as_str(), listening.address.to_string())));
     lines
 }

@@ -14,7 +14,7 @@ pub(crate) fn run(arguments: ForwardArgs, output: &Output) -> Result<ExitCode, F
     let forwards: Vec<Forward> = arguments.forwards.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
     let file = super::choose(&home, &arguments.credential)?;
     forwards.iter().try_for_each(|forward| super::try_listen(forward.local))?;
-    let unlocked = super::unlock(&file, &arguments.password)?;
+    let unlocked = super::unlock(&file, &arguments.password, output)?;
     crate::roles::client_runtime()?.block_on(async {
         let client = Client::connect(unlocked, Options::default()).await?;
         for forward in &forwards {

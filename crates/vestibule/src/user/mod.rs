@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod devices;
 pub(crate) mod enroll;
 pub(crate) mod forward;
+pub(crate) mod passwd;
 pub(crate) mod pipe;
 pub(crate) mod up;
 
@@ -11,7 +12,7 @@ use crate::cli::{CredentialArgs, PasswordArgs};
 use crate::config::{self, ClientConfig};
 use crate::directories::Role;
 use crate::fault::Fault;
-use crate::output;
+use crate::output::{self, Output};
 use crate::password::Source;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -80,14 +81,26 @@ pub(crate) fn configuration(home: &Home) -> Result<ClientConfig, Fault> {
 }
 
 /// Step 1 of the connect, with the person: the device first, then the password. Sends nothing.
-pub(crate) fn unlock(file: &CredentialFile, password: &PasswordArgs) -> Result<Unlocked, Fault> {
+pub(crate) fn unlock(file: &CredentialFile, password: &PasswordArgs, output: &Output) -> Result<Unlocked, Fault> {
     let recognised = local::recognise(file, &Sources::system())?;
     if let Some(missing) = recognised.missing() {
         output::note(&format!("note: this machine no longer tells its {missing}; the credential opens without it"));
     }
     let source = Source::choose(password)?;
     let typed = source.ask(&format!("Password of {}: ", file.name()))?;
-    Ok(recognised.unlock(&typed)?)
+    let unlocked = recognised.unlock(&typed)?;
+    if let Some(reminder) = reminder(unlocked.needs_raise(), output) {
+        output::note(reminder);
+    }
+    Ok(unlocked)
+}
+
+/// What a person is told whose credential is weaker than one made today. A program that reads JSON asks `status`.
+fn reminder(needs_raise: bool, output: &Output) -> Option<&'static str> {
+    (needs_raise && !output.is_json()).then_some(
+        "note: this credential protects the password less than one made today would; \
+         `vestibule passwd --keep-password` renews it",
+    )
 }
 
 /// The word for what a service carries.
@@ -115,5 +128,17 @@ fn soon(wait: Duration) -> String {
     match wait.as_secs_f64().round() {
         seconds if seconds < 1.0 => "at once".to_owned(),
         seconds => format!("in {seconds:.0} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_reminded_of_a_weak_credential_and_programs_are_not() {
+        let (people, programs) = (Output::new(false), Output::new(true));
+        assert!(reminder(true, &people).is_some_and(|text| text.contains("vestibule passwd --keep-password")));
+        assert_eq!((reminder(true, &programs), reminder(false, &people)), (None, None));
     }
 }

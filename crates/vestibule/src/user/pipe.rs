@@ -3,7 +3,7 @@
 use super::agent::{Millis, millis};
 use crate::cli::PipeArgs;
 use crate::fault::Fault;
-use crate::output;
+use crate::output::{self, Output};
 use std::process::ExitCode;
 use vestibule_client::agent::RunningUp;
 use vestibule_client::home::CredentialFile;
@@ -11,7 +11,7 @@ use vestibule_client::pipe::{Piped, pipe};
 use vestibule_client::{Client, ClientError, Options, stdio};
 
 /// Connects stdin and stdout to a service: through a running `up`, or by a connect of its own.
-pub(crate) fn run(arguments: PipeArgs) -> Result<ExitCode, Fault> {
+pub(crate) fn run(arguments: PipeArgs, output: &Output) -> Result<ExitCode, Fault> {
     let home = super::home(&arguments.credential)?;
     crate::logging::start(&super::configuration(&home)?.log);
     let file = super::choose(&home, &arguments.credential)?;
@@ -19,7 +19,7 @@ pub(crate) fn run(arguments: PipeArgs) -> Result<ExitCode, Fault> {
     let through_up = if arguments.alone { None } else { runtime.block_on(through_up(&file, &arguments.target)) };
     let piped = match through_up {
         Some(piped) => piped?,
-        None => alone(&runtime, &file, &arguments)?,
+        None => alone(&runtime, &file, &arguments, output)?,
     };
     if arguments.timings {
         let first_byte = piped.times.first_byte.map(millis);
@@ -44,8 +44,13 @@ async fn through_up(file: &CredentialFile, target: &str) -> Option<Result<Piped,
 }
 
 /// Knocks and logs in for this one connection.
-fn alone(runtime: &tokio::runtime::Runtime, file: &CredentialFile, arguments: &PipeArgs) -> Result<Piped, Fault> {
-    let unlocked = super::unlock(file, &arguments.password)?;
+fn alone(
+    runtime: &tokio::runtime::Runtime,
+    file: &CredentialFile,
+    arguments: &PipeArgs,
+    output: &Output,
+) -> Result<Piped, Fault> {
+    let unlocked = super::unlock(file, &arguments.password, output)?;
     runtime.block_on(async {
         let client = Client::connect(unlocked, Options::default()).await?;
         if arguments.timings {

@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: UpArgs, output: &Output) -> Result<ExitCode, Fault>
     let agent = runtime.block_on(async { Agent::bind(&file) })?;
     let locals = [http, socks].into_iter().chain(forwards.iter().map(|forward| forward.local));
     locals.into_iter().try_for_each(super::try_listen)?;
-    let unlocked = super::unlock(&file, &arguments.password)?;
+    let unlocked = super::unlock(&file, &arguments.password, output)?;
     runtime.block_on(async {
         let client = Client::connect(unlocked, Options::default()).await?;
         let listening = match listen(&client, http, socks, &forwards).await {
