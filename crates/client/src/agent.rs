@@ -79,6 +79,8 @@ pub struct Status {
     pub timings: Timings,
     /// What listens on this machine.
     pub listening: Vec<Listening>,
+    /// Local connections of other users that were closed.
+    pub turned_away: u64,
     /// Whether the credential was sealed at a lower stretching cost than is the default today, and should be renewed.
     pub needs_raise: bool,
 }

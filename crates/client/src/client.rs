@@ -298,6 +298,7 @@ impl Shared {
             round_trip: connected.then(|| live.connection.rtt()),
             timings: live.timings,
             listening: Vec::new(),
+            turned_away: 0,
             needs_raise: self.needs_raise,
         }
     }

@@ -3,6 +3,7 @@
 use crate::error::ClientError;
 use crate::listen;
 use crate::names;
+use crate::neighbours::Neighbours;
 use crate::tunnel::{self, Tunnel};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -59,6 +60,7 @@ pub struct Forwarder<T> {
     local: SocketAddr,
     service: String,
     tunnel: T,
+    neighbours: Neighbours,
 }
 
 impl<T: Tunnel> Forwarder<T> {
@@ -66,11 +68,11 @@ impl<T: Tunnel> Forwarder<T> {
     ///
     /// # Errors
     /// [`ClientError::NoService`], [`ClientError::NotLoopback`], [`ClientError::Listen`].
-    pub async fn bind(forward: &Forward, tunnel: T) -> Result<Self, ClientError> {
+    pub async fn bind(forward: &Forward, tunnel: T, neighbours: Neighbours) -> Result<Self, ClientError> {
         names::find(&tunnel.services(), &forward.service)?;
         let listener = listen::bind(forward.local).await?;
         let local = listener.local_addr().unwrap_or(forward.local);
-        Ok(Self { listener, local, service: forward.service.clone(), tunnel })
+        Ok(Self { listener, local, service: forward.service.clone(), tunnel, neighbours })
     }
 
     /// Where it listens, with the port that the kernel chose.
@@ -80,8 +82,8 @@ impl<T: Tunnel> Forwarder<T> {
 
     /// Serves until the future is dropped; open connections are then reset.
     pub async fn serve(self) {
-        let Self { listener, service, tunnel, .. } = self;
-        listen::serve(listener, move |local| one(local, service.clone(), tunnel.clone())).await;
+        let Self { listener, service, tunnel, neighbours, .. } = self;
+        listen::serve(listener, neighbours, move |local| one(local, service.clone(), tunnel.clone())).await;
     }
 }
 
@@ -129,7 +131,7 @@ mod tests {
     }
 
     async fn forwarded(tunnel: &FakeTunnel, text: &str) -> SocketAddr {
-        let forwarder = Forwarder::bind(&text.parse().unwrap(), tunnel.clone()).await.unwrap();
+        let forwarder = Forwarder::bind(&text.parse().unwrap(), tunnel.clone(), Neighbours::refused()).await.unwrap();
         let address = forwarder.local_addr();
         tokio::spawn(forwarder.serve());
         address
@@ -169,7 +171,7 @@ mod tests {
     #[tokio::test]
     async fn a_service_that_does_not_exist_is_told_at_once() {
         let forward = "0=nothing".parse().unwrap();
-        let refused = Forwarder::bind(&forward, FakeTunnel::new()).await.err();
+        let refused = Forwarder::bind(&forward, FakeTunnel::new(), Neighbours::refused()).await.err();
         assert_eq!(refused, Some(ClientError::NoService { asked: "nothing".to_owned() }));
     }
 }

@@ -11,6 +11,7 @@
 //! | 6 | `dial`, `channel`: the connection by tag, the login or the resumption |
 //! | T | [`client`]: the session; [`keeper`] decides when it is taken up again (R1) |
 //! | | [`forward`] [`pipe`] [`proxy`]: local connections into the [`tunnel`] |
+//! | | [`neighbours`]: whose local connections are served |
 //! | | [`agent`]: what other processes ask of a running `up` |
 //! | | [`error`] [`timings`]: what went wrong, and how long it took |
 
@@ -30,6 +31,7 @@ mod knock;
 mod listen;
 pub mod local;
 pub mod names;
+pub mod neighbours;
 pub mod pipe;
 pub mod proxy;
 pub mod stdio;
@@ -43,5 +45,6 @@ mod fake;
 pub use client::{Client, Options};
 pub use enrol::enrol;
 pub use error::ClientError;
+pub use neighbours::Neighbours;
 pub use stream::TunnelStream;
 pub use tunnel::Tunnel;

@@ -1,6 +1,8 @@
-//! Local listeners: on loopback addresses only, bounded, and everything that they started ends with them.
+//! Local listeners: on loopback addresses only, for this user's programs only, bounded, and everything that they started ends
+//! with them.
 
 use crate::error::ClientError;
+use crate::neighbours::Neighbours;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,8 +25,8 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, ClientError
     TcpListener::bind(address).await.map_err(|error| ClientError::Listen { address, trouble: (&error).into() })
 }
 
-/// Accepts and serves until the future is dropped, which drops every connection's future too.
-pub(crate) async fn serve<H, F>(listener: TcpListener, handler: H)
+/// Accepts and serves those that `neighbours` admits, until the future is dropped, which drops every connection's future too.
+pub(crate) async fn serve<H, F>(listener: TcpListener, neighbours: Neighbours, handler: H)
 where
     H: Fn(TcpStream) -> F,
     F: Future<Output = ()> + Send + 'static,
@@ -33,6 +35,8 @@ where
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+                // Closed without a word.
+                Ok((local, _)) if !neighbours.admit(&local) => {}
                 Ok((local, _)) => {
                     // Small messages must not wait for each other; a socket that refuses this still works.
                     let _ = local.set_nodelay(true);
@@ -71,7 +75,7 @@ mod tests {
     async fn connections_end_with_their_listener() {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(serve(listener, |mut local| async move {
+        let serving = tokio::spawn(serve(listener, Neighbours::refused(), |mut local| async move {
             local.write_all(b"x").await.unwrap();
             std::future::pending::<()>().await;
         }));

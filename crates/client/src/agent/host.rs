@@ -5,6 +5,7 @@ use super::{Answer, DeviceInfo, Listening, Request, Status, read, write};
 use crate::error::ClientError;
 use crate::home::CredentialFile;
 use crate::names;
+use crate::neighbours::Neighbours;
 use crate::tunnel::Tunnel;
 use std::fs::{File, Permissions, TryLockError};
 use std::io;
@@ -66,15 +67,16 @@ impl Agent {
         Ok(Self { listener, path, _lock: lock })
     }
 
-    /// Serves until the future is dropped; pipes through it end with it.
-    pub async fn serve<A: Apparatus>(self, apparatus: A, listening: Vec<Listening>) {
+    /// Serves until the future is dropped; pipes through it end with it. `listening` and `neighbours` are what the local listeners
+    /// have.
+    pub async fn serve<A: Apparatus>(self, apparatus: A, listening: Vec<Listening>, neighbours: Neighbours) {
         let listening: Arc<[Listening]> = listening.into();
         let mut callers = JoinSet::new();
         loop {
             tokio::select! {
                 accepted = self.listener.accept(), if callers.len() < CALLERS => match accepted {
                     Ok((caller, _)) => {
-                        callers.spawn(serve_one(caller, apparatus.clone(), Arc::clone(&listening)));
+                        callers.spawn(serve_one(caller, apparatus.clone(), Arc::clone(&listening), neighbours.clone()));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a caller");
@@ -106,7 +108,12 @@ fn listen(path: &PathBuf) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn serve_one<A: Apparatus>(mut caller: UnixStream, apparatus: A, listening: Arc<[Listening]>) {
+async fn serve_one<A: Apparatus>(
+    mut caller: UnixStream,
+    apparatus: A,
+    listening: Arc<[Listening]>,
+    neighbours: Neighbours,
+) {
     match caller.peer_cred() {
         Ok(peer) if is_welcome(peer.uid()) => {}
         Ok(peer) => return tracing::warn!(uid = peer.uid(), "a caller of another user was turned away"),
@@ -114,7 +121,10 @@ async fn serve_one<A: Apparatus>(mut caller: UnixStream, apparatus: A, listening
     }
     let Ok(asked) = tokio::time::timeout(PATIENCE, read(&mut caller)).await else { return };
     let answer = match asked {
-        Ok(Request::Status) => Answer::Status(Box::new(Status { listening: listening.to_vec(), ..apparatus.status() })),
+        Ok(Request::Status) => {
+            let (listening, turned_away) = (listening.to_vec(), neighbours.turned_away());
+            Answer::Status(Box::new(Status { listening, turned_away, ..apparatus.status() }))
+        }
         Ok(Request::Services) => Answer::Services(apparatus.services().to_vec()),
         Ok(Request::Device) => Answer::Device(apparatus.device()),
         Ok(Request::SignOff) => apparatus.sign_off().await.map_or_else(Answer::Failed, |()| Answer::SignedOff),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::fake::{Behaviour, FakeTunnel};
 use crate::home::{CredentialFile, Home};
+use crate::neighbours::Neighbours;
 use crate::tunnel::Tunnel;
 use bytes::Bytes;
 use std::os::unix::fs::PermissionsExt;
@@ -61,6 +62,7 @@ impl Apparatus for FakeApparatus {
             round_trip: Some(Duration::from_millis(6)),
             timings: Timings::default(),
             listening: Vec::new(),
+            turned_away: 0,
             needs_raise: true,
         }
     }
@@ -99,7 +101,7 @@ impl Bench {
     async fn up(&self) -> (tokio::task::JoinHandle<()>, RunningUp) {
         let agent = Agent::bind(&self.file).unwrap();
         let listening = vec![Listening { what: "socks".to_owned(), address: "127.0.0.1:1080".parse().unwrap() }];
-        let serving = tokio::spawn(agent.serve(self.apparatus.clone(), listening));
+        let serving = tokio::spawn(agent.serve(self.apparatus.clone(), listening, Neighbours::refused()));
         (serving, RunningUp::find(&self.file).await.unwrap())
     }
 }

@@ -7,6 +7,7 @@ use super::page::Page;
 use super::route::{Pass, Route, route};
 use crate::error::ClientError;
 use crate::listen;
+use crate::neighbours::Neighbours;
 use crate::tunnel::Tunnel;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -47,6 +48,7 @@ pub struct HttpProxy<T> {
     listener: TcpListener,
     local: SocketAddr,
     tunnel: T,
+    neighbours: Neighbours,
 }
 
 impl<T: Tunnel> HttpProxy<T> {
@@ -54,10 +56,10 @@ impl<T: Tunnel> HttpProxy<T> {
     ///
     /// # Errors
     /// [`ClientError::NotLoopback`], [`ClientError::Listen`].
-    pub async fn bind(address: SocketAddr, tunnel: T) -> Result<Self, ClientError> {
+    pub async fn bind(address: SocketAddr, tunnel: T, neighbours: Neighbours) -> Result<Self, ClientError> {
         let listener = listen::bind(address).await?;
         let local = listener.local_addr().unwrap_or(address);
-        Ok(Self { listener, local, tunnel })
+        Ok(Self { listener, local, tunnel, neighbours })
     }
 
     /// Where it listens.
@@ -67,8 +69,8 @@ impl<T: Tunnel> HttpProxy<T> {
 
     /// Serves until the future is dropped; open connections end with it.
     pub async fn serve(self) {
-        let Self { listener, tunnel, .. } = self;
-        listen::serve(listener, move |local| one(local, tunnel.clone())).await;
+        let Self { listener, tunnel, neighbours, .. } = self;
+        listen::serve(listener, neighbours, move |local| one(local, tunnel.clone())).await;
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::error::ClientError;
 use crate::listen;
 use crate::names;
+use crate::neighbours::Neighbours;
 use crate::tunnel::Tunnel;
 use bytes::Bytes;
 use fast_socks5::ReplyError;
@@ -21,6 +22,7 @@ pub struct SocksProxy<T> {
     listener: TcpListener,
     local: SocketAddr,
     tunnel: T,
+    neighbours: Neighbours,
 }
 
 impl<T: Tunnel> SocksProxy<T> {
@@ -28,10 +30,10 @@ impl<T: Tunnel> SocksProxy<T> {
     ///
     /// # Errors
     /// [`ClientError::NotLoopback`], [`ClientError::Listen`].
-    pub async fn bind(address: SocketAddr, tunnel: T) -> Result<Self, ClientError> {
+    pub async fn bind(address: SocketAddr, tunnel: T, neighbours: Neighbours) -> Result<Self, ClientError> {
         let listener = listen::bind(address).await?;
         let local = listener.local_addr().unwrap_or(address);
-        Ok(Self { listener, local, tunnel })
+        Ok(Self { listener, local, tunnel, neighbours })
     }
 
     /// Where it listens.
@@ -41,8 +43,8 @@ impl<T: Tunnel> SocksProxy<T> {
 
     /// Serves until the future is dropped; open connections end with it.
     pub async fn serve(self) {
-        let Self { listener, tunnel, .. } = self;
-        listen::serve(listener, move |local| {
+        let Self { listener, tunnel, neighbours, .. } = self;
+        listen::serve(listener, neighbours, move |local| {
             let tunnel = tunnel.clone();
             async move {
                 if let Err(error) = one(local, tunnel).await {
@@ -120,7 +122,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     async fn proxy(tunnel: &FakeTunnel) -> TcpStream {
-        let proxy = SocksProxy::bind("127.0.0.1:0".parse().unwrap(), tunnel.clone()).await.unwrap();
+        let proxy =
+            SocksProxy::bind("127.0.0.1:0".parse().unwrap(), tunnel.clone(), Neighbours::refused()).await.unwrap();
         let address = proxy.local_addr();
         tokio::spawn(proxy.serve());
         TcpStream::connect(address).await.unwrap()

@@ -10,7 +10,7 @@ use vestibule_client::error::{ClientError, CredentialTrouble, GatewayAway, Refus
 use vestibule_client::forward::{Forward, Forwarder};
 use vestibule_client::keeper::Event;
 use vestibule_client::proxy::{HttpProxy, SocksProxy};
-use vestibule_client::{Client, Tunnel};
+use vestibule_client::{Client, Neighbours, Tunnel};
 use vestibule_gateway::admin::{Answer, DeviceRequest, Request, ServiceRequest, SessionRequest};
 use vestibule_local_credential::{Fingerprint, Locked};
 use vestibule_proto::entropy::SystemEntropy;
@@ -42,7 +42,7 @@ async fn resumed(events: &mut Receiver<Event>) {
 
 async fn forwarded(client: &Client, service: &str) -> std::net::SocketAddr {
     let forward: Forward = format!("0={service}").parse().unwrap();
-    let forwarder = Forwarder::bind(&forward, client.clone()).await.unwrap();
+    let forwarder = Forwarder::bind(&forward, client.clone(), Neighbours::refused()).await.unwrap();
     let address = forwarder.local_addr();
     tokio::spawn(forwarder.serve());
     address
@@ -155,8 +155,8 @@ async fn proxies_lead_through_the_session() {
     world.echo().await;
     web(&world).await;
     let client = world.alice().await.connect().await.unwrap();
-    let http = HttpProxy::bind("127.0.0.1:0".parse().unwrap(), client.clone()).await.unwrap();
-    let socks = SocksProxy::bind("127.0.0.1:0".parse().unwrap(), client.clone()).await.unwrap();
+    let http = HttpProxy::bind("127.0.0.1:0".parse().unwrap(), client.clone(), Neighbours::refused()).await.unwrap();
+    let socks = SocksProxy::bind("127.0.0.1:0".parse().unwrap(), client.clone(), Neighbours::refused()).await.unwrap();
     let (at_http, at_socks) = (http.local_addr(), socks.local_addr());
     tokio::spawn(http.serve());
     tokio::spawn(socks.serve());
@@ -436,7 +436,7 @@ async fn other_processes_use_a_running_up() {
     let machine = world.alice().await;
     let agent = Agent::bind(&machine.file()).unwrap();
     let client = machine.connect().await.unwrap();
-    let serving = tokio::spawn(agent.serve(client.clone(), Vec::new()));
+    let serving = tokio::spawn(agent.serve(client.clone(), Vec::new(), Neighbours::refused()));
     let up = RunningUp::find(&machine.file()).await.unwrap();
     assert_eq!(up.status().await.unwrap().session, client.status().session);
     assert_eq!(up.services().await.unwrap().len(), 1);

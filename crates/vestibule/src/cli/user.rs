@@ -74,6 +74,9 @@ pub(crate) struct UpArgs {
     /// Also forward `LOCAL=SERVICE`; repeat for several.
     #[arg(long, value_name = "LOCAL=SERVICE")]
     pub(crate) forward: Vec<String>,
+    /// Serve the programs of every user of this machine, not only this user's and root's: for a shared container.
+    #[arg(long)]
+    pub(crate) any_local_user: bool,
     #[command(flatten)]
     pub(crate) credential: CredentialArgs,
     #[command(flatten)]
@@ -115,6 +118,9 @@ pub(crate) struct ForwardArgs {
     /// A local port (or address and port) and the service it leads to.
     #[arg(value_name = "LOCAL=SERVICE", required = true)]
     pub(crate) forwards: Vec<String>,
+    /// Serve the programs of every user of this machine, not only this user's and root's: for a shared container.
+    #[arg(long)]
+    pub(crate) any_local_user: bool,
     #[command(flatten)]
     pub(crate) credential: CredentialArgs,
     #[command(flatten)]

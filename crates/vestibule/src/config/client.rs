@@ -17,6 +17,8 @@ pub(crate) struct ClientConfig {
     pub(crate) http: SocketAddr,
     /// `LOCAL=SERVICE` forwards that `up` opens.
     pub(crate) forward: Vec<String>,
+    /// Whether every user of this machine may use the local ports; by default only this one, and root.
+    pub(crate) any_local_user: bool,
     /// How it logs.
     pub(crate) log: LogConfig,
 }
@@ -27,6 +29,7 @@ impl Default for ClientConfig {
             socks: SocketAddr::from(([127, 0, 0, 1], 1080)),
             http: SocketAddr::from(([127, 0, 0, 1], 8118)),
             forward: Vec::new(),
+            any_local_user: false,
             log: LogConfig { filter: "warn".to_owned(), ..LogConfig::default() },
         }
     }

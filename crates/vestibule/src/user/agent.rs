@@ -84,6 +84,9 @@ fn lines(status: &Status) -> Vec<(&str, String)> {
         ("sent", format!("{} bytes", status.sent)),
         ("received", format!("{} bytes", status.received)),
     ];
+    if status.turned_away > 0 {
+        lines.push(("turned away", format!("{} local connections of other users", status.turned_away)));
+    }
     if status.needs_raise {
         lines.push(("credential", "weaker than one made today: vestibule passwd --keep-password".to_owned()));
     }

@@ -20,7 +20,7 @@ use vestibule_client::error::{CredentialTrouble, Trouble};
 use vestibule_client::home::{CredentialFile, Home};
 use vestibule_client::keeper::Event;
 use vestibule_client::local::{self, Unlocked};
-use vestibule_client::{Client, ClientError};
+use vestibule_client::{Client, ClientError, Neighbours};
 use vestibule_local_credential::fingerprint::Sources;
 use vestibule_proto::session::ServiceKind;
 
@@ -101,6 +101,11 @@ fn reminder(needs_raise: bool, output: &Output) -> Option<&'static str> {
         "note: this credential protects the password less than one made today would; \
          `vestibule passwd --keep-password` renews it",
     )
+}
+
+/// Whose connections the local ports serve.
+pub(crate) fn neighbours(any_local_user: bool) -> Neighbours {
+    if any_local_user { Neighbours::welcome() } else { Neighbours::refused() }
 }
 
 /// The word for what a service carries.

@@ -12,7 +12,7 @@ use vestibule_client::agent::{Agent, Listening};
 use vestibule_client::forward::{Forward, Forwarder};
 use vestibule_client::keeper::Event;
 use vestibule_client::proxy::{HttpProxy, SocksProxy};
-use vestibule_client::{Client, ClientError, Options, Tunnel};
+use vestibule_client::{Client, ClientError, Neighbours, Options, Tunnel};
 use vestibule_proto::session::Reason;
 
 /// Runs in the foreground.
@@ -26,6 +26,7 @@ pub(crate) fn run(arguments: UpArgs, output: &Output) -> Result<ExitCode, Fault>
         forwards.push(text.parse()?);
     }
     let (http, socks) = (arguments.http.unwrap_or(config.http), arguments.socks.unwrap_or(config.socks));
+    let neighbours = super::neighbours(arguments.any_local_user || config.any_local_user);
     let runtime = crate::roles::client_runtime()?;
     // A second `up` is told before the person types a password.
     let agent = runtime.block_on(async { Agent::bind(&file) })?;
@@ -34,12 +35,12 @@ pub(crate) fn run(arguments: UpArgs, output: &Output) -> Result<ExitCode, Fault>
     let unlocked = super::unlock(&file, &arguments.password, output)?;
     runtime.block_on(async {
         let client = Client::connect(unlocked, Options::default()).await?;
-        let listening = match listen(&client, http, socks, &forwards).await {
+        let listening = match listen(&client, &neighbours, http, socks, &forwards).await {
             Ok(listening) => listening,
             Err(error) => return Err(super::give_up(&client, error).await),
         };
         tell(&client, &file.name(), &listening, output)?;
-        tokio::spawn(agent.serve(client.clone(), listening));
+        tokio::spawn(agent.serve(client.clone(), listening, neighbours));
         service::tell_ready("logged in");
         let ended = stay(&client).await;
         service::tell_stopping();
@@ -50,12 +51,13 @@ pub(crate) fn run(arguments: UpArgs, output: &Output) -> Result<ExitCode, Fault>
 /// Opens every local listener.
 async fn listen(
     client: &Client,
+    neighbours: &Neighbours,
     http: std::net::SocketAddr,
     socks: std::net::SocketAddr,
     forwards: &[Forward],
 ) -> Result<Vec<Listening>, ClientError> {
-    let http = HttpProxy::bind(http, client.clone()).await?;
-    let socks = SocksProxy::bind(socks, client.clone()).await?;
+    let http = HttpProxy::bind(http, client.clone(), neighbours.clone()).await?;
+    let socks = SocksProxy::bind(socks, client.clone(), neighbours.clone()).await?;
     let mut listening = vec![
         Listening { what: "http".to_owned(), address: http.local_addr() },
         Listening { what: "socks".to_owned(), address: socks.local_addr() },
@@ -63,7 +65,7 @@ async fn listen(
     tokio::spawn(http.serve());
     tokio::spawn(socks.serve());
     for forward in forwards {
-        let forwarder = Forwarder::bind(forward, client.clone()).await?;
+        let forwarder = Forwarder::bind(forward, client.clone(), neighbours.clone()).await?;
         listening.push(Listening { what: forward.service.clone(), address: forwarder.local_addr() });
         tokio::spawn(forwarder.serve());
     }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const SOON: Duration = Duration::from_secs(10);
 
 async fn proxy(tunnel: &FakeTunnel) -> SocketAddr {
-    let proxy = HttpProxy::bind("127.0.0.1:0".parse().unwrap(), tunnel.clone()).await.unwrap();
+    let proxy = HttpProxy::bind("127.0.0.1:0".parse().unwrap(), tunnel.clone(), Neighbours::refused()).await.unwrap();
     let address = proxy.local_addr();
     tokio::spawn(proxy.serve());
     address
@@ -269,7 +269,8 @@ async fn heads_are_bounded() {
 #[tokio::test]
 async fn connections_end_with_the_proxy() {
     let tunnel = FakeTunnel::new();
-    let listening = HttpProxy::bind("127.0.0.1:0".parse().unwrap(), tunnel.clone()).await.unwrap();
+    let listening =
+        HttpProxy::bind("127.0.0.1:0".parse().unwrap(), tunnel.clone(), Neighbours::refused()).await.unwrap();
     let address = listening.local_addr();
     let serving = tokio::spawn(listening.serve());
     let upstream = upstream(&tunnel).await;
