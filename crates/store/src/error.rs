@@ -41,12 +41,17 @@ impl StoreError {
 
     /// From a failed system call on `path`.
     pub fn from_io(error: &io::Error, path: &Path) -> Self {
-        Self::new(kind_of_io(error), error.to_string()).at(path)
+        let kind = kind_of_io(error);
+        let detail = if kind == StoreErrorKind::Other { error.to_string() } else { String::new() };
+        Self::new(kind, detail).at(path)
     }
 
     /// The same error, naming the file. An I/O error whose cause SQLite swallowed is looked up at the file system.
     #[must_use]
     pub fn at(mut self, path: &Path) -> Self {
+        // SQLite names the file, too.
+        let named = format!(": {}", path.display());
+        self.detail = self.detail.strip_suffix(&named).unwrap_or(&self.detail).to_owned();
         if self.kind == StoreErrorKind::Other {
             self.kind = kind_of_file_system(path).unwrap_or(StoreErrorKind::Other);
         }
@@ -91,10 +96,13 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Busy => "another process is using the file",
             StoreErrorKind::Other => "storage failed",
         };
-        match &self.path {
-            Some(path) => write!(f, "{}: {what} ({})", path.display(), self.detail),
-            None => write!(f, "{what} ({})", self.detail),
+        if let Some(path) = &self.path {
+            write!(f, "{}: ", path.display())?;
         }
+        f.write_str(what)?;
+        // Of these the system says the same in other words.
+        let said = matches!(self.kind, StoreErrorKind::Full | StoreErrorKind::ReadOnly | StoreErrorKind::Busy);
+        if said || self.detail.is_empty() { Ok(()) } else { write!(f, " ({})", self.detail) }
     }
 }
 
@@ -145,6 +153,23 @@ fn kind_of_file_system(path: &Path) -> Option<StoreErrorKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let path = Path::new("/tmp/x.db");
+        for (number, text) in [
+            (13, "/tmp/x.db: permission denied"),
+            (28, "/tmp/x.db: no space left"),
+            (30, "/tmp/x.db: the file system is read-only"),
+        ] {
+            assert_eq!(StoreError::from_io(&io::Error::from_raw_os_error(number), path).to_string(), text);
+        }
+        let unopened = rusqlite::Connection::open("/nonexistent/x.db").unwrap_err();
+        let told = StoreError::from(unopened).at(Path::new("/nonexistent/x.db")).to_string();
+        assert_eq!(told.matches("/nonexistent/x.db").count(), 1, "{told}");
+        let mode = StoreError::new(StoreErrorKind::Permission, "mode 755 is open to others").at(path).to_string();
+        assert_eq!(mode, "/tmp/x.db: permission denied (mode 755 is open to others)");
+    }
 
     #[test]
     fn every_kind_says_what_to_do_and_names_the_file() {
