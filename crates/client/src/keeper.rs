@@ -267,10 +267,10 @@ fn asked_wait(error: &ClientError) -> Duration {
     if let ClientError::Refused { retry_after, .. } = error { *retry_after } else { Duration::ZERO }
 }
 
-/// Between half and all of `wait`, so that a thousand clients of a gateway that came back don't knock at once.
+/// Between half and all of `wait`, in whole milliseconds, so that a thousand clients of a gateway that came back don't knock at once.
 fn jittered(wait: Duration, entropy: &mut dyn Entropy) -> Duration {
     let share = f64::from(u16::from_be_bytes(entropy::bytes(entropy))) / f64::from(u16::MAX);
-    wait.mul_f64(0.5 + share / 2.0)
+    Duration::from_millis(wait.mul_f64(0.5 + share / 2.0).as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -21,12 +21,12 @@ impl Backoff {
         self.failures = 0;
     }
 
-    /// The wait before the next attempt.
+    /// The wait before the next attempt, in whole milliseconds.
     pub(crate) fn next(&mut self, entropy: &mut dyn Entropy) -> Duration {
         let span = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         let random = f64::from(u32::from_be_bytes(entropy::bytes(entropy))) / f64::from(u32::MAX);
-        span.mul_f64(0.5 + random / 2.0)
+        Duration::from_millis(span.mul_f64(0.5 + random / 2.0).as_millis() as u64)
     }
 }
 
@@ -42,6 +42,7 @@ mod tests {
         for (failures, wait) in waits.iter().enumerate() {
             let span = FIRST.saturating_mul(1 << failures.min(20)).min(LONGEST);
             assert!(*wait >= span / 2 && *wait <= span, "{failures}: {wait:?}");
+            assert_eq!(wait.subsec_micros() % 1_000, 0, "told in the log");
         }
         assert_ne!(waits[38], waits[39]);
         backoff.reset();

@@ -90,6 +90,26 @@ async fn enrol(directory: &Directory, number: u64) -> (String, String) {
     (device.to_string(), id.to_string())
 }
 
+/// What the owner is told of a request that has no answer but that it is done.
+async fn done(directory: &Directory, json: &str) -> String {
+    let Answer::Done(said) = answer(directory, json).await else { panic!("{json}") };
+    said
+}
+
+#[tokio::test]
+async fn what_is_so_already_is_told_and_no_error() {
+    let (_root, directory) = directory();
+    answer(&directory, r#"{"user":{"add":{"name":"alice","groups":[]}}}"#).await;
+    for (word, said) in [
+        ("resume", "the user alice was not suspended"),
+        ("suspend", "the user alice is suspended"),
+        ("suspend", "the user alice is suspended already"),
+        ("resume", "the user alice is no longer suspended"),
+    ] {
+        assert_eq!(done(&directory, &format!(r#"{{"user":{{"{word}":{{"name":"alice"}}}}}}"#)).await, said);
+    }
+}
+
 #[tokio::test]
 async fn users_from_add_to_remove() {
     let (_root, directory) = directory();
@@ -103,7 +123,6 @@ async fn users_from_add_to_remove() {
         (r#"{"user":{"add":{"name":"a b","groups":[]}}}"#, AdminErrorKind::Invalid),
         (r#"{"user":{"add":{"name":"bob","groups":["a b"]}}}"#, AdminErrorKind::Invalid),
         (r#"{"user":{"show":{"name":"bob"}}}"#, AdminErrorKind::NotFound),
-        (r#"{"user":{"resume":{"name":"alice"}}}"#, AdminErrorKind::Invalid),
         (r#"{"user":{"remove":{"name":"bob"}}}"#, AdminErrorKind::NotFound),
     ] {
         assert_eq!(refusal(&directory, json).await.kind, kind, "{json}");
@@ -156,7 +175,7 @@ async fn devices_and_sessions_by_id_beginning_and_name() {
     assert_eq!((shown.user.as_str(), shown.live, shown.ended), ("alice", None, None));
     let (_, effects) = ask(&directory, &json.replace("show", "revoke")).await.unwrap();
     assert!(matches!(effects[..], [Effect::CutSession(_, EndReason::Revoked)]), "{effects:?}");
-    assert_eq!(refusal(&directory, &json.replace("show", "revoke")).await.kind, AdminErrorKind::Invalid);
+    assert!(done(&directory, &json.replace("show", "revoke")).await.ends_with("has ended already"));
     let Answer::Sessions(live) = answer(&directory, r#"{"session":{"list":{"all":false}}}"#).await else { panic!() };
     let Answer::Sessions(all) = answer(&directory, r#"{"session":{"list":{"all":true}}}"#).await else { panic!() };
     assert_eq!((live.len(), all.len()), (1, 2));
@@ -164,8 +183,10 @@ async fn devices_and_sessions_by_id_beginning_and_name() {
     let json = format!(r#"{{"device":{{"revoke":{{"device":"{second}"}}}}}}"#);
     let (_, effects) = ask(&directory, &json).await.unwrap();
     assert_eq!(effects.len(), 3, "{effects:?}");
-    let json = format!(r#"{{"device":{{"resume":{{"device":"{first}"}}}}}}"#);
-    assert_eq!(refusal(&directory, &json).await.kind, AdminErrorKind::Invalid, "it isn't suspended");
+    assert!(done(&directory, &json).await.ends_with("is revoked already"));
+    let resume = json.replace("revoke", "resume");
+    assert_eq!(refusal(&directory, &resume).await.kind, AdminErrorKind::Invalid, "revoked is for good");
+    assert!(done(&directory, &resume.replace(&second, &first)).await.ends_with("was not suspended"));
     let Answer::Device(revoked) = answer(&directory, r#"{"device":{"show":{"device":"laptop-2"}}}"#).await else {
         panic!()
     };
@@ -215,7 +236,8 @@ async fn invitations_services_audit_and_status() {
     let everything = serde_json::to_string(&list).unwrap();
     assert!(!everything.contains(&invited.link[10..40]), "lists hold no secret");
     let json = format!(r#"{{"invite":{{"revoke":{{"invitation":"{}"}}}}}}"#, &id[..8]);
-    answer(&directory, &json).await;
+    assert!(done(&directory, &json).await.ends_with("is withdrawn"));
+    assert!(done(&directory, &json).await.ends_with("is withdrawn already"));
     let Answer::Invitation(shown) = answer(&directory, &json.replace("revoke", "show")).await else { panic!() };
     assert_eq!(shown.state, InvitationViewState::Revoked);
     let late = refusal(&directory, r#"{"invite":{"add":{"user":"alice","expires_in":0}}}"#).await;

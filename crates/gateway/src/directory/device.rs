@@ -81,29 +81,36 @@ impl Directory {
         self.list(move |c| devices(c, user.as_ref())).await
     }
 
-    /// Revokes a device for good: its sessions end, its row is withdrawn.
+    /// Revokes a device for good: its sessions end, its row is withdrawn. One that is revoked already stays so.
     ///
-    /// Errors: [`DirectoryError::NotFound`], [`DirectoryError::Invalid`] if it is revoked already.
+    /// Errors: [`DirectoryError::NotFound`].
     pub async fn revoke_device(&self, id: DeviceId, now: Stamp) -> Result<Vec<Effect>, DirectoryError> {
         self.write(move |c| {
             let device = must_exist(c, &id)?;
-            if device.state == DeviceState::Revoked {
-                return Err(DirectoryError::Invalid(format!("the device `{id}` is already revoked")));
+            if device.state != DeviceState::Revoked {
+                revoke(c, &device, String::new(), now)?;
             }
-            revoke(c, &device, String::new(), now)?;
             Ok(revoked(&device))
         })
         .await
     }
 
-    /// Lifts the suspension that too many wrong passwords caused: the count starts again from 0.
+    /// Lifts the suspension that too many wrong passwords caused: the count starts again from 0. One that may
+    /// be used anyhow goes on.
     ///
-    /// Errors: [`DirectoryError::NotFound`], [`DirectoryError::Invalid`] if it isn't suspended.
+    /// Errors: [`DirectoryError::NotFound`], [`DirectoryError::Invalid`] if it is revoked or was never confirmed.
     pub async fn resume_device(&self, id: DeviceId, now: Stamp) -> Result<Vec<Effect>, DirectoryError> {
         self.write(move |c| {
             let device = must_exist(c, &id)?;
-            if device.state != DeviceState::Suspended {
-                return Err(DirectoryError::Invalid(format!("the device `{id}` is not suspended")));
+            match device.state {
+                DeviceState::Suspended => {}
+                DeviceState::Active => return Ok(Vec::new()),
+                DeviceState::Revoked => {
+                    return Err(DirectoryError::Invalid(format!("the device `{id}` is revoked, and that is for good")));
+                }
+                DeviceState::Pending => {
+                    return Err(DirectoryError::Invalid(format!("the device `{id}` is not enrolled yet")));
+                }
             }
             c.execute("UPDATE knocker SET guesses = 0 WHERE id = ?1", [id.as_bytes()])?;
             record(c, &AuditEntry::of(AuditKind::DeviceResumed, now).user(&device.user).device(&id))?;

@@ -170,19 +170,19 @@ impl Directory {
         Ok((Issued { id, user, expires, link: invitation.to_link() }, effects))
     }
 
-    /// Withdraws an open invitation; an enrolment under way is cut.
+    /// Withdraws an open invitation; an enrolment under way is cut. One that is withdrawn already stays so.
     ///
-    /// Errors: [`DirectoryError::NotFound`], [`DirectoryError::Invalid`] if it was used or withdrawn already.
+    /// Errors: [`DirectoryError::NotFound`], [`DirectoryError::Invalid`] if it was used already.
     pub async fn revoke_invitation(&self, id: DeviceId, now: Stamp) -> Result<Vec<Effect>, DirectoryError> {
         self.write(move |c| {
             let invitation = must_exist(c, &id)?;
-            let already = |state| Err(DirectoryError::Invalid(format!("the invitation `{id}` was {state} already")));
             match invitation.state {
-                InvitationState::Used => return already("used"),
-                InvitationState::Revoked => return already("withdrawn"),
-                InvitationState::Open | InvitationState::Expired => {}
+                InvitationState::Used => {
+                    Err(DirectoryError::Invalid(format!("the invitation `{id}` was used already")))
+                }
+                InvitationState::Revoked => Ok(Vec::new()),
+                InvitationState::Open | InvitationState::Expired => withdraw(c, &invitation, now),
             }
-            withdraw(c, &invitation, now)
         })
         .await
     }

@@ -73,13 +73,15 @@ impl Directory {
     }
 
     /// Suspends a user: every session ends; devices stay enrolled, and their knocks are refused with a reason.
+    /// Said again it changes nothing.
     ///
-    /// Errors: [`DirectoryError::NotFound`], [`DirectoryError::Invalid`] if the user is suspended already.
+    /// Errors: [`DirectoryError::NotFound`].
     pub async fn suspend_user(&self, name: UserName, now: Stamp) -> Result<Vec<Effect>, DirectoryError> {
         self.write(move |c| {
-            set_suspended(c, &name, true)?;
-            end_where(c, "user = ?1", [name.as_str()], EndReason::Revoked, now)?;
-            record(c, &AuditEntry::of(AuditKind::UserSuspended, now).user(&name))?;
+            if set_suspended(c, &name, true)? {
+                end_where(c, "user = ?1", [name.as_str()], EndReason::Revoked, now)?;
+                record(c, &AuditEntry::of(AuditKind::UserSuspended, now).user(&name))?;
+            }
             let mut effects = publishing::cut_of_user(c, &name)?;
             effects.extend(publishing::changed_of_user(c, &name)?);
             effects.push(Effect::ReloadServices);
@@ -88,13 +90,14 @@ impl Directory {
         .await
     }
 
-    /// Lifts a suspension.
+    /// Lifts a suspension. Of a user who isn't suspended it changes nothing.
     ///
-    /// Errors: [`DirectoryError::NotFound`], [`DirectoryError::Invalid`] if the user isn't suspended.
+    /// Errors: [`DirectoryError::NotFound`].
     pub async fn resume_user(&self, name: UserName, now: Stamp) -> Result<Vec<Effect>, DirectoryError> {
         self.write(move |c| {
-            set_suspended(c, &name, false)?;
-            record(c, &AuditEntry::of(AuditKind::UserResumed, now).user(&name))?;
+            if set_suspended(c, &name, false)? {
+                record(c, &AuditEntry::of(AuditKind::UserResumed, now).user(&name))?;
+            }
             let mut effects = publishing::changed_of_user(c, &name)?;
             effects.push(Effect::ReloadServices);
             Ok(effects)
@@ -179,13 +182,11 @@ fn user_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<User> {
     Ok(User { name: user_name(row, 0)?, groups: Vec::new(), suspended: row.get(1)?, created: stamp(row, 2)? })
 }
 
-fn set_suspended(c: &Connection, name: &UserName, suspended: bool) -> Result<(), DirectoryError> {
-    if must_exist(c, name)?.suspended == suspended {
-        let state = if suspended { "already" } else { "not" };
-        return Err(DirectoryError::Invalid(format!("the user `{name}` is {state} suspended")));
-    }
+/// Whether that changes anything.
+fn set_suspended(c: &Connection, name: &UserName, suspended: bool) -> Result<bool, DirectoryError> {
+    let changes = must_exist(c, name)?.suspended != suspended;
     c.execute("UPDATE user SET suspended = ?2 WHERE name = ?1", (name.as_str(), suspended))?;
-    Ok(())
+    Ok(changes)
 }
 
 fn insert_groups(c: &Connection, name: &UserName, groups: &[String]) -> Result<(), DirectoryError> {

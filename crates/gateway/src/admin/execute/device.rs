@@ -6,7 +6,7 @@ use super::super::answer::{Answer, DeviceView};
 use super::super::request::DeviceRequest;
 use super::super::{AdminError, selector};
 use super::{Outcome, name, told};
-use crate::directory::{Device, Directory, guess_policy};
+use crate::directory::{Device, DeviceState, Directory, guess_policy};
 
 pub(super) async fn execute(directory: &Directory, request: DeviceRequest, now: Stamp) -> Outcome {
     match request {
@@ -18,12 +18,14 @@ pub(super) async fn execute(directory: &Directory, request: DeviceRequest, now: 
         DeviceRequest::Revoke { device } => {
             let device = find(directory, &device).await?;
             let effects = directory.revoke_device(device.id, now).await?;
-            Ok((Answer::Done(format!("the device {} of {} is revoked", device.id, device.user)), effects))
+            let already = if device.state == DeviceState::Revoked { " already" } else { "" };
+            Ok((Answer::Done(format!("the device {} of {} is revoked{already}", device.id, device.user)), effects))
         }
         DeviceRequest::Resume { device } => {
             let device = find(directory, &device).await?;
             let effects = directory.resume_device(device.id, now).await?;
-            Ok((Answer::Done(format!("the device {} of {} may be used again", device.id, device.user)), effects))
+            let so = if device.state == DeviceState::Active { "was not suspended" } else { "may be used again" };
+            Ok((Answer::Done(format!("the device {} of {} {so}", device.id, device.user)), effects))
         }
     }
 }

@@ -32,7 +32,11 @@ pub(super) async fn execute(
         InviteRequest::Revoke { invitation } => {
             let invited = find(directory, &invitation).await?;
             let effects = directory.revoke_invitation(invited.id, now).await?;
-            Ok((Answer::Done(format!("the invitation {} of {} is withdrawn", invited.id, invited.user)), effects))
+            let already = if invited.state == InvitationState::Revoked { " already" } else { "" };
+            Ok((
+                Answer::Done(format!("the invitation {} of {} is withdrawn{already}", invited.id, invited.user)),
+                effects,
+            ))
         }
     }
 }

@@ -23,8 +23,7 @@ pub(super) async fn execute(directory: &Directory, request: SessionRequest, now:
         SessionRequest::Revoke { session } => {
             let found = find(directory, &session).await?;
             if found.ended.is_some() {
-                let message = format!("the session `{}` has ended already", found.id);
-                return Err(AdminError::invalid(message, "see those that run: vestibule session list"));
+                return told(Answer::Done(format!("the session {} of {} has ended already", found.id, found.user)));
             }
             let effects = directory.end_session(found.id, EndReason::Revoked, now).await?;
             Ok((Answer::Done(format!("the session {} of {} is ended", found.id, found.user)), effects))

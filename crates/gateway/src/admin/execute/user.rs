@@ -30,14 +30,22 @@ pub(super) async fn execute(directory: &Directory, request: UserRequest, now: St
             Ok((Answer::Done(format!("the user {text} and all its devices are removed")), effects))
         }
         UserRequest::Suspend { name: text } => {
-            let effects = directory.suspend_user(name(&text)?, now).await?;
-            Ok((Answer::Done(format!("the user {text} is suspended")), effects))
+            let name = name(&text)?;
+            let already = if is_suspended(directory, &name)? { " already" } else { "" };
+            let effects = directory.suspend_user(name, now).await?;
+            Ok((Answer::Done(format!("the user {text} is suspended{already}")), effects))
         }
         UserRequest::Resume { name: text } => {
-            let effects = directory.resume_user(name(&text)?, now).await?;
-            Ok((Answer::Done(format!("the user {text} is no longer suspended")), effects))
+            let name = name(&text)?;
+            let so = if is_suspended(directory, &name)? { "is no longer" } else { "was not" };
+            let effects = directory.resume_user(name, now).await?;
+            Ok((Answer::Done(format!("the user {text} {so} suspended")), effects))
         }
     }
+}
+
+fn is_suspended(directory: &Directory, name: &UserName) -> Result<bool, AdminError> {
+    Ok(directory.user(name)?.is_some_and(|user| user.suspended))
 }
 
 async fn list(directory: &Directory, now: Stamp) -> Result<Vec<UserView>, AdminError> {

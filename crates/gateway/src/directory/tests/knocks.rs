@@ -114,6 +114,8 @@ async fn guesses_count_until_a_login_and_suspend_at_the_limit() {
     let effects = directory.resume_device(device, later(1_000_000)).await.unwrap();
     assert_eq!(said(&effects), [format!("DeviceChanged({device})")]);
     assert_eq!(directory.device(&device).unwrap().unwrap().state, DeviceState::Active);
+    assert_eq!(said(&directory.resume_device(device, T).await.unwrap()), [""; 0], "it may be used anyhow");
+    directory.revoke_device(device, T).await.unwrap();
     directory.resume_device(device, T).await.unwrap_err();
 }
 

@@ -149,13 +149,13 @@ impl Pair {
             Step::RemoveUser(user) => self.remove_user(user).await,
             Step::Suspend(user) => {
                 let done = self.directory.suspend_user(name(USERS[user]), now).await;
-                assert_eq!(done.is_ok(), self.model.is_good(user));
+                assert_eq!(done.is_ok(), self.model.users.contains_key(&user));
                 self.model.users.entry(user).and_modify(|suspended| *suspended = true);
                 self.model.end_sessions(|session| session.user == user);
             }
             Step::Resume(user) => {
                 let done = self.directory.resume_user(name(USERS[user]), now).await;
-                assert_eq!(done.is_ok(), self.model.users.get(&user) == Some(&true));
+                assert_eq!(done.is_ok(), self.model.users.contains_key(&user));
                 self.model.users.entry(user).and_modify(|suspended| *suspended = false);
             }
             Step::Invite(user) => self.invite(user).await,
@@ -202,7 +202,7 @@ impl Pair {
     async fn revoke_invitation(&mut self, index: usize) {
         let Some(invitation) = pick(&self.model.invitations, index) else { return };
         let done = self.directory.revoke_invitation(invitation.id, self.model.now()).await;
-        assert_eq!(done.is_ok(), invitation.state == InvitationState::Open);
+        assert_eq!(done.is_ok(), invitation.state != InvitationState::Used);
         if done.is_ok() {
             self.set_invitation(invitation.id, InvitationState::Revoked, None);
             self.forget_pending(invitation.id);
@@ -250,7 +250,7 @@ impl Pair {
     async fn revoke_device(&mut self, index: usize) {
         let Some(device) = pick(&self.model.devices, index) else { return };
         let done = self.directory.revoke_device(device.id, self.model.now()).await;
-        assert_eq!(done.is_ok(), device.stage != Stage::Revoked);
+        assert!(done.is_ok(), "{:?}", done.err());
         self.change_device(device.id, |device| device.stage = Stage::Revoked);
         self.model.end_sessions(|session| session.device == device.id);
     }
@@ -265,8 +265,8 @@ impl Pair {
     async fn resume_device(&mut self, index: usize) {
         let Some(device) = pick(&self.model.devices, index) else { return };
         let done = self.directory.resume_device(device.id, self.model.now()).await;
-        assert_eq!(done.is_ok(), device.stage == Stage::Active && device.guesses >= 20);
-        if done.is_ok() {
+        assert_eq!(done.is_ok(), device.stage == Stage::Active);
+        if done.is_ok() && device.guesses >= 20 {
             self.change_device(device.id, |device| device.guesses = 0);
         }
     }
