@@ -11,6 +11,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+/// How often it is looked whether Alice's session still stands.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How soon a revocation must have cut a live flow (promise P7).
 const CUT_WITHIN: Duration = Duration::from_secs(1);
 /// How long a read or connect of the demo may take.
@@ -192,12 +194,34 @@ pub(crate) fn stay(cast: &mut Cast) -> Result<(), Fault> {
         let listen =
             |kind| signal(kind).map_err(|error| Fault::unexpected(format!("signals can't be handled: {error}")));
         let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return Ok(()),
+                () = tokio::time::sleep(LOOK_EVERY) => tell_end(cast),
+            }
         }
-        Ok(())
     })
+}
+
+/// Tells when Alice's session is over: the person at the screen has suspended her, say.
+fn tell_end(cast: &mut Cast) {
+    let Some(words) = cast.stage.last_words("client") else { return };
+    // Its log goes further back than its end.
+    let words = words.rfind("error:").map_or(words.as_str(), |last| &words[last..]);
+    let (program, client, gateway) = (cast.stage.program().display(), cast.dir("client"), cast.dir("gateway"));
+    for line in [
+        String::new(),
+        "Alice's session is over. Her client said:".to_owned(),
+        words.to_owned(),
+        format!("  If she is suspended: {program} user resume alice --dir {gateway}"),
+        format!(
+            "  She logs in again by: {program} up --dir {client} --http {} --socks {}",
+            cast.http_proxy, cast.socks_proxy
+        ),
+    ] {
+        output::line(&line);
+    }
 }
 
 fn scan(source: std::net::IpAddr, cast: &Cast) -> Result<Scan, Fault> {

@@ -125,6 +125,13 @@ impl Stage {
         }
     }
 
+    /// Whether an actor has ended by itself: then with its last words, and it is one no more.
+    pub(crate) fn last_words(&mut self, name: &str) -> Option<String> {
+        let index = self.actors.iter().position(|actor| actor.name == name)?;
+        self.actors[index].child.try_wait().ok().flatten()?;
+        Some(tail(&self.actors.remove(index).log))
+    }
+
     /// Ends one actor, gracefully if it can.
     pub(crate) fn end(&mut self, name: &str) {
         if let Some(index) = self.actors.iter().position(|actor| actor.name == name) {
