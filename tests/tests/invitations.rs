@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 use vestibule_lab::{Capture, Context, Fixture, Result, until};
+use vestibule_scenarios::installed;
 
 #[test]
 fn a_used_invitation_is_told_and_audited() -> Result<()> {
@@ -12,6 +13,41 @@ fn a_used_invitation_is_told_and_audited() -> Result<()> {
     first.enroll(&link)?.run()?.ok()?;
     second.enroll(&link)?.run()?.exits(50)?.says("used")?;
     traced(&fixture, "invitation-refused")
+}
+
+/// Typed at a terminal, which shows neither link nor password: nothing of them is in argv, in a file or on the screen.
+#[test]
+fn a_link_is_asked_for_on_a_terminal_and_not_shown() -> Result<()> {
+    let fixture = Fixture::start()?;
+    fixture.add_user("alice", &[])?;
+    let link = fixture.invite("alice")?;
+    let laptop = fixture.add_device("alice", "laptop")?;
+    let shown = fixture.dir().join("shown");
+    let typing = format!(
+        "cd {dir} && mkfifo typed && exec 4<>typed
+         {script} -qfec '{vestibule} enroll --dir={client}' shown <&4 >&2 &
+         shows() {{ for _ in $(seq 300); do grep -q \"$1\" shown && sleep 0.3 && return 0; sleep 0.1; done; return 1; }}
+         shows 'Invitation link' && echo '{link}' >&4 &&
+         shows 'Choose a password' && echo '{password}' >&4 && shows Again && echo '{password}' >&4
+         wait $!",
+        dir = fixture.dir().display(),
+        script = installed("script", "bsdutils")?.display(),
+        vestibule = vestibule_lab::program()?.display(),
+        client = laptop.dir().display(),
+        password = laptop.password,
+    );
+    laptop.host.command("bash").arg("-c").arg(typing).run()?.ok()?;
+    let shown = std::fs::read_to_string(shown)?;
+    assert!(shown.contains("This device is enrolled"), "{shown}");
+    assert!(!shown.contains(&link) && !shown.contains(&laptop.password), "{shown}");
+    laptop.vestibule(&["devices"])?.run()?.ok()?.says("opens on this machine")?;
+
+    // Without a terminal nobody can be asked.
+    let other = fixture.add_device("alice", "other")?;
+    let words = ["setsid", "--wait", &vestibule_lab::program()?.display().to_string(), "enroll"].map(str::to_owned);
+    let unasked = other.host.command(&words[0]).args(&words[1..]).arg(format!("--dir={}", other.dir().display()));
+    unasked.run()?.exits(2)?.says("enroll - --password-stdin")?;
+    Ok(())
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 use vestibule_local_credential::password::Password;
+use zeroize::Zeroizing;
 
 /// How long the person may take to answer a program that asks.
 const ASK_WITHIN: Duration = Duration::from_secs(300);
@@ -29,6 +30,22 @@ pub(crate) fn unbuffered_stdin() -> Result<File, Fault> {
     own.map(File::from).map_err(|error| Fault::usage(format!("stdin can't be read: {error}")))
 }
 
+/// Asks for an invitation's link on the terminal, without showing it: until it is used, whoever has it is the one who is invited.
+pub(crate) fn ask_link() -> Result<Zeroizing<String>, Fault> {
+    if !has_terminal() {
+        return Err(Fault::usage("there is no terminal to ask for the invitation's link on")
+            .next("write it to stdin: vestibule enroll - --password-stdin"));
+    }
+    let typed = rpassword::prompt_password("Invitation link (not shown): ");
+    let typed =
+        typed.map_err(|error| Fault::unexpected(format!("the link can't be read from the terminal: {error}")))?;
+    Ok(Zeroizing::new(typed))
+}
+
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok_and(|terminal| terminal.is_terminal())
+}
+
 impl Source {
     /// What the arguments and the surroundings say. Without a terminal a program named by `VESTIBULE_ASKPASS` or `SSH_ASKPASS` is asked.
     ///
@@ -41,7 +58,7 @@ impl Source {
         if let Some(program) = &arguments.askpass {
             return Ok(Self::Askpass(program.clone()));
         }
-        if File::open("/dev/tty").is_ok_and(|terminal| terminal.is_terminal()) {
+        if has_terminal() {
             return Ok(Self::Terminal);
         }
         let program = ["VESTIBULE_ASKPASS", "SSH_ASKPASS"].into_iter().find_map(std::env::var_os);
@@ -58,7 +75,7 @@ impl Source {
                 let typed = rpassword::prompt_password(prompt).map_err(|error| {
                     Fault::unexpected(format!("the password can't be read from the terminal: {error}"))
                 })?;
-                let typed = zeroize::Zeroizing::new(typed);
+                let typed = Zeroizing::new(typed);
                 Password::new(&typed).map_err(|error| Fault::usage(error.to_string()))
             }
             Self::Stdin => Password::from_reader(unbuffered_stdin()?).map_err(|error| {

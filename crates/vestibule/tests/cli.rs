@@ -135,7 +135,7 @@ fn a_link_for_somebody_else_is_told_apart() {
     enrol.hints_at("vestibule gateway init --controller LINK");
     let init = person.runs(&["gateway", "init", "--controller", "vestibule:AQF", "--public", "127.0.0.1:1"]);
     init.fails(50, "this is not an invitation");
-    init.hints_at("vestibule enroll LINK");
+    init.hints_at("vestibule enroll");
     let cut = person.runs(&["gateway", "init", "--controller", "vestibule-gateway:AQF", "--public", "127.0.0.1:1"]);
     cut.fails(50, "its checksum does not match");
 }

@@ -173,7 +173,7 @@ fn credential(trouble: &CredentialTrouble, path: &str) -> Told {
         CredentialTrouble::Missing => told(
             "there is no local credential",
             format!("{path} does not exist: this device is not enrolled.\n{UNSENT}"),
-            "vestibule enroll vestibule:… (the gateway's owner makes an invitation: vestibule invite USER)",
+            "vestibule enroll (the gateway's owner makes an invitation: vestibule invite USER)",
         ),
         CredentialTrouble::Damaged => told(
             "the local credential is damaged",

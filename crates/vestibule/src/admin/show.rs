@@ -100,7 +100,7 @@ fn invited(invited: &Invited, output: &Output) -> Result<(), Fault> {
     output.say(invited, || invited.link.clone())?;
     if !output.is_json() {
         output::note(&format!(
-            "Whoever has this link can enrol one device as {}, once, until {}:\n  vestibule enroll 'LINK'",
+            "Whoever has this link can enrol one device as {}, once, until {}:\n  vestibule enroll     (it asks for the link)",
             invited.user,
             moment(invited.expires)
         ));

@@ -28,10 +28,12 @@ pub(crate) struct PasswordArgs {
 
 /// `enroll`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  vestibule enroll vestibule:AQF…")]
+#[command(
+    after_help = "Examples:\n  vestibule enroll                      # asks for the link, without showing it\n  vestibule enroll - < link             # reads it from a file\n\nA link on the command line is seen by other users of this machine and stays in the shell's history; whoever uses it first is enrolled."
+)]
 pub(crate) struct EnrollArgs {
-    /// The invitation; `-` reads it from stdin's first line (the password then is the second).
-    pub(crate) link: String,
+    /// The invitation [default: asked for on the terminal]; `-` reads it from stdin's first line (with --password-stdin the password is the second).
+    pub(crate) link: Option<String>,
     /// How this device is called in the gateway's lists [default: the host's name].
     #[arg(long, value_name = "NAME")]
     pub(crate) device_name: Option<String>,

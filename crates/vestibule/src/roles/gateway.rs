@@ -40,7 +40,7 @@ fn init(arguments: &GatewayInitArgs, output: &Output) -> Result<ExitCode, Fault>
     let link = GatewayInvitation::from_link(&text).map_err(|error| {
         let fault = Fault::new(fault::INVITATION, error.to_string());
         if text.trim().starts_with("vestibule:") {
-            return fault.next("this one invites a person's device: vestibule enroll LINK");
+            return fault.next("this one invites a person's device: vestibule enroll");
         }
         fault.next("copy the whole link, or have a new one made: vestibule controller invite NAME")
     })?;

@@ -1,9 +1,9 @@
-//! `vestibule enroll LINK`.
+//! `vestibule enroll`.
 
 use crate::cli::EnrollArgs;
 use crate::fault::Fault;
 use crate::output::{self, Output};
-use crate::password::{Source, unbuffered_stdin};
+use crate::password::{self, Source, unbuffered_stdin};
 use std::io::Read;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,12 +11,17 @@ use vestibule_client::enrol::{self, EnrolOptions};
 use vestibule_local_credential::credential::Params;
 use vestibule_local_credential::fingerprint::Sources;
 use vestibule_proto::invitation::LINK_LIMIT;
+use zeroize::Zeroizing;
 
 /// Enrols this device.
 pub(crate) fn run(arguments: EnrollArgs, output: &Output) -> Result<ExitCode, Fault> {
     let home = super::home(&arguments.credential)?;
     crate::logging::start(&super::configuration(&home)?.log);
-    let link = if arguments.link == "-" { link_from_stdin()? } else { arguments.link };
+    let link = match arguments.link {
+        None => password::ask_link()?,
+        Some(link) if link == "-" => link_from_stdin()?,
+        Some(link) => Zeroizing::new(link),
+    };
     let invitation = enrol::read_link(&link).map_err(|error| {
         let fault = Fault::from(error);
         if link.trim().starts_with("vestibule-gateway:") {
@@ -59,8 +64,9 @@ pub(crate) fn run(arguments: EnrollArgs, output: &Output) -> Result<ExitCode, Fa
 
 /// The link from the first line of stdin, read byte by byte so that the password's line stays for whoever reads it.
 #[allow(clippy::unbuffered_bytes)]
-fn link_from_stdin() -> Result<String, Fault> {
-    let mut line = Vec::new();
+fn link_from_stdin() -> Result<Zeroizing<String>, Fault> {
+    // With room for all of it no copy stays behind.
+    let mut line = Vec::with_capacity(LINK_LIMIT + 2);
     for byte in unbuffered_stdin()?.take(LINK_LIMIT as u64 + 2).bytes() {
         match byte {
             Ok(b'\n') => break,
@@ -68,7 +74,7 @@ fn link_from_stdin() -> Result<String, Fault> {
             Err(error) => return Err(Fault::usage(format!("the link can't be read from stdin: {error}"))),
         }
     }
-    String::from_utf8(line).map_err(|_| Fault::usage("what came on stdin is not a link"))
+    String::from_utf8(line).map(Zeroizing::new).map_err(|_| Fault::usage("what came on stdin is not a link"))
 }
 
 /// The machine's own name.
