@@ -151,7 +151,11 @@ async fn web(world: &World) {
 
 #[tokio::test]
 async fn proxies_lead_through_the_session() {
-    let world = World::new().await;
+    // The gateway's guard lets a WebSocket begin at a page of the service only, unless told otherwise.
+    let without_a_page = |settings: &mut vestibule_gateway::Settings| {
+        settings.guard.entry("orders".parse().unwrap()).or_default().entry.push("GET /ws".to_owned());
+    };
+    let world = World::with(without_a_page).await;
     world.echo().await;
     web(&world).await;
     let client = world.alice().await.connect().await.unwrap();
@@ -165,7 +169,8 @@ async fn proxies_lead_through_the_session() {
     let mut page = String::new();
     browser.read_to_string(&mut page).await.unwrap();
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("get /x http/1.1\r\nhost: orders.localhost:1"), "{page}");
-    let upgrade = "Host: orders.localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let from = "Host: orders.localhost\r\nOrigin: http://orders.localhost\r\n";
+    let upgrade = format!("{from}Connection: upgrade\r\nUpgrade: websocket\r\n\r\n");
     for (proxy, request, skipped) in [
         (at_http, format!("GET /ws HTTP/1.1\r\n{upgrade}").into_bytes(), "\r\n\r\n"),
         (at_http, b"CONNECT echo:7 HTTP/1.1\r\n\r\n".to_vec(), "\r\n\r\n"),
