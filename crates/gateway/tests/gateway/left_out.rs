@@ -62,6 +62,7 @@ async fn a_row_that_collides_shuts_out_its_device_alone() {
     let view = shown(&world, &alice).await;
     assert!(view.trouble.unwrap().contains("another gateway"));
     assert!(shown(&world, &bob).await.trouble.is_none());
+    eventually("the owner is told", async || refusals(&world).await.len() == 1).await;
     let refused: Vec<_> = world.audit().await.into_iter().filter(|entry| entry.kind == AuditKind::RowRefused).collect();
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert_eq!((refused[0].device, refused[0].user.as_ref().unwrap().as_str()), (Some(alice.id), "alice"));
