@@ -1,5 +1,6 @@
 //! Commands (step 6): claimed on the disk before the application can act, run once, answered to everybody who gave them.
 
+mod content;
 mod hold;
 mod kept;
 
@@ -16,6 +17,7 @@ use crate::upstream::{UpstreamError, UpstreamErrorKind};
 use crate::visit::refuse::of_body;
 use crate::{Body, BodyError, Serial, coding};
 use bytes::Bytes;
+use content::Content;
 use hold::{Decision, Held, Part};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
@@ -41,7 +43,7 @@ impl Visit {
         let headers = request.headers().clone();
         let about = self.about(live, Some(shown.page.serial), &request);
         let (head, body) = request.into_parts();
-        match hold::read(body).await {
+        match hold::read(body, Content::of(&headers)).await {
             Err(error) => self.broken_off(&about, &headers, error),
             Ok(Part::Whole(bytes, digest)) => {
                 let request = Request::from_parts(head, bytes);

@@ -1,8 +1,8 @@
 //! The body of a command. A small one is read whole before anything else. A large one streams to the application while its digest
 //! is taken, and its end is held back: an application can't act on a request whose end it hasn't got.
 
+use super::content::Content;
 use crate::{Body, BodyError};
-use aws_lc_rs::digest;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -16,7 +16,7 @@ const TAIL: usize = 16 << 10;
 
 /// A command's body.
 pub(super) enum Part {
-    /// All of it, and its SHA-256.
+    /// All of it, and the digest of its content.
     Whole(Bytes, [u8; 32]),
     /// More than [`WHOLE`].
     Stream(Held),
@@ -26,6 +26,7 @@ pub(super) enum Part {
 pub(super) struct Held {
     start: Bytes,
     rest: Body,
+    content: Content,
 }
 
 /// What becomes of the end.
@@ -51,24 +52,19 @@ impl Decide {
 ///
 /// # Errors
 /// It broke off.
-pub(super) async fn read(mut body: Body) -> Result<Part, BodyError> {
+pub(super) async fn read(mut body: Body, mut content: Content) -> Result<Part, BodyError> {
     let mut start = BytesMut::new();
     while let Some(frame) = body.frame().await {
         // Trailers of a request mean nothing to anybody here.
         let Ok(data) = frame?.into_data() else { continue };
         start.extend_from_slice(&data);
         if start.len() > WHOLE {
-            return Ok(Part::Stream(Held { start: start.freeze(), rest: body }));
+            return Ok(Part::Stream(Held { start: start.freeze(), rest: body, content }));
         }
     }
     let bytes = start.freeze();
-    let digest = digest_of(&bytes);
-    Ok(Part::Whole(bytes, digest))
-}
-
-/// SHA-256.
-pub(super) fn digest_of(bytes: &[u8]) -> [u8; 32] {
-    finish(&digest::digest(&digest::SHA256, bytes))
+    content.write(&bytes);
+    Ok(Part::Whole(bytes, content.digest()))
 }
 
 impl Held {
@@ -92,7 +88,6 @@ impl Held {
         digested: oneshot::Sender<Result<[u8; 32], BodyError>>,
         decided: oneshot::Receiver<Decision>,
     ) {
-        let mut hash = digest::Context::new(&digest::SHA256);
         let mut held = Tail::default();
         let mut next = Some(Ok(self.start));
         while let Some(piece) = next {
@@ -103,7 +98,7 @@ impl Held {
                     return;
                 }
             };
-            hash.update(&data);
+            self.content.write(&data);
             held.push(data);
             while let Some(data) = held.beyond() {
                 if to.send(Ok(Frame::data(data))).await.is_err() {
@@ -112,7 +107,7 @@ impl Held {
             }
             next = data_of(&mut self.rest).await;
         }
-        if digested.send(Ok(finish(&hash.finish()))).is_err() {
+        if digested.send(Ok(self.content.digest())).is_err() {
             return;
         }
         let end = match decided.await {
@@ -167,15 +162,20 @@ impl Tail {
     }
 }
 
-fn finish(digest: &digest::Digest) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.as_ref());
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hyper::header::HeaderMap;
+
+    fn plain() -> Content {
+        Content::of(&HeaderMap::new())
+    }
+
+    fn digest_of(bytes: &[u8]) -> [u8; 32] {
+        let mut content = plain();
+        content.write(bytes);
+        content.digest()
+    }
 
     fn body_of(pieces: Vec<Bytes>) -> Body {
         let frames = pieces.into_iter().map(|piece| Ok(Frame::data(piece)));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     async fn held(pieces: Vec<Bytes>) -> Held {
-        match read(body_of(pieces)).await.unwrap() {
+        match read(body_of(pieces), plain()).await.unwrap() {
             Part::Stream(held) => held,
             Part::Whole(..) => panic!("it is large"),
         }
@@ -210,7 +210,9 @@ mod tests {
             [vec![], vec![Bytes::from_static(b"abc")], vec![Bytes::from_static(b"a"), Bytes::from_static(b"bc")]]
         {
             let all = pieces.concat();
-            let Part::Whole(bytes, digest) = read(body_of(pieces)).await.unwrap() else { panic!("it is small") };
+            let Part::Whole(bytes, digest) = read(body_of(pieces), plain()).await.unwrap() else {
+                panic!("it is small")
+            };
             assert_eq!((bytes.as_ref(), digest), (all.as_slice(), digest_of(&all)));
         }
     }
@@ -259,7 +261,7 @@ mod tests {
     async fn a_sender_who_breaks_off_is_told_as_such() {
         let frames = vec![Ok(Frame::data(Bytes::from(large()))), Err(BodyError::TooSlow)];
         let body: Body = BodyExt::boxed_unsync(StreamBody::new(futures_util::stream::iter(frames)));
-        let Part::Stream(held) = read(body).await.unwrap() else { panic!("it is large") };
+        let Part::Stream(held) = read(body, plain()).await.unwrap() else { panic!("it is large") };
         let (digest, _decide, body) = held.split();
         let reading = tokio::spawn(arrived(body));
         assert_eq!(digest.await, Err(BodyError::TooSlow));

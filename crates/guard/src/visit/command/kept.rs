@@ -5,7 +5,8 @@ use crate::kept::KeptForm;
 use crate::once::{ClaimName, Claimed, Repeat};
 use crate::pages::{DO_FIELD, KEPT_FIELD};
 use crate::sessions::Live;
-use crate::visit::command::{handed_over, hold};
+use crate::visit::command::content::Content;
+use crate::visit::command::handed_over;
 use crate::visit::{Early, Visit, target_of};
 use bytes::Bytes;
 use hyper::Request;
@@ -42,8 +43,10 @@ impl Visit {
         if what == RESULT {
             return Err(self.result(live, &kept, &request).await);
         }
-        let digest = hold::digest_of(&kept.body);
-        Ok((with_body(request, kept), Some(digest)))
+        let request = with_body(request, kept);
+        let mut content = Content::of(request.headers());
+        content.write(request.body());
+        Ok((request, Some(content.digest())))
     }
 
     async fn result(&self, live: &Arc<Live>, kept: &KeptForm, request: &Request<Bytes>) -> Early {
