@@ -24,7 +24,7 @@ pub(super) struct Insertions {
 impl Insertions {
     pub(super) fn new(plan: &Plan) -> Self {
         let tag = plan.script.as_ref().map(|script| element(script, "", plan));
-        let anywhere = plan.script.as_ref().map(|script| references(&element(script, &plan.own_origin, plan)));
+        let anywhere = plan.script.as_ref().map(|script| element(script, &plan.own_origin, plan));
         Self { script: tag.filter(|_| plan.whole_page), script_anywhere: anywhere, token: escaped(&plan.token) }
     }
 
@@ -34,7 +34,7 @@ impl Insertions {
 
     /// The script's element as it is written inside an attribute's value, quoted in any way or not at all.
     pub(super) fn script_in_attribute(&self) -> Option<String> {
-        self.script_anywhere.clone()
+        self.script_anywhere.as_deref().map(references)
     }
 
     /// The field of the page's form of that number; `owner`: the id of the form, as written, where the field is outside of it.
@@ -66,20 +66,24 @@ fn element(script: &ScriptTag, origin: &str, plan: &Plan) -> String {
 fn escaped(text: &str) -> String {
     let plain =
         |character: char| (' '..='~').contains(&character) && !matches!(character, '"' | '&' | '<' | '>' | '\'');
-    let one = |character: char| match plain(character) {
-        true => character.to_string(),
-        false => format!("&#{};", u32::from(character)),
-    };
-    text.chars().map(one).collect()
+    with_references(text, plain)
 }
 
 /// Everything but letters and digits as references.
 fn references(text: &str) -> String {
-    let one = |character: char| match character.is_ascii_alphanumeric() {
-        true => character.to_string(),
-        false => format!("&#{};", u32::from(character)),
-    };
-    text.chars().map(one).collect()
+    with_references(text, |character| character.is_ascii_alphanumeric())
+}
+
+fn with_references(text: &str, plain: impl Fn(char) -> bool) -> String {
+    let mut written = String::with_capacity(text.len());
+    for character in text.chars() {
+        if plain(character) {
+            written.push(character);
+        } else {
+            written.push_str(&format!("&#{};", u32::from(character)));
+        }
+    }
+    written
 }
 
 /// A value copied as written, references and all, into double quotes.
