@@ -15,7 +15,7 @@ const SHELLS: [(&str, &str); 3] = [
 ];
 
 /// Files of the tree, and where they go.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     ("packaging/systemd/vestibule-controller.service", "lib/systemd/system/"),
     ("packaging/systemd/vestibule-gateway.service", "lib/systemd/system/"),
     ("packaging/systemd/vestibule-guard.service", "lib/systemd/system/"),
