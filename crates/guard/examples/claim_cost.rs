@@ -1,7 +1,7 @@
 //! What a durable claim costs on the disk at hand, beside one bare `fdatasync` and beside the same record as a row of the SQLite
 //! store. Rounds are interleaved; what is printed is the median over the rounds.
 //!
-//! `cargo run -p vestibule-guard --example claim_cost [DIRECTORY] [ROUNDS]`
+//! `cargo run -p vestibule-guard --example claim_cost [DIRECTORY] [ROUNDS] [--json]`
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement: a panic is its report")]
 
@@ -16,6 +16,7 @@ use vestibule_guard::{
 };
 use vestibule_store::{Migration, Store, StoreError};
 
+const NAMES: [&str; 5] = ["bare fdatasync", "claim, 1", "claim, 32 waiting", "SQLite row, 1", "SQLite row, 32 waiting"];
 const SINGLE: u64 = 300;
 const MANY: u64 = 32;
 const EACH_OF_MANY: u64 = 60;
@@ -32,7 +33,8 @@ struct Measured {
 
 #[tokio::main]
 async fn main() {
-    let mut arguments = std::env::args().skip(1);
+    let json = std::env::args().any(|argument| argument == "--json");
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--json");
     let parent = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
     let rounds = arguments.next().map_or(5, |text| text.parse().unwrap());
     let root = tempfile::tempdir_in(parent).unwrap();
@@ -46,18 +48,24 @@ async fn main() {
         table[3].push(run(1, SINGLE, &sqlite, insert, &names).await);
         table[4].push(run(MANY, EACH_OF_MANY, &sqlite, insert, &names).await);
     }
-    report(&table);
+    if json { as_json(&table) } else { report(&table) }
+}
+
+fn median(of: fn(&Measured) -> f64, row: &[Measured]) -> f64 {
+    let mut all: Vec<f64> = row.iter().map(of).collect();
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+fn as_json(table: &[Vec<Measured>; 5]) {
+    let of = |row: &Vec<Measured>| serde_json::json!({ "us": median(|m| m.latency, row), "per_second": median(|m| m.rate, row) });
+    let all: serde_json::Map<_, _> = NAMES.iter().zip(table).map(|(name, row)| ((*name).to_owned(), of(row))).collect();
+    println!("{}", serde_json::Value::Object(all));
 }
 
 fn report(table: &[Vec<Measured>; 5]) {
-    let median = |of: fn(&Measured) -> f64, row: &[Measured]| {
-        let mut all: Vec<f64> = row.iter().map(of).collect();
-        all.sort_by(f64::total_cmp);
-        all[all.len() / 2]
-    };
     let sync = median(|m| m.latency, &table[0]);
-    let names = ["bare fdatasync", "claim, 1", "claim, 32 waiting", "SQLite row, 1", "SQLite row, 32 waiting"];
-    for (name, row) in names.iter().zip(table) {
+    for (name, row) in NAMES.iter().zip(table) {
         let (latency, rate) = (median(|m| m.latency, row), median(|m| m.rate, row));
         println!("{name:24} p50 {latency:8.1} us ({:5.2} x one sync)  {rate:9.0}/s", latency / sync);
     }

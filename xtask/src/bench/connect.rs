@@ -18,6 +18,8 @@ use crowd::Crowd;
 use stage::Stage;
 use starts::Starter;
 
+pub(super) use stage::{example, free_tcp, listens, wait};
+
 pub(super) use fwknop::{INSIDE as FWKNOP_INSIDE, inside as fwknop_inside};
 
 /// What it has, in its order: each may be measured alone.

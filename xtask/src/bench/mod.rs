@@ -3,6 +3,7 @@
 mod connect;
 mod cpu;
 mod floor;
+mod guard;
 mod memory;
 mod peer;
 mod row;
@@ -18,6 +19,7 @@ type Bench = (&'static str, &'static str, fn(Effort, Option<&str>) -> Result<Vec
 const BENCHES: &[Bench] = &[
     ("floor", "what the machine itself does, beside which everything else is read", |effort, _| floor::floor(effort)),
     ("connect", "knock, login, junk, tunnel and memory, beside fwknop and `ssh -L`", connect::connect),
+    ("guard", "guarded pages, claims, streams and memory, beside nginx and the disk", guard::guard),
 ];
 
 /// What to measure.

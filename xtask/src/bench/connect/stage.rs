@@ -133,7 +133,7 @@ fn end(child: Option<Child>) {
 ///
 /// # Errors
 /// It takes too long.
-pub(super) fn wait(what: &str, ready: impl Fn() -> bool) -> Result<()> {
+pub(in crate::bench) fn wait(what: &str, ready: impl Fn() -> bool) -> Result<()> {
     let until = Instant::now() + UP_WITHIN;
     while !ready() {
         if Instant::now() > until {
@@ -166,7 +166,7 @@ pub(super) fn program() -> PathBuf {
 }
 
 /// The release of a measuring tool.
-pub(super) fn example(name: &str) -> PathBuf {
+pub(in crate::bench) fn example(name: &str) -> PathBuf {
     run::target().join("release/examples").join(name)
 }
 
@@ -186,11 +186,11 @@ fn free_udp() -> Result<SocketAddr> {
 }
 
 /// A TCP address that is free at this moment.
-pub(super) fn free_tcp() -> Result<SocketAddr> {
+pub(in crate::bench) fn free_tcp() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// Whether somebody listens.
-pub(super) fn listens(address: SocketAddr) -> bool {
+pub(in crate::bench) fn listens(address: SocketAddr) -> bool {
     TcpStream::connect(address).is_ok()
 }
