@@ -7,3 +7,4 @@ $conf['authtype'] = 'authplain';
 $conf['superuser'] = '@admin';
 $conf['disableactions'] = 'register';
 $conf['updatecheck'] = 0;
+$conf['savedir'] = './data';

@@ -123,7 +123,7 @@ impl Visit {
         live: &Arc<Live>,
         shown: &Shown,
         about: About,
-        request: Request<Held>,
+        request: Request<Box<Held>>,
     ) -> Response<Body> {
         let headers = request.headers().clone();
         let empty = without_body(&request);

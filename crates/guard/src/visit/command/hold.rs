@@ -19,7 +19,7 @@ pub(super) enum Part {
     /// All of it, and the digest of its content.
     Whole(Bytes, [u8; 32]),
     /// More than [`WHOLE`].
-    Stream(Held),
+    Stream(Box<Held>),
 }
 
 /// A large body, of which the beginning has been read.
@@ -59,7 +59,7 @@ pub(super) async fn read(mut body: Body, mut content: Content) -> Result<Part, B
         let Ok(data) = frame?.into_data() else { continue };
         start.extend_from_slice(&data);
         if start.len() > WHOLE {
-            return Ok(Part::Stream(Held { start: start.freeze(), rest: body, content }));
+            return Ok(Part::Stream(Box::new(Held { start: start.freeze(), rest: body, content })));
         }
     }
     let bytes = start.freeze();
@@ -188,7 +188,7 @@ mod tests {
 
     async fn held(pieces: Vec<Bytes>) -> Held {
         match read(body_of(pieces), plain()).await.unwrap() {
-            Part::Stream(held) => held,
+            Part::Stream(held) => *held,
             Part::Whole(..) => panic!("it is large"),
         }
     }
