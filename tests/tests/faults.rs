@@ -138,7 +138,7 @@ fn a_full_disk_admits_nobody_and_says_so() -> Result<()> {
     let host = fixture.gateway.host().clone();
     assert_eq!(fixture.gateway.terminate()?, 0);
     host.command("cp").args(["-a"]).arg(&dir).arg(&saved).run()?.ok()?;
-    host.mount_small(&dir, 8 << 20)?;
+    host.mount_small(&dir, 32 << 20)?;
     host.command("sh")
         .arg("-c")
         .arg(format!("chmod 700 {d}; cp -a {s}/. {d}/", d = dir.display(), s = saved.display()))
