@@ -13,6 +13,8 @@
 //! | have something to reach | [`Upstream`] |
 //! | keep a role of the program running | [`Role`] |
 //! | start from an enrolled person | [`Fixture`] |
+//! | look through a browser | [`browser`] |
+//! | run anything else with all that it starts | [`Group`] |
 //!
 //! All of it ends with its owner: dropping a [`Host`] kills every process in it, also after a panic, and a watchdog
 //! does the same when the test process itself is killed. Every wait has a limit, and what it says when the limit is
@@ -21,11 +23,13 @@
 //! One mechanism serves root and ordinary users: a holder process made by `unshare` keeps the namespaces, `nsenter`
 //! runs commands in them. An ordinary user gets a user namespace around them.
 
+pub mod browser;
 mod capture;
 mod cli;
 mod counters;
 mod failure;
 mod fixture;
+mod group;
 mod holder;
 mod host;
 mod inhabitants;
@@ -48,6 +52,7 @@ pub use cli::{Service, Words};
 pub use counters::Counters;
 pub use failure::{Context, Failure, Result};
 pub use fixture::{Fixture, Person};
+pub use group::Group;
 pub use host::Host;
 pub use network::Network;
 pub use packet::{Packet, Proto};

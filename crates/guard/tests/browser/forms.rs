@@ -1,8 +1,8 @@
 //! Forms, in all the ways in which they are sent.
 
-use crate::driver::{in_browser, run};
 use crate::site::{Page, Seen, Site};
 use crate::{body, is_fresh};
+use vestibule_lab::browser::{in_browser, run};
 
 /// The forms that the rewriter sees get their number, and those made later a name of their own.
 const FORMS: &str = r#"

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
-mod driver;
 mod forms;
 mod pages;
 mod policies;

@@ -1,9 +1,6 @@
 //! The guard's own pages as a person meets them: on narrow and wide screens, light and dark, by keyboard alone, in two languages,
 //! with scripts switched off.
 
-use crate::driver::{in_browser_like, run};
-use fantoccini::Client;
-use fantoccini::key::Key;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +9,7 @@ use tokio::net::TcpListener;
 use vestibule_guard::{
     AppName, Backend, Guard, GuardConfig, GuardSettings, Peer, Standing, Tunnel, TunnelSession, UserName, UsersSettings,
 };
+use vestibule_lab::browser::{Client, Key, Locator, in_browser_like, run};
 
 const DARK: &str = "--blink-settings=preferredColorScheme=0";
 const LIGHT: &str = "--blink-settings=preferredColorScheme=1";
@@ -166,7 +164,7 @@ async fn by_keyboard_alone_and_without_scripts() {
         client.goto(&format!("http://orders.localhost:{port}/.vestibule/")).await.unwrap();
         let typed = format!("alice{}seven lanterns{}", char::from(Key::Tab), char::from(Key::Enter));
         client.active_element().await.unwrap().send_keys(&typed).await.unwrap();
-        client.wait().for_element(fantoccini::Locator::Css("ul.apps")).await.unwrap();
+        client.wait().for_element(Locator::Css("ul.apps")).await.unwrap();
         let mut reached = Vec::new();
         for _ in 0..8 {
             let focused = client.active_element().await.unwrap();
@@ -180,7 +178,7 @@ async fn by_keyboard_alone_and_without_scripts() {
             }
         }
         assert!(reached.iter().any(|text| text == "wiki"), "{reached:?}");
-        client.wait().for_element(fantoccini::Locator::Id("password")).await.unwrap();
+        client.wait().for_element(Locator::Id("password")).await.unwrap();
         assert!(client.source().await.unwrap().contains("You are signed off"));
     })
     .await;

@@ -1,9 +1,9 @@
 //! Under the application's own policies; documents inside attributes; the end of a session.
 
-use crate::driver::{in_browser, run};
 use crate::site::{Page, Site};
 use crate::{body, is_fresh};
 use serde_json::json;
+use vestibule_lab::browser::{in_browser, run};
 
 const POLICIES: [&str; 7] = [
     "script-src 'self'",

@@ -1,9 +1,9 @@
 //! Whatever a script can send with.
 
-use crate::driver::{in_browser, run};
 use crate::site::Site;
 use crate::{body, is_fresh};
 use serde_json::json;
+use vestibule_lab::browser::{in_browser, run};
 
 #[tokio::test]
 async fn what_scripts_send_bears_the_token() {

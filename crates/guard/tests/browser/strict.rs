@@ -1,9 +1,9 @@
 //! Where reads bear the token too.
 
-use crate::driver::{in_browser, run};
 use crate::site::{Page, Site};
 use crate::{body, is_fresh};
 use serde_json::json;
+use vestibule_lab::browser::{in_browser, run};
 
 const LINKS: &str = r##"
     <a id=link href="/next?a=b#c">x</a><a id=new href=/new target=_blank>x</a><a id=hash href="#here">x</a>
