@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks by printing")]
 
+mod apps;
 mod bench;
 mod deny;
 mod dist;

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::{
-    deny,
+    apps, deny,
     report::{Report, Tally},
     run::{Result, cargo, run, run_reading, target},
     tools,
@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Leave out the scenarios of tests/: no namespaces, no peers.
     #[arg(long)]
     fast: bool,
+    /// Also try the page guard on the real applications that take long to install.
+    #[arg(long)]
+    apps: bool,
     /// Install nothing; say what is missing.
     #[arg(long)]
     no_install: bool,
@@ -31,7 +34,7 @@ pub(crate) struct Args {
 /// Never: what can't be run is a failed step.
 pub(crate) fn test(args: &Args) -> Result<bool> {
     let mut report = Report::default();
-    report.step("tools", || tools::provide(!args.no_install).map(|_| true));
+    report.step("tools", || tools::provide(!args.no_install, args.apps).map(|_| true));
     if args.filter.is_none() {
         report.step("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
         report.step("clippy", || {
@@ -41,6 +44,11 @@ pub(crate) fn test(args: &Args) -> Result<bool> {
     }
     if args.fast {
         report.skip("scenarios", "left out (--fast)");
+    }
+    if args.no_install {
+        report.skip("applications", "not installed (--no-install)");
+    } else if args.filter.is_none() || args.apps {
+        report.step("applications", || apps::install(args.apps));
     }
     // One build for programs and tests, so that features are the same and nothing is compiled twice.
     if report.step("build", || run(&mut cargo(&[&["build"], packages(args), &["--all-targets"]].concat()))) {
@@ -68,6 +76,9 @@ fn run_tests(args: &Args, report: &mut Report) {
     } else {
         report.tests("tests", |tally| with_cargo_test(args, tally, false));
         report.tests("tests that run alone", |tally| with_cargo_test(args, tally, true));
+    }
+    if args.apps {
+        report.tests("more applications", |tally| apps::test_more(args.filter.as_deref(), tally));
     }
     if let Some(filter) = args.filter.as_deref().filter(|_| !report.has_run_tests()) {
         report.step("filter", || Err(format!("no test has {filter:?} in its name").into()));

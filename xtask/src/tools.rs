@@ -32,16 +32,26 @@ const TOOLS: &[Tool] = &[
         package: "chromium-driver",
         serves: "the guard's pages in a browser",
     },
+    Tool { is_there: || which("php").is_some(), package: "php-cli", serves: "the guard before DokuWiki" },
+    // Without it DokuWiki's package brings a web server along.
+    Tool { is_there: has_dokuwiki, package: "php-cgi", serves: "the guard before DokuWiki" },
+    Tool { is_there: has_dokuwiki, package: "php-xml", serves: "the guard before DokuWiki" },
+    Tool { is_there: has_dokuwiki, package: "dokuwiki", serves: "the guard before DokuWiki" },
+    Tool { is_there: has_venv, package: "python3-venv", serves: "the guard before Django and other applications" },
     Tool { is_there: has_postgres, package: "postgresql", serves: "psql through `forward`" },
     Tool { is_there: || which("systemd-analyze").is_some(), package: "systemd", serves: "the unit files" },
 ];
+
+/// What only the tests with `--apps` run.
+const FOR_APPS: &[Tool] =
+    &[Tool { is_there: || which("npm").is_some(), package: "npm", serves: "the guard before Node-RED" }];
 
 const SYSTEM_POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs what is missing, where it may, and says plainly what it can't install. Nothing of it ends the run: what
 /// needs a missing program fails by itself and says so.
-pub(crate) fn provide(may_install: bool) -> Result<bool> {
-    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !(tool.is_there)()).collect();
+pub(crate) fn provide(may_install: bool, apps: bool) -> Result<bool> {
+    let missing = self::missing(apps);
     if !missing.is_empty() {
         let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
         match as_root().filter(|_| may_install && which("apt-get").is_some()) {
@@ -51,7 +61,7 @@ pub(crate) fn provide(may_install: bool) -> Result<bool> {
     }
     provide_component("fmt", "rustfmt", may_install)?;
     provide_component("clippy", "clippy", may_install)?;
-    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !(tool.is_there)()).collect();
+    let missing = self::missing(apps);
     for tool in &missing {
         println!("missing: {} ({} will fail)", tool.package, tool.serves);
     }
@@ -59,6 +69,10 @@ pub(crate) fn provide(may_install: bool) -> Result<bool> {
         println!("everything is there");
     }
     Ok(missing.is_empty())
+}
+
+fn missing(apps: bool) -> Vec<&'static Tool> {
+    TOOLS.iter().chain(FOR_APPS.iter().filter(|_| apps)).filter(|tool| !(tool.is_there)()).collect()
 }
 
 /// Whether cargo has this subcommand.
@@ -137,6 +151,14 @@ fn has_postgres() -> bool {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let server = versions.map(|version| version.path().join("bin/postgres")).any(|path| path.is_file());
     (server || which("postgres").is_some()) && which("psql").is_some()
+}
+
+fn has_dokuwiki() -> bool {
+    Path::new("/usr/share/dokuwiki/doku.php").is_file()
+}
+
+fn has_venv() -> bool {
+    succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"]))
 }
 
 /// Whether this runs where no person waits.

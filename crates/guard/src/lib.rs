@@ -53,7 +53,7 @@ pub use once::{
 pub use proxy_protocol::{ProxyProtocolError, accept as accept_proxy_protocol};
 pub use server::serve_connection;
 pub use sessions::{BeginError, Gone, Live, Newcomer, PoolSettings, Selector, Session, SessionSettings, Sessions};
-pub use settings::{AppSettings, Backend, GuardConfig, ModeConfig, SettingsError};
+pub use settings::{AppSettings, Backend, GuardConfig, ModeConfig, OncePer, Reads, SettingsError};
 pub use stamp::Stamp;
 pub use token::{
     CLOCK_SLACK, Context, KeyRecord, Keyring, KeyringSettings, NONCE_LEN, Page, PageKeys, PageToken, SealedGrants,
