@@ -159,6 +159,7 @@ impl Showing {
     fn of(sighting: &Sighting<'_>) -> Option<Self> {
         match sighting.verdict.measured {
             Outcome::Admit { .. } if sighting.token == TokenState::Good => Some(Self::Token),
+            Outcome::Admit { .. } if sighting.token == TokenState::Entered => Some(Self::Entry),
             Outcome::Admit { .. } => Some(Self::Session),
             Outcome::ProveEntry { .. } => Some(Self::Entry),
             Outcome::Refuse(Refusal::SignedOff) | Outcome::SignIn | Outcome::LookInBody => None,

@@ -12,6 +12,14 @@ pub fn page_token(bytes: &[u8]) {
     crate::token::fuzz_content(bytes);
 }
 
+/// A challenge, an admission or a browser's key as text that somebody sends.
+///
+/// # Panics
+/// Never, or there is a bug.
+pub fn entry_text(bytes: &[u8]) {
+    crate::entry::fuzz_text(&String::from_utf8_lossy(bytes));
+}
+
 /// The path of a request, its shape, and the patterns made of both.
 ///
 /// # Panics
@@ -59,6 +67,7 @@ mod tests {
     #[test]
     fn the_corpus() {
         corpus("page_token", page_token, 6);
+        corpus("entry_text", entry_text, 4);
         corpus("normal_path", normal_path, 3);
         corpus("form_take", form_take, 4);
     }
@@ -67,6 +76,7 @@ mod tests {
         #[test]
         fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
             page_token(&bytes);
+            entry_text(&bytes);
             normal_path(&bytes);
             form_take(&bytes);
         }

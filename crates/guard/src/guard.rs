@@ -7,6 +7,7 @@ pub use apps::{AppError, PortalLink};
 
 use crate::audit::{Audit, AuditOutcome, AuditSettings, Entry};
 use crate::coverage::Coverage;
+use crate::entry::Entries;
 use crate::kept::KeptForms;
 use crate::once::{Interrupted, Once, OnceError, OnceKey, OnceSettings};
 use crate::server::serve_connection;
@@ -84,6 +85,7 @@ pub(crate) struct Parts {
     pub(crate) coverage: Coverage,
     pub(crate) kept: KeptForms,
     pub(crate) users: Users,
+    pub(crate) entries: Entries,
     pub(crate) limits: Limits,
     store: Store,
     apps: RwLock<Arc<Apps>>,
@@ -177,6 +179,7 @@ impl Guard {
             coverage: Coverage::open(&store)?,
             kept: KeptForms::new(store.clone()),
             users: Users::open(store.clone(), settings.users)?,
+            entries: Entries::new()?,
             store,
             limits: settings.limits,
             apps: RwLock::default(),

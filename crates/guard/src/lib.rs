@@ -13,6 +13,7 @@ pub mod classify;
 pub mod coding;
 pub mod coverage;
 pub mod csp;
+mod entry;
 pub mod fault;
 pub mod fuzzing;
 mod guard;
@@ -41,6 +42,7 @@ pub use address::{AddressTable, Exhausted, InvalidNetwork, Network, Order, Pool}
 pub use audit::{Audit, AuditOutcome, AuditQuery, AuditSettings, Entry};
 pub use beside::{Files, Recorded};
 pub use body::{Body, BodyError};
+pub use entry::EntryKey;
 pub use guard::{AppError, Guard, GuardError, GuardSettings, Peer, PortalLink, Standing, Tunnel, TunnelSession};
 pub use headers::cookies::{COOKIE, PLAIN_COOKIE};
 pub use headers::{Caller, USER_FIELD};

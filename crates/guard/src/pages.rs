@@ -1,9 +1,10 @@
-//! The guard's own pages (PAGEGUARD section 7): plain HTML, rendered here, in the browser's language, without a script.
+//! The guard's own pages (PAGEGUARD section 7): plain HTML, rendered here, in the browser's language. Where there is a
+//! script, the page works without it.
 
 mod render;
 mod words;
 
-pub(crate) use render::{Button, Login, Notice, Portal, PortalApp, PortalSession};
+pub(crate) use render::{Button, EntryPage, Login, Notice, Portal, PortalApp, PortalSession};
 pub(crate) use words::Words;
 
 use crate::body::Body;
@@ -28,6 +29,8 @@ pub(crate) const SIGN_OFF_PATH: &str = "/.vestibule/sign-off";
 pub(crate) const LOGIN_PATH: &str = "/.vestibule/login";
 /// GET, HEAD: whether the session lives.
 pub(crate) const ALIVE_PATH: &str = "/.vestibule/alive";
+/// POST: proves an entry.
+pub(crate) const ENTRY_PATH: &str = "/.vestibule/entry";
 /// The field of a form, and the parameter of a query, in which a page's token travels.
 pub(crate) const PAGE_FIELD: &str = ".vestibule";
 /// The field that says which kept form is meant.
@@ -40,6 +43,10 @@ pub(crate) const REFUSED: HeaderName = HeaderName::from_static("vestibule-refuse
 const STYLE: &str = include_str!("../templates/style.css");
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
+
+const WITH_SCRIPT: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+                           form-action 'self'; base-uri 'none'; frame-ancestors 'self'; \
+                           require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// The style sheet.
 pub(crate) fn style() -> Response<Body> {
@@ -62,6 +69,13 @@ pub(crate) fn page(status: StatusCode, html: String) -> Response<Body> {
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(VARY, HeaderValue::from_static("accept-language"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// The same with the script of these pages.
+pub(crate) fn page_with_script(status: StatusCode, html: String) -> Response<Body> {
+    let mut response = page(status, html);
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(WITH_SCRIPT));
     response
 }
 

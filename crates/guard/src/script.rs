@@ -1,5 +1,7 @@
 //! The script that pages are given (PAGEGUARD section 4): it makes whatever sends requests bear the page's token.
 
+pub(crate) mod entry;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -14,12 +16,8 @@ pub const CACHE_CONTROL: &str = "public, max-age=31536000, immutable";
 /// Its text.
 pub const SOURCE: &str = include_str!("script/guard.js");
 
-static DIGEST: LazyLock<[u8; 32]> = LazyLock::new(|| {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest(&SHA256, SOURCE.as_bytes()).as_ref());
-    bytes
-});
-static URL: LazyLock<String> = LazyLock::new(|| format!("{PATH}?v={}", URL_SAFE_NO_PAD.encode(&DIGEST[..12])));
+static DIGEST: LazyLock<[u8; 32]> = LazyLock::new(|| digest_of(SOURCE));
+static URL: LazyLock<String> = LazyLock::new(|| url_of(PATH, &DIGEST));
 static INTEGRITY: LazyLock<String> = LazyLock::new(|| format!("sha256-{}", STANDARD.encode(*DIGEST)));
 
 /// The address that pages name: its path, and a digest of its content.
@@ -30,6 +28,16 @@ pub fn url() -> &'static str {
 /// Its digest as policies and the `integrity` attribute write it: `sha256-…` (CSP3 section 2.3.1, SRI).
 pub fn integrity() -> &'static str {
     &INTEGRITY
+}
+
+fn digest_of(source: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, source.as_bytes()).as_ref());
+    bytes
+}
+
+fn url_of(path: &str, digest: &[u8; 32]) -> String {
+    format!("{path}?v={}", URL_SAFE_NO_PAD.encode(&digest[..12]))
 }
 
 #[cfg(test)]

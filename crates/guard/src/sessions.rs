@@ -14,11 +14,11 @@ mod tests;
 
 pub(crate) use beside::{cut, going_on};
 pub use live::{Live, Session};
-pub(crate) use rows::SCHEMA;
+pub(crate) use rows::{ENTRY_KEY, SCHEMA};
 pub use settings::{PoolSettings, SessionSettings};
 
 use crate::address::{AddressTable, Exhausted, Network, Pool};
-use crate::{Binding, LogicalAddress, Proof, Stamp, UserName};
+use crate::{Binding, EntryKey, LogicalAddress, Proof, Stamp, UserName};
 use aws_lc_rs::rand;
 use live::Serials;
 use rows::{Row, SessionId};
@@ -102,6 +102,8 @@ pub struct Newcomer {
     pub client: Option<IpAddr>,
     /// What the client shows with each request.
     pub proof: Proof,
+    /// The key that the browser made at login, to prove itself afresh with.
+    pub entry_key: Option<EntryKey>,
 }
 
 /// All sessions of a guard.
@@ -307,8 +309,8 @@ impl Sessions {
 
 impl Newcomer {
     fn session(self, address: LogicalAddress, binding: Binding, started: Stamp, expires: Stamp) -> Session {
-        let Self { user, groups, device, client, proof } = self;
-        Session { address, binding, user, groups, device, client, proof, started, expires }
+        let Self { user, groups, device, client, proof, entry_key } = self;
+        Session { address, binding, user, groups, device, client, proof, entry_key, started, expires }
     }
 }
 

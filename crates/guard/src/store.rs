@@ -13,6 +13,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "users", sql: users::SCHEMA },
     Migration { name: "coverage", sql: coverage::SCHEMA },
     Migration { name: "kept forms", sql: kept::SCHEMA },
+    Migration { name: "keys of browsers", sql: sessions::ENTRY_KEY },
 ];
 
 /// Opens the store, and makes it where there is none.

@@ -16,6 +16,7 @@ use crate::audit::AuditOutcome;
 use crate::carried::{Carried, Found};
 use crate::classify::{Facts, Outcome, Refusal, TokenState, Verdict, judge, method_overrides};
 use crate::coverage::Sighting;
+use crate::entry::{self as proof, Entry};
 use crate::guard::{Parts, Peer, wall_clock};
 use crate::once::ActionId;
 use crate::pages::{self, Words};
@@ -55,6 +56,8 @@ enum Token {
     /// It may stand in the body.
     Unread,
     Good(Shown),
+    /// In its stand, what was got for proving an entry to this address.
+    Entered,
     Bad(Refusal),
 }
 
@@ -64,6 +67,7 @@ impl Token {
             Self::None => TokenState::None,
             Self::Unread => TokenState::InBody,
             Self::Good(_) => TokenState::Good,
+            Self::Entered => TokenState::Entered,
             Self::Bad(refusal) => TokenState::Bad(*refusal),
         }
     }
@@ -71,7 +75,7 @@ impl Token {
     fn shown(self) -> Option<Shown> {
         match self {
             Self::Good(shown) => Some(shown),
-            Self::None | Self::Unread | Self::Bad(_) => None,
+            Self::None | Self::Unread | Self::Entered | Self::Bad(_) => None,
         }
     }
 }
@@ -106,12 +110,12 @@ impl Visit {
         let path = NormalPath::from_request(head.uri.path());
         let kind = carrying::kind_of(&head.headers);
         let unread = in_head == Found::Nothing && kind.is_some();
-        let mut token = self.token_of(&who, in_head, unread);
+        let mut token = self.token_of(&who, in_head, unread, target_in(&head));
         let mut verdict = self.judge(&head, &path, &who, token.state());
         if let (Outcome::LookInBody, Some(kind)) = (verdict.outcome, kind) {
             let taken = carrying::from_body(kind, &mut head.headers, body).await;
             let (in_body, rest) = taken.map_err(|error| self.refuse(&head, refuse::of_body(error)))?;
-            (token, body) = (self.token_of(&who, in_body, false), rest);
+            (token, body) = (self.token_of(&who, in_body, false, target_in(&head)), rest);
             verdict = self.judge(&head, &path, &who, token.state());
         }
         self.count(&head, &path, &verdict, &token);
@@ -120,18 +124,19 @@ impl Visit {
         let command = match verdict.outcome {
             Outcome::Admit { command, .. } => command,
             Outcome::SignIn => return Err(self.sign_in(&who, request).await),
-            Outcome::ProveEntry { afresh } => {
+            Outcome::ProveEntry { afresh, asks } => {
                 let to = target_of(&request).to_owned();
-                return Err(self.entry(&who, &head_fields, &to, afresh).await);
+                return Err(self.entry(&who, &head_fields, &to, (afresh, asks)).await);
             }
             Outcome::Refuse(refusal) => return Err(self.refuse_command(&who, &request, &verdict, refusal)),
             Outcome::LookInBody => return Err(self.refuse_command(&who, &request, &verdict, Refusal::Malformed)),
         };
         let live = who.map_err(|_| self.refuse_head(request.headers(), Refusal::SignedOff))?;
+        let led = !matches!(token, Token::None | Token::Unread | Token::Bad(_));
         let shown = token.shown();
         self.check_grants(&live, shown.as_ref(), &request, &path, command)?;
         live.touch(self.now);
-        let asked = answer::Asked::of(&request, &verdict);
+        let asked = answer::Asked::of(&request, &verdict, led);
         let mut answer = match (shown, command) {
             (Some(shown), true) if verdict.needs.claim => self.command(&live, shown, request).await,
             (shown, true) => self.unclaimed(&live, shown.map(|shown| shown.page.serial), request).await,
@@ -157,8 +162,12 @@ impl Visit {
     }
 
     /// What became of the search for a token.
-    fn token_of(&self, who: &Result<Arc<Live>, Gone>, found: Found, unread: bool) -> Token {
+    fn token_of(&self, who: &Result<Arc<Live>, Gone>, found: Found, unread: bool, target: &str) -> Token {
         match (found, who) {
+            (Found::One(carried), Ok(live)) if proof::is_admission(carried.token()) => {
+                let admitted = self.parts.entries.admit(&self.entry_to(live, target), carried.token());
+                admitted.map_or_else(|error| Token::Bad(entry::refusal_of(error)), |()| Token::Entered)
+            }
             (Found::One(carried), Ok(live)) => self.shown(live, &carried).map_or_else(Token::Bad, Token::Good),
             // There is no session for it to be of; that is judged first.
             (Found::One(_), Err(_)) => Token::Bad(Refusal::SignedOff),
@@ -180,6 +189,11 @@ impl Visit {
             None => ActionId::none(),
         };
         Ok(Shown { page, action })
+    }
+
+    /// What is entered where this address is read without a page.
+    fn entry_to<'a>(&'a self, live: &Live, target: &'a str) -> Entry<'a> {
+        Entry { context: self.context(live), origin: &self.place.origin, target }
     }
 
     fn context<'a>(&'a self, live: &Live) -> Context<'a> {
@@ -226,7 +240,7 @@ impl Visit {
         let page = head.headers.get(REFERER).and_then(|referer| shape_of(referer.to_str().ok()?));
         let element = match token {
             Token::Good(shown) => Some(shown.action.as_str()).filter(|action| !action.is_empty()),
-            Token::None | Token::Unread | Token::Bad(_) => None,
+            Token::None | Token::Unread | Token::Entered | Token::Bad(_) => None,
         };
         self.parts.coverage.record(&Sighting {
             app: &self.place.app.settings.name,
@@ -272,6 +286,10 @@ impl Visit {
 /// Path and query of a request.
 fn target_of<B>(request: &Request<B>) -> &str {
     request.uri().path_and_query().map_or("/", |target| target.as_str())
+}
+
+fn target_in(head: &Head) -> &str {
+    head.uri.path_and_query().map_or("/", |target| target.as_str())
 }
 
 /// The shape of the page at this address.

@@ -62,6 +62,8 @@ pub enum TokenState {
     InBody,
     /// It opens for this session.
     Good,
+    /// In its stand there is what this session has got for proving itself afresh, for this very address: good for one read.
+    Entered,
     /// It doesn't, and this is what to say.
     Bad(Refusal),
 }

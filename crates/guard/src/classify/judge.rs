@@ -60,8 +60,10 @@ pub enum Outcome {
     Refuse(Refusal),
     /// An interstitial page stands in for the read that was asked for, and leads on to it with a token of its own.
     ProveEntry {
-        /// The session must be proven afresh there; else it is enough that the person goes on.
+        /// The session must be proven afresh there.
         afresh: bool,
+        /// Another site led here: the person is asked first.
+        asks: bool,
     },
     /// Sign in first: a read's target is kept, a form that was posted is kept for its user.
     SignIn,
@@ -167,8 +169,12 @@ fn by_token(kind: Kind, needs: &Needs, facts: &Facts<'_>) -> Outcome {
     let refusal = match (facts.token, needs.token) {
         (TokenState::InBody, _) => return Outcome::LookInBody,
         (TokenState::Good, _) => return admitted,
-        (TokenState::None | TokenState::Bad(_), TokenNeed::Free) => return by_source(kind, facts, admitted),
-        (TokenState::None, TokenNeed::Expected | TokenNeed::Required) => Refusal::NoPage,
+        // Who has proven himself afresh may read what he came for, and nothing else.
+        (TokenState::Entered, TokenNeed::Expected) if kind != Kind::Prefetch => return admitted,
+        (TokenState::None | TokenState::Entered | TokenState::Bad(_), TokenNeed::Free) => {
+            return by_source(kind, facts, admitted);
+        }
+        (TokenState::None | TokenState::Entered, TokenNeed::Expected | TokenNeed::Required) => Refusal::NoPage,
         (TokenState::Bad(why), TokenNeed::Expected | TokenNeed::Required) => why,
     };
     match needs.token {
@@ -180,7 +186,7 @@ fn by_token(kind: Kind, needs: &Needs, facts: &Facts<'_>) -> Outcome {
 /// A link on another site leads in, but not without the person.
 fn by_source(kind: Kind, facts: &Facts<'_>, admitted: Outcome) -> Outcome {
     let led_in = kind == Kind::Navigation && facts.source().is_elsewhere();
-    if led_in { Outcome::ProveEntry { afresh: false } } else { admitted }
+    if led_in { Outcome::ProveEntry { afresh: false, asks: true } } else { admitted }
 }
 
 /// A read where pages are needed, that comes from none: the session must be proven by more than a cookie.
@@ -188,7 +194,7 @@ fn without_a_page(kind: Kind, facts: &Facts<'_>, admitted: Outcome, refusal: Ref
     match (facts.proof, kind) {
         (Proof::Tunnel, _) => by_source(kind, facts, admitted),
         (Proof::Cookie, Kind::Prefetch) => Outcome::Refuse(refusal),
-        (Proof::Cookie, _) => Outcome::ProveEntry { afresh: true },
+        (Proof::Cookie, _) => Outcome::ProveEntry { afresh: true, asks: facts.source().is_elsewhere() },
     }
 }
 

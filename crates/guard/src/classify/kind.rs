@@ -83,7 +83,7 @@ impl Kind {
             return Self::WebSocket;
         }
         let elsewhere = facts.source().is_elsewhere();
-        let pageless = matches!(facts.token, TokenState::None | TokenState::Bad(_));
+        let pageless = matches!(facts.token, TokenState::None | TokenState::Entered | TokenState::Bad(_));
         let writes = facts.is_command();
         if facts.is_entry_point() && (elsewhere || (writes && pageless)) {
             return Self::EntryPoint;

@@ -18,8 +18,9 @@ const UNSEEN: Outcome = Outcome::Admit { command: false, unseen: true };
 const NO_PAGE: Outcome = Outcome::Refuse(Refusal::NoPage);
 const CROSS: Outcome = Outcome::Refuse(Refusal::CrossSite);
 const SIGNED_OFF: Outcome = Outcome::Refuse(Refusal::SignedOff);
-const AFRESH: Outcome = Outcome::ProveEntry { afresh: true };
-const GO_ON: Outcome = Outcome::ProveEntry { afresh: false };
+const AFRESH: Outcome = Outcome::ProveEntry { afresh: true, asks: false };
+const ASKED_AFRESH: Outcome = Outcome::ProveEntry { afresh: true, asks: true };
+const GO_ON: Outcome = Outcome::ProveEntry { afresh: false, asks: true };
 const SIGN_IN: Outcome = Outcome::SignIn;
 
 /// What is said of a request: bearing a good token; bearing none, in standard mode; in strict mode with a cookie; in strict mode
@@ -224,14 +225,14 @@ fn rows() -> Vec<(&'static str, &'static str, String, Kind, Said)> {
             "GET",
             metadata("cross-site", "navigate", "document") + &html(),
             Kind::Navigation,
-            [ADMIT, GO_ON, AFRESH, GO_ON, SIGN_IN],
+            [ADMIT, GO_ON, ASKED_AFRESH, GO_ON, SIGN_IN],
         ),
         (
             "link elsewhere, plain",
             "GET",
             html() + "referer: http://evil.example/\n",
             Kind::Navigation,
-            [ADMIT, GO_ON, AFRESH, GO_ON, SIGN_IN],
+            [ADMIT, GO_ON, ASKED_AFRESH, GO_ON, SIGN_IN],
         ),
         // Before anybody asked.
         (
@@ -326,6 +327,23 @@ fn a_token_that_does_not_open_is_named_where_it_counts() {
     }
 }
 
+/// What a session gets for proving itself afresh lets a page be read, and does not stand for a page anywhere else.
+#[test]
+fn a_proven_entry_is_a_read_and_nothing_else() {
+    for (name, method, headers, kind, expected) in rows() {
+        for (mode, at) in [(Mode::Standard, 1), (Mode::Strict, 2)] {
+            let said = verdict(&head(method, &headers), &app(mode), Proof::Cookie, true, TokenState::Entered);
+            let entered = matches!(expected[at], AFRESH | ASKED_AFRESH);
+            assert_eq!(said.outcome, if entered { ADMIT } else { expected[at] }, "{name}");
+            assert!(!entered || kind == Kind::Navigation, "{name}");
+            assert!(!said.needs.claim || said.outcome != RUN, "{name}");
+        }
+    }
+    let commands = AppRules { mode: Mode::Strict, get_commands: patterns("/orders/*"), ..AppRules::default() };
+    let typed = head("GET", &metadata("none", "navigate", "document"));
+    assert_eq!(verdict(&typed, &commands, Proof::Cookie, true, TokenState::Entered).outcome, NO_PAGE);
+}
+
 #[test]
 fn the_body_is_looked_at_only_when_nothing_else_is_wrong() {
     for (name, method, headers, _, expected) in rows() {
@@ -381,7 +399,7 @@ fn entry_points_let_in_what_they_name_and_nothing_else() {
     assert_eq!(verdict(&socket, &app, Proof::Cookie, true, none).outcome, CROSS);
     // Strict reads prove themselves here too.
     let strict = AppRules { mode: Mode::Strict, ..app };
-    assert_eq!(verdict(&link, &strict, Proof::Cookie, true, none).outcome, AFRESH);
+    assert_eq!(verdict(&link, &strict, Proof::Cookie, true, none).outcome, ASKED_AFRESH);
 }
 
 #[test]

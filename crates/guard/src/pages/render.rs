@@ -44,6 +44,22 @@ pub(crate) struct Login<'a> {
     pub(crate) kept: Option<&'a str>,
 }
 
+/// The page at the entry: its script proves that this is the browser in which somebody signed in.
+#[derive(Template)]
+#[template(path = "entry.html")]
+pub(crate) struct EntryPage<'a> {
+    pub(crate) t: &'static Words,
+    /// The public half of the key that is to sign.
+    pub(crate) key: &'a str,
+    /// What is signed besides the origin: application, session, challenge, address.
+    pub(crate) app: &'a str,
+    pub(crate) session: &'a str,
+    pub(crate) challenge: &'a str,
+    pub(crate) to: &'a str,
+    /// Where to sign in instead.
+    pub(crate) again: &'a str,
+}
+
 /// A page that says what happened, what it means, and what to do.
 #[derive(Template)]
 #[template(path = "notice.html")]
@@ -114,6 +130,12 @@ impl Login<'_> {
     }
 }
 
+impl EntryPage<'_> {
+    pub(crate) fn html(&self) -> String {
+        html(self)
+    }
+}
+
 /// Writing into a `String` fails for no template of ours; were it to, an empty page is shown rather than half of one.
 fn html(template: &impl Template) -> String {
     template.render().unwrap_or_default()
@@ -131,8 +153,10 @@ mod tests {
         let apps = [PortalApp { title: nasty.to_owned(), href: nasty.to_owned() }];
         let portal = Portal { t: &JAPANESE, user: nasty, apps: &apps, sessions: &[], token: nasty }.html();
         let notice = Notice::of(&ENGLISH, ENGLISH.signed_off).detail(nasty.to_owned()).link("x", nasty).html();
-        for html in [login, portal, notice] {
-            assert!(!html.contains("<script>"), "{html}");
+        let (key, app, session, challenge, to, again) = (nasty, nasty, nasty, nasty, nasty, nasty);
+        let entry = EntryPage { t: &ENGLISH, key, app, session, challenge, to, again }.html();
+        for html in [login, portal, notice, entry] {
+            assert!(!html.contains("<script>") && !html.contains("alert(1)</"), "{html}");
             assert!(html.starts_with("<!doctype html>"), "{html}");
         }
     }

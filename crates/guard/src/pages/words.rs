@@ -32,6 +32,8 @@ pub(crate) struct Words {
     pub(crate) signed_off: Notice,
     pub(crate) confirm: Notice,
     pub(crate) go_on: &'static str,
+    pub(crate) entering: Notice,
+    pub(crate) no_script: &'static str,
     pub(crate) done: Notice,
     pub(crate) done_at: &'static str,
     pub(crate) see_result: &'static str,
@@ -125,6 +127,12 @@ pub(crate) static ENGLISH: Words = Words {
         next: "Go on if you meant to open it.",
     },
     go_on: "Go on",
+    entering: Notice {
+        title: "One moment",
+        meaning: "This address was not opened from a page of the application. Your browser is proving that you signed in with it.",
+        next: "If nothing happens, sign in again.",
+    },
+    no_script: "Scripts are switched off in this browser, so it can't prove that. Sign in again to go on.",
     done: Notice {
         title: "Already processed",
         meaning: "You have given this command before, from the same page. It was carried out once and is not carried out again.",
@@ -248,6 +256,12 @@ pub(crate) static JAPANESE: Words = Words {
         next: "ご自身で開いた場合は進んでください。",
     },
     go_on: "進む",
+    entering: Notice {
+        title: "確認しています",
+        meaning: "このアドレスは、アプリケーションのページから開かれたものではありません。サインインしたブラウザーであることを確認しています。",
+        next: "画面が変わらない場合は、もう一度サインインしてください。",
+    },
+    no_script: "このブラウザーではスクリプトが無効のため、確認できません。続けるには、もう一度サインインしてください。",
     done: Notice {
         title: "処理済みです",
         meaning: "この操作は同じページからすでに行われました。一度だけ実行され、再度は実行されません。",

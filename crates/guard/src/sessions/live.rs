@@ -3,7 +3,7 @@
 use super::Gone;
 use super::rows::{self, SessionId};
 use crate::token::{CLOCK_SLACK, Context};
-use crate::{AppName, Binding, LogicalAddress, Proof, Serial, Stamp, UserName};
+use crate::{AppName, Binding, EntryKey, LogicalAddress, Proof, Serial, Stamp, UserName};
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
@@ -35,6 +35,8 @@ pub struct Session {
     pub client: Option<IpAddr>,
     /// How the client proves itself.
     pub proof: Proof,
+    /// The key that its browser made at login, to prove itself afresh with: it is this one for as long as the session lasts.
+    pub entry_key: Option<EntryKey>,
     /// When it began.
     pub started: Stamp,
     /// When it ends at the latest.

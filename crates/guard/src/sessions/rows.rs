@@ -2,7 +2,7 @@
 
 use super::live::{Live, Session};
 use super::{Gone, Network, Selector};
-use crate::{Binding, LogicalAddress, Proof, Stamp, UserName};
+use crate::{Binding, EntryKey, LogicalAddress, Proof, Stamp, UserName};
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::HashSet;
 use vestibule_store::{Store, StoreError, StoreErrorKind};
@@ -29,6 +29,11 @@ CREATE UNIQUE INDEX session_binding ON session (binding) WHERE ended IS NULL;
 CREATE UNIQUE INDEX session_address ON session (address) WHERE ended IS NULL;
 CREATE INDEX session_ended ON session (ended) WHERE ended IS NOT NULL;
 CREATE TABLE own_network (one INTEGER PRIMARY KEY CHECK (one = 1), network TEXT NOT NULL) STRICT;
+";
+
+/// The public key of the browser in which somebody signed in.
+pub(crate) const ENTRY_KEY: &str = "
+ALTER TABLE session ADD COLUMN entry_key BLOB CHECK (entry_key IS NULL OR length(entry_key) = 65);
 ";
 
 /// Names a row.
@@ -80,8 +85,9 @@ fn insert_row(c: &Connection, row: &Row) -> Result<(), StoreError> {
     let session = &row.session;
     let groups = serde_json::to_string(&session.groups).map_err(|_| damaged())?;
     c.prepare_cached(
-        "INSERT INTO session (id, binding, address, user, groups, device, client, proof, started, expires, last_use, serials)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        "INSERT INTO session (id, binding, address, user, groups, device, client, proof, started, expires, last_use, serials,
+                              entry_key)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )?
     .execute((
         &row.id.0,
@@ -96,6 +102,7 @@ fn insert_row(c: &Connection, row: &Row) -> Result<(), StoreError> {
         number(session.expires.0),
         number(row.last_use.0),
         number(row.serials),
+        session.entry_key.as_ref().map(|key| &key.as_bytes()[..]),
     ))?;
     Ok(())
 }
@@ -192,7 +199,8 @@ pub(super) fn last_user(c: &Connection, binding: &Binding) -> Result<Option<User
 /// Those that go on, and then those that are over, the last first.
 pub(super) fn all(c: &Connection) -> Result<Vec<Row>, StoreError> {
     let mut statement = c.prepare_cached(
-        "SELECT id, binding, address, user, groups, device, client, proof, started, expires, last_use, serials, ended, why
+        "SELECT id, binding, address, user, groups, device, client, proof, started, expires, last_use, serials, ended, why,
+                entry_key
          FROM session ORDER BY ended IS NOT NULL, ended DESC",
     )?;
     let mut rows = statement.query([])?;
@@ -207,6 +215,7 @@ fn read(row: &rusqlite::Row<'_>) -> Result<Row, StoreError> {
     let text = |column: &str| row.get::<_, String>(column);
     let stamp = |column: &str| row.get::<_, i64>(column).map(|ms| Stamp(ms.unsigned_abs()));
     let client: Option<String> = row.get("client")?;
+    let key: Option<[u8; 65]> = row.get("entry_key")?;
     let session = Session {
         address: LogicalAddress(text("address")?.parse().map_err(|_| damaged())?),
         binding: Binding(row.get("binding")?),
@@ -215,6 +224,7 @@ fn read(row: &rusqlite::Row<'_>) -> Result<Row, StoreError> {
         device: row.get("device")?,
         client: client.map(|client| client.parse()).transpose().map_err(|_| damaged())?,
         proof: proof_of_word(&text("proof")?),
+        entry_key: key.map(|key| EntryKey::from_bytes(key).ok_or_else(damaged)).transpose()?,
         started: stamp("started")?,
         expires: stamp("expires")?,
     };

@@ -33,6 +33,7 @@ fn alice() -> Newcomer {
         device: Some("laptop".to_owned()),
         client: Some("192.0.2.7".parse().unwrap()),
         proof: Proof::Cookie,
+        entry_key: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What goes back (step 3): pages leave with a fresh token, everything else as it came.
 
+use super::sign_in::own_path;
 use super::{Visit, target_of};
 use crate::charset::{self, Charset};
 use crate::classify::{Refusal, Verdict, is_part_type};
@@ -8,7 +9,7 @@ use crate::csp::Admission;
 use crate::html::{PageRewriter, Plan, ScriptTag, rewrite_body};
 use crate::sessions::Live;
 use crate::token::{Page, SealedGrants, source_of};
-use crate::{Body, Caller, Serial, csp, cut_when, pages};
+use crate::{Body, Caller, Proof, Serial, csp, cut_when, pages};
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use hyper::body::{Body as _, Frame};
@@ -22,10 +23,12 @@ pub(super) struct Asked {
     path_and_query: String,
     headers: HeaderMap,
     verdict: Verdict,
+    led: bool,
 }
 
 impl Asked {
-    pub(super) fn of(request: &Request<Body>, verdict: &Verdict) -> Self {
+    /// `led`: a page led here, or the browser has proven itself at the entry.
+    pub(super) fn of(request: &Request<Body>, verdict: &Verdict, led: bool) -> Self {
         let kept = [header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE, header::ACCEPT]
             .into_iter()
             .chain(["sec-fetch-dest", "sec-fetch-mode"].map(header::HeaderName::from_static));
@@ -35,6 +38,7 @@ impl Asked {
             path_and_query: target_of(request).to_owned(),
             headers,
             verdict: *verdict,
+            led,
         }
     }
 
@@ -81,13 +85,54 @@ impl Visit {
             return answer;
         }
         if asked.verdict.needs.part && !is_part(&answer) {
-            return *self.refuse_head(&asked.headers, Refusal::NoPage);
+            return self.apart(asked, answer);
         }
+        let answer = self.leading_on(live, asked, answer);
         let answer = answer.map(|body| cut_when(body, live.ended()));
         if !is_html(answer.headers()) || !has_text(&answer) {
             return answer;
         }
         self.page(live, asked, answer).await
+    }
+
+    /// What is no part of a page goes to nobody who shows no page; a redirect leads on without its text.
+    fn apart(&self, asked: &Asked, answer: Response<Body>) -> Response<Body> {
+        if !answer.status().is_redirection() {
+            return *self.refuse_head(&asked.headers, Refusal::NoPage);
+        }
+        let (mut head, _) = answer.into_parts();
+        for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING, header::TRANSFER_ENCODING]
+        {
+            head.headers.remove(name);
+        }
+        Response::from_parts(head, pages::whole(""))
+    }
+
+    /// Where reads need a page, a redirect within the application leads on from the page that led to it.
+    fn leading_on(&self, live: &Live, asked: &Asked, mut answer: Response<Body>) -> Response<Body> {
+        let strict = !self.place.app.settings.strict.is_empty() && self.peer.proof() == Proof::Cookie;
+        let reads = match answer.status() {
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => true,
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => asked.method == Method::GET,
+            _ => false,
+        };
+        if !(strict && reads && asked.led && asked.verdict.kind.shows_a_page()) {
+            return answer;
+        }
+        let location = text(answer.headers(), header::LOCATION).and_then(|location| self.within(location));
+        let Some(location) = location.map(|to| self.led_to(live, to)).and_then(|to| HeaderValue::try_from(to).ok())
+        else {
+            return answer;
+        };
+        answer.headers_mut().insert(header::LOCATION, location);
+        answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        answer
+    }
+
+    /// The path and query of an address within this application, as far as that can be seen without the page's own.
+    fn within<'a>(&self, address: &'a str) -> Option<&'a str> {
+        let path = address.strip_prefix(self.place.origin.as_str()).unwrap_or(address);
+        (path == own_path(path) && !path.starts_with(pages::OWN)).then_some(path)
     }
 
     /// A page: with the next serial, sealed for this session.
@@ -188,7 +233,7 @@ fn is_html(headers: &HeaderMap) -> bool {
 
 fn is_part(answer: &Response<Body>) -> bool {
     let bare = matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    bare || !answer.status().is_success() || is_part_type(&essence(answer.headers()))
+    bare || is_part_type(&essence(answer.headers()))
 }
 
 fn has_text(answer: &Response<Body>) -> bool {

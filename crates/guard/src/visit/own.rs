@@ -1,14 +1,15 @@
 //! The guard's own addresses, on every application's host.
 
 use super::receipt::date_and_time;
-use super::sign_in::{fields, see_other};
-use super::{Early, Visit};
+use super::sign_in::{fields, own_path, see_other};
+use super::{Early, Visit, carrying, target_in};
 use crate::carried::Carried;
-use crate::classify::{FetchFacts, Refusal, Site};
+use crate::classify::{FetchFacts, Outcome, Refusal, Site};
 use crate::pages::{
-    self, ALIVE_PATH, LOGIN_PATH, Notice, PAGE_FIELD, PORTAL_PATH, Portal, PortalApp, PortalSession, SIGN_OFF_PATH,
-    STYLE_PATH,
+    self, ALIVE_PATH, ENTRY_PATH, LOGIN_PATH, Notice, PAGE_FIELD, PORTAL_PATH, Portal, PortalApp, PortalSession,
+    SIGN_OFF_PATH, STYLE_PATH,
 };
+use crate::path::NormalPath;
 use crate::sessions::{Gone, Live, Selector};
 use crate::{Body, LogicalAddress, script};
 use http_body_util::{BodyExt, Limited};
@@ -29,12 +30,17 @@ impl Visit {
         }
         match (path.as_str(), reads, who) {
             (STYLE_PATH, true, _) => pages::style(),
-            (script::PATH, true, _) => guard_script(),
+            (script::PATH, true, _) => script_of(script::SOURCE),
+            (script::entry::PATH, true, _) => script_of(script::entry::SOURCE),
             (ALIVE_PATH, true, Ok(_)) => alive(),
             (ALIVE_PATH, true, Err(_)) => *self.refuse_head(request.headers(), Refusal::SignedOff),
-            (PORTAL_PATH, true, Ok(live)) => self.portal(&live).await,
+            (PORTAL_PATH, true, Ok(live)) => self.portal_at_entry(live, request).await,
             (PORTAL_PATH, true, who @ Err(_)) => *self.sign_in(&who, request).await,
-            (LOGIN_PATH, true, Ok(_)) => see_other(PORTAL_PATH),
+            (LOGIN_PATH, true, Ok(_)) => self.sign_in_again(&request),
+            (ENTRY_PATH, false, Ok(live)) if *request.method() == Method::POST => {
+                self.prove_entry(&live, request).await
+            }
+            (ENTRY_PATH, false, Err(_)) => *self.refuse_head(request.headers(), Refusal::SignedOff),
             (LOGIN_PATH, true, Err(gone)) => self.sign_in_page("/", None, None, "", gone == Gone::SignedOff),
             (LOGIN_PATH, false, _) if *request.method() == Method::POST => self.log_in(request).await,
             (SIGN_OFF_PATH, false, Ok(live)) => self.sign_off(&live, request).await,
@@ -53,6 +59,33 @@ impl Visit {
         }
     }
 
+    /// The login page although there is a session, for a browser that could not prove itself at an entry; else there is no need.
+    fn sign_in_again(&self, request: &Request<Body>) -> Response<Body> {
+        let query = fields(request.uri().query().unwrap_or_default().as_bytes());
+        let to = query.iter().find(|(name, _)| name == "to").filter(|_| self.peer.tunnel.is_none());
+        to.map_or_else(|| see_other(PORTAL_PATH), |(_, to)| self.sign_in_afresh(own_path(to)))
+    }
+
+    /// The portal is a page like any other: where pages are strict, a cookie alone gets neither to see it nor its token.
+    async fn portal_at_entry(&self, live: Arc<Live>, request: Request<Body>) -> Response<Body> {
+        let (mut head, _) = request.into_parts();
+        let found = carrying::from_head(&mut head);
+        let who = Ok(live.clone());
+        let token = self.token_of(&who, found, false, target_in(&head));
+        let verdict = self.judge(&head, &NormalPath::from_request(PORTAL_PATH), &who, token.state());
+        match verdict.outcome {
+            Outcome::ProveEntry { afresh: true, asks } => {
+                *self.entry(&who, &head.headers, target_in(&head), (true, asks)).await
+            }
+            Outcome::Refuse(refusal) => *self.refuse(&head, refusal),
+            _ if verdict.needs.part => *self.refuse(&head, Refusal::NoPage),
+            Outcome::Admit { .. }
+            | Outcome::LookInBody
+            | Outcome::SignIn
+            | Outcome::ProveEntry { afresh: false, .. } => self.portal(&live).await,
+        }
+    }
+
     async fn portal(&self, live: &Arc<Live>) -> Response<Body> {
         let token = match self.own_token(live).await {
             Ok(token) => token,
@@ -64,7 +97,7 @@ impl Visit {
         sessions.retain(|other| other.session().user == session.user);
         let rows: Vec<_> = sessions.iter().map(|other| row(other, live)).collect();
         let portal = Portal { t: self.words, user: session.user.as_str(), apps: &apps, sessions: &rows, token: &token };
-        pages::page(StatusCode::OK, portal.html())
+        pages::page_with_script(StatusCode::OK, portal.html())
     }
 
     fn portal_apps(&self) -> Vec<PortalApp> {
@@ -95,7 +128,7 @@ impl Visit {
         match named.map(LogicalAddress) {
             Some(address) if address != live.session().address => {
                 self.end_other(live, address).await;
-                see_other(PORTAL_PATH)
+                see_other(&self.way_on(live, PORTAL_PATH))
             }
             Some(_) | None => {
                 self.parts.sign_off(&live.session().binding, self.now).await;
@@ -146,8 +179,8 @@ fn row(other: &Live, this: &Live) -> PortalSession {
     }
 }
 
-fn guard_script() -> Response<Body> {
-    let mut answer = Response::new(pages::whole(script::SOURCE));
+fn script_of(source: &'static str) -> Response<Body> {
+    let mut answer = Response::new(pages::whole(source));
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(script::CONTENT_TYPE));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(script::CACHE_CONTROL));

@@ -1,7 +1,6 @@
 //! Signing in: by the device over a tunnel, by password in a browser without the client; and what was under way is not lost.
 
 use super::command::SEND;
-use super::entry::with_token;
 use super::who::{COOKIE_LEN, binding_of};
 use super::{Early, Visit, carrying, target_of};
 use crate::classify::Refusal;
@@ -10,7 +9,7 @@ use crate::pages::{self, Button, LOGIN_PATH, Login, Notice};
 use crate::path::NormalPath;
 use crate::sessions::{BeginError, Gone, Live, Newcomer};
 use crate::users::{LoginError, User};
-use crate::{Binding, Body, Proof, UserName};
+use crate::{Binding, Body, EntryKey, Proof, UserName};
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -30,6 +29,8 @@ struct Form {
     password: Zeroizing<String>,
     to: String,
     kept: Option<String>,
+    /// The key that the browser made for this login.
+    key: Option<EntryKey>,
 }
 
 impl Visit {
@@ -70,7 +71,7 @@ impl Visit {
             self.notice(StatusCode::UNAUTHORIZED, &notice.button(button))
         } else {
             let said = said.or(signed_off.then_some(self.words.signed_off.title));
-            pages::page(StatusCode::UNAUTHORIZED, Login { t: self.words, user, to, said, kept }.html())
+            pages::page_with_script(StatusCode::UNAUTHORIZED, Login { t: self.words, user, to, said, kept }.html())
         };
         answer.headers_mut().insert(pages::REFUSED, HeaderValue::from_static(Refusal::SignedOff.word()));
         answer
@@ -147,6 +148,8 @@ impl Visit {
             device: None,
             client: self.peer.client,
             proof: Proof::Cookie,
+            // From here on it stays what it is: whoever has the cookie alone can't put another in its place.
+            entry_key: form.key,
         };
         match self.parts.sessions.begin(who, binding, self.now).await {
             Ok(live) => self.go_on(&live, form, Some(&cookie)).await,
@@ -164,7 +167,7 @@ impl Visit {
         };
         let mut answer = match kept {
             Some(page) => page,
-            None => see_other(&self.way_on(live, own_path(&form.to)).await),
+            None => see_other(&self.way_on(live, own_path(&form.to))),
         };
         if let Some(value) = cookie {
             let secure = if self.peer.tls { "; Secure" } else { "" };
@@ -177,11 +180,9 @@ impl Visit {
     }
 
     /// Where the person was going. Who has just been proven comes in without being asked again, where pages are strict.
-    async fn way_on(&self, live: &Arc<Live>, to: &str) -> String {
-        if self.place.app.settings.strict.is_empty() || self.may_command(to) {
-            return to.to_owned();
-        }
-        self.own_token(live).await.map_or_else(|_| to.to_owned(), |token| with_token(to, &token))
+    pub(super) fn way_on(&self, live: &Live, to: &str) -> String {
+        let open = self.place.app.settings.strict.is_empty() || self.may_command(to);
+        if open { to.to_owned() } else { self.led_to(live, to) }
     }
 
     /// Whether reading this address may be a command: nobody is led into one by a link and a login.
@@ -216,6 +217,7 @@ impl Form {
                 "password" => form.password = Zeroizing::new(value),
                 "to" => form.to = value,
                 "kept" => form.kept = Some(value),
+                "key" => form.key = EntryKey::read(&value),
                 _ => {}
             }
         }
@@ -234,8 +236,13 @@ pub(super) fn fields(body: &[u8]) -> Vec<(String, String)> {
     pairs.filter_map(|(name, value)| Some((decode(name)?, decode(value)?))).collect()
 }
 
+/// The login page, from which it goes on to this address.
+pub(super) fn login_to(to: &str) -> String {
+    format!("{LOGIN_PATH}?to={}", percent_encoding::utf8_percent_encode(to, percent_encoding::NON_ALPHANUMERIC))
+}
+
 /// A path on this very host; anything else is its front page.
-fn own_path(to: &str) -> &str {
+pub(super) fn own_path(to: &str) -> &str {
     let plain = to.starts_with('/') && !to.starts_with("//") && !to.contains(['\\', '\r', '\n', '\t']);
     if plain { to } else { "/" }
 }
@@ -270,6 +277,13 @@ mod tests {
         ] {
             assert_eq!(own_path(bad), "/", "{bad}");
         }
+    }
+
+    #[test]
+    fn the_login_page_leads_back() {
+        let address = login_to("/orders?x=a b&y=%26ä#z");
+        let (_, query) = address.split_once('?').unwrap();
+        assert_eq!(fields(query.as_bytes()), [("to".to_owned(), "/orders?x=a b&y=%26ä#z".to_owned())]);
     }
 
     #[test]

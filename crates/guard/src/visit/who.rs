@@ -71,6 +71,7 @@ impl Visit {
             device: Some(tunnel.device.clone()),
             client: self.peer.client,
             proof: Proof::Tunnel,
+            entry_key: None,
         };
         let binding = tunnel.session.binding();
         match self.parts.sessions.begin(who, binding, self.now).await {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
+mod entry;
 mod forms;
 mod pages;
 mod policies;

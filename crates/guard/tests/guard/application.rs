@@ -136,6 +136,9 @@ impl Application {
                 });
                 answer("text/plain").header("content-length", "100").body(boxed(StreamBody::new(frames))).unwrap()
             }
+            "/put" => {
+                Response::builder().status(303).header("location", "/page?put#there").body(whole_body("")).unwrap()
+            }
             "/much" => answer("text/plain").body(whole_body(vec![b'x'; 400 << 10])).unwrap(),
             path if path.starts_with("/api/") => {
                 answer("application/json").body(whole_body(format!("{{\"done\":{nth}}}"))).unwrap()
@@ -158,6 +161,8 @@ async fn read(path: &str, headers: &HeaderMap) -> Answered {
             .unwrap(),
         "/file" => answer("application/octet-stream").body(whole_body(PAGE)).unwrap(),
         "/style.css" => answer("text/css").body(whole_body("a{color:red}")).unwrap(),
+        "/led" => answer("text/html").status(302).header("location", "/page?led=1").body(whole_body(PAGE)).unwrap(),
+        "/missing" => answer("text/html").status(404).body(whole_body(PAGE)).unwrap(),
         "/nothing" => Response::builder().status(StatusCode::NO_CONTENT).body(whole_body("")).unwrap(),
         "/events" => answer("text/event-stream").body(endless("data: tick\n\n")).unwrap(),
         "/download" => answer("application/octet-stream").body(endless("0123456789")).unwrap(),

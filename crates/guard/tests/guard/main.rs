@@ -4,6 +4,7 @@
 
 mod application;
 mod endings;
+mod entry;
 mod once;
 mod passing;
 mod policy;

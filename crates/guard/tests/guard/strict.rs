@@ -101,7 +101,10 @@ async fn the_login_page_itself_leads_on() {
     let page = follow(&browser, answer.header("location")).await;
     assert_eq!(page.status, 200);
     assert_eq!(browser.page("/.vestibule/login").await.header("location"), "/.vestibule/");
-    assert_eq!(browser.page("/.vestibule/").await.status, 200);
+    // The portal is a strict page, too: the cookie alone doesn't show it.
+    assert_eq!(browser.page("/.vestibule/").await.said(), (401, "signed-off"));
+    let portal = follow(&browser, &format!("/.vestibule/?.vestibule={}", page.token())).await;
+    assert_eq!(portal.forms().pop().unwrap().button, "Sign off");
 }
 
 #[tokio::test]
