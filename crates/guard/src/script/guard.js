@@ -182,6 +182,47 @@
     window.removeEventListener(event.type, follows);
     window.addEventListener(event.type, follows);
   };
+  // So does whatever else moves the page: a script by location, a refresh, a link that is in no page. The application comes first:
+  // what it takes over stays in this page.
+  const taken = new WeakSet();
+  const moves = (event) => {
+    const url = address(event.destination.url), { navigationType: history, downloadRequest: name } = event;
+    if (!event.cancelable || event.defaultPrevented || taken.has(event) || event.hashChange || event.formData
+      || event.destination.sameDocument || !/^(push|replace)$/.test(history)
+      || !home(url) || !bears("GET", url) || url.search.includes(NAME + "=")) return;
+    const info = event.info, state = event.destination.getState();
+    event.preventDefault();
+    setTimeout(() => {
+      if (name === null) return navigation.navigate(added(url), { history, info, state });
+      const link = document.createElement("a");
+      link.href = added(url);
+      link.download = name;
+      link.click();
+    });
+  };
+  if (reads.length && window.navigation) {
+    wrap(window.NavigateEvent.prototype, "intercept", {
+      apply(target, self, args) {
+        const result = apply(target, self, args);
+        taken.add(self);
+        return result;
+      },
+    });
+    // Behind every listener of the application's.
+    const adds = navigation.addEventListener, behind = () => {
+      navigation.removeEventListener("navigate", moves);
+      apply(adds, navigation, ["navigate", moves]);
+    };
+    const value = new Proxy(adds, {
+      apply(target, self, args) {
+        const result = apply(target, self, args);
+        if (self === navigation) behind();
+        return result;
+      },
+    });
+    Object.defineProperty(window.Navigation.prototype, "addEventListener", { value, configurable: true, writable: true });
+    behind();
+  }
   const listen = (root) => {
     root.addEventListener("submit", submits, true);
     root.addEventListener("formdata", collects, true);

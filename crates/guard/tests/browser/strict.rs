@@ -52,6 +52,51 @@ async fn reads_bear_the_token_and_the_address_bar_does_not() {
 }
 
 #[tokio::test]
+async fn whatever_moves_the_page_bears_the_token() {
+    let site = Site::start().await;
+    let page = site.page("/p", Page { reads: vec!["/**".into()], ..body("<p>x<iframe name=one></iframe>") });
+    for path in ["/assigned", "/replaced", "/set", "/refreshed"] {
+        site.page(path, Page { reads: vec!["/**".into()], ..body("<p>next") });
+    }
+    in_browser(|client| async move {
+        for (path, script) in [
+            ("/assigned", "location.assign('/assigned?a=b#c')"),
+            ("/replaced", "location.replace('/replaced')"),
+            ("/set", "location = 'set'"),
+            ("/refreshed", "document.head.insertAdjacentHTML('beforeend', '<meta http-equiv=refresh content=\"0;url=/refreshed\">')"),
+        ] {
+            client.goto(&page).await.unwrap();
+            let before = run(&client, "return history.length").await;
+            run(&client, &format!("setTimeout(() => {{ {script} }})")).await;
+            let seen = site.seen(path).await;
+            assert!(is_fresh(seen.query(), "page-p"), "{seen:?}");
+            client.until(&format!("location.pathname === '{path}' && document.readyState === 'complete'")).await;
+            if path == "/replaced" {
+                assert_eq!(run(&client, "return history.length").await, before);
+            }
+        }
+        assert_eq!(site.seen("/assigned").await.target.split(".vestibule").next(), Some("/assigned?a=b&"));
+        // A file that a link brings which is in no page: it is kept, and the page stays.
+        client.goto(&page).await.unwrap();
+        run(&client, "const link = document.createElement('a'); link.href = '/file'; link.download = 'n.txt'; link.click()").await;
+        assert!(is_fresh(site.seen("/file").await.query(), "page-p"));
+        // What the application takes over does not leave the page, nor does what stays within it.
+        run(&client, r##"
+            navigation.addEventListener("navigate", (event) => {
+                if (event.destination.url.endsWith("/routed")) event.intercept({ handler: async () => { window.routed = true; } });
+            });
+            location.hash = "here";
+            history.pushState(null, "", "/pushed");
+            location.assign("/routed");
+            await new Promise((done) => setTimeout(done, 300));
+        "##).await;
+        assert_eq!(run(&client, "return [window.routed, location.pathname]").await, json!([true, "/routed"]));
+        assert!(site.now_seen("/routed").is_empty() && site.now_seen("/pushed").is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn only_the_paths_that_say_so() {
     let site = Site::start().await;
     let reads = vec!["/reports/**".into(), "/orders/*/delete".into(), "/a.*".into(), "/{user}/x".into()];
