@@ -195,6 +195,16 @@ impl Browser {
         field.send_keys(text).await.unwrap_or_else(|error| panic!("{css}: {error}"));
     }
 
+    /// Types into whatever takes keys, after what is there.
+    ///
+    /// # Panics
+    /// There is no such element within half a minute, or it takes none.
+    pub async fn type_into(&self, css: &str, keys: &str) {
+        self.until(&format!("document.querySelector({css:?})")).await;
+        let element = self.client.find(Locator::Css(css)).await.expect("it was there a moment ago");
+        element.send_keys(keys).await.unwrap_or_else(|error| panic!("{css}: {error}"));
+    }
+
     /// Chooses a file in a field that takes one.
     ///
     /// # Panics
@@ -228,17 +238,33 @@ impl Browser {
     /// # Panics
     /// The driver does not say.
     pub async fn errors(&self) -> Vec<String> {
+        let said = self.ask("se/log", &json!({ "type": "browser" })).await;
+        let entries = said["value"].as_array().unwrap_or_else(|| panic!("no log: {said}"));
+        let severe = entries.iter().filter(|entry| entry["level"] == "SEVERE");
+        severe.filter_map(|entry| Some(entry["message"].as_str()?.to_owned())).collect()
+    }
+    /// Has files that are downloaded kept in this folder, under the names that they come with.
+    ///
+    /// # Panics
+    /// The browser refuses.
+    pub async fn downloads_into(&self, folder: &std::path::Path) {
+        let params = json!({ "behavior": "allow", "downloadPath": folder });
+        let command = json!({ "cmd": "Browser.setDownloadBehavior", "params": params });
+        self.ask("chromium/send_command", &command).await;
+    }
+
+    /// What the driver alone can do, beyond what WebDriver's client offers.
+    async fn ask(&self, what: &str, body: &Value) -> Value {
         let session = self.client.session_id().await.ok().flatten().expect("a session");
-        let request = Request::post(format!("{}/session/{session}/se/log", self.driver))
+        let request = Request::post(format!("{}/session/{session}/{what}", self.driver))
             .header("content-type", "application/json")
-            .body(Full::new(Bytes::from_static(br#"{"type":"browser"}"#)))
+            .body(Full::new(Bytes::from(body.to_string())))
             .expect("a request");
         let client = HttpClient::builder(TokioExecutor::new()).build_http();
         let answer = client.request(request).await.expect("chromedriver answers");
         let text = answer.into_body().collect().await.expect("chromedriver answers").to_bytes();
         let said: Value = serde_json::from_slice(&text).expect("JSON");
-        let entries = said["value"].as_array().unwrap_or_else(|| panic!("no log: {said}"));
-        let severe = entries.iter().filter(|entry| entry["level"] == "SEVERE");
-        severe.filter_map(|entry| Some(entry["message"].as_str()?.to_owned())).collect()
+        assert!(said["value"].get("error").is_none(), "{what}: {said}");
+        said
     }
 }

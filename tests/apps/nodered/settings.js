@@ -14,6 +14,6 @@ module.exports = {
         ],
     },
     telemetry: { enabled: false, updateNotification: false },
-    editorTheme: { tours: false, projects: { enabled: false } },
+    editorTheme: { tours: false, projects: { enabled: false }, palette: { catalogues: [] } },
     logging: { console: { level: "warn", metrics: false, audit: false } },
 };

@@ -80,6 +80,7 @@ async fn submit_twice(desk: &Desk) {
     browser
         .until("document.querySelector('.messagelist .success') || /already processed/i.test(document.body.innerText)")
         .await;
+    desk.told_or_done().await;
     desk.open(LIST).await;
     assert_eq!(titles(desk).await, "twice second", "a double click does it once");
     // Django has its pages fetched anew on Back: what is sent from there is another command, and goes through.

@@ -6,7 +6,10 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 mod app;
+mod copyparty;
 mod django;
 mod dokuwiki;
 mod front;
+mod jupyter;
+mod node_red;
 mod way;

@@ -4,8 +4,13 @@ use crate::app::{App, PASSWORD};
 use crate::front::{By, Front};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 use vestibule_guard::ModeConfig;
 use vestibule_lab::browser::{Browser, in_browser};
+
+/// How long a download may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A person before a browser, on their way to an application.
 pub(crate) struct Desk {
@@ -16,6 +21,9 @@ pub(crate) struct Desk {
     pub(crate) guarded: bool,
     /// A folder for files that are sent and received.
     pub(crate) files: PathBuf,
+    by: Option<By>,
+    /// What the console said of the application up to now.
+    errors: Mutex<BTreeSet<String>>,
 }
 
 /// Tries a scenario without the guard, then with it, through a tunnel, in the mode. The console gets no error with it that it
@@ -38,14 +46,12 @@ async fn visited(origin: &str, by: Option<By>, scenario: &impl AsyncFn(&Desk)) -
     let files = tempfile::TempDir::new().unwrap();
     let mut errors = BTreeSet::new();
     in_browser(async |browser| {
-        let desk = Desk { browser, origin: origin.to_owned(), guarded: by.is_some(), files: files.path().to_owned() };
-        if by == Some(By::Password) {
-            desk.sign_in().await;
-        }
-        // What the log-in page of the guard said is not the application's.
-        desk.browser.errors().await;
+        let (origin, files) = (origin.to_owned(), files.path().to_owned());
+        let desk = Desk { browser, origin, guarded: by.is_some(), by, files, errors: Mutex::default() };
+        desk.browser.downloads_into(&desk.kept_files()).await;
         scenario(&desk).await;
-        errors = desk.browser.errors().await.iter().map(|error| plain(error, origin)).collect();
+        desk.listen().await;
+        errors = std::mem::take(&mut *desk.errors.lock().unwrap());
         if by.is_some() {
             desk.sign_off().await;
         }
@@ -54,20 +60,66 @@ async fn visited(origin: &str, by: Option<By>, scenario: &impl AsyncFn(&Desk)) -
     errors
 }
 
-/// A message without what differs between two visits: the origin, and numbers in it.
+/// A message without what differs between two visits: the origin, names made by chance, numbers, and a page's token in an address.
 fn plain(error: &str, origin: &str) -> String {
     let host = origin.trim_start_matches("http://");
-    let mut text: String = error.replace(host, "HOST").replace(|letter: char| letter.is_ascii_digit(), "#");
+    let mut text: String = error.replace(host, "HOST");
+    while let Some((before, rest)) = text.split_once(".vestibule=") {
+        let before = before.strip_suffix(['?', '&']).unwrap_or(before);
+        text = format!(
+            "{before}{}",
+            rest.trim_start_matches(|letter: char| letter.is_alphanumeric() || "-_.".contains(letter))
+        );
+    }
+    text = without_ids(&text).replace(|letter: char| letter.is_ascii_digit(), "#");
     while text.contains("##") {
         text = text.replace("##", "#");
     }
     text
 }
 
+fn without_ids(text: &str) -> String {
+    let belongs = |letter: char| letter.is_ascii_hexdigit() || letter == '-';
+    let short = |piece: &str| {
+        let id = piece.trim_end_matches(|letter| !belongs(letter));
+        if id.len() >= 32 { piece.replacen(id, "ID", 1) } else { piece.to_owned() }
+    };
+    text.split_inclusive(|letter| !belongs(letter)).map(short).collect()
+}
+
 impl Desk {
-    /// Opens a path of the application.
+    /// Opens a path of the application, as by typing its address: without a tunnel, the guard may want to know who does.
     pub(crate) async fn open(&self, path: &str) {
+        self.listen().await;
         self.browser.goto(&format!("{}{path}", self.origin)).await.unwrap();
+        if self.by == Some(By::Password) {
+            self.browser.until("document.readyState === 'complete' && !document.querySelector('p#entry')").await;
+            self.sign_in_where_asked().await;
+        }
+    }
+
+    async fn sign_in_where_asked(&self) {
+        if self.browser.run("return Boolean(document.querySelector('form#login'))").await == true {
+            self.browser.fill("input[name=user]", "alice").await;
+            self.browser.fill("input[type=password]", PASSWORD).await;
+            self.browser.click("form#login button").await;
+            self.browser.until("!document.querySelector('form#login')").await;
+            // What the console said of the guard's own page is not the application's.
+            self.browser.errors().await;
+        }
+    }
+
+    /// After impatient clicks: where the guard says that it has been done, the console says that this page is no success.
+    pub(crate) async fn told_or_done(&self) {
+        if self.browser.run("return /already processed/i.test(document.body.innerText)").await == true {
+            self.browser.errors().await;
+        }
+    }
+
+    /// Keeps what the console has said.
+    async fn listen(&self) {
+        let said = self.browser.errors().await;
+        self.errors.lock().unwrap().extend(said.iter().map(|error| plain(error, &self.origin)));
     }
 
     /// A file with this content.
@@ -77,12 +129,22 @@ impl Desk {
         path
     }
 
-    async fn sign_in(&self) {
-        self.open("/").await;
-        self.browser.fill("input[name=user]", "alice").await;
-        self.browser.fill("input[type=password]", PASSWORD).await;
-        self.browser.click("main button, form button").await;
-        self.browser.until("!document.querySelector('input[name=user]')").await;
+    /// What the browser has kept of a download, when it is whole: the file of which the name ends like this.
+    pub(crate) async fn kept(&self, ending: &str) -> Vec<u8> {
+        let start = Instant::now();
+        loop {
+            let files = std::fs::read_dir(self.kept_files()).into_iter().flatten();
+            let mut paths = files.map(|file| file.unwrap().path());
+            if let Some(path) = paths.find(|path| path.to_string_lossy().ends_with(ending)) {
+                return std::fs::read(path).unwrap();
+            }
+            assert!(start.elapsed() < PATIENCE, "no download {ending}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn kept_files(&self) -> PathBuf {
+        self.files.join("kept")
     }
 
     /// Signs off in another tab: the page there says so, and what an open page sends is refused.
