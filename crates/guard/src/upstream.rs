@@ -95,6 +95,19 @@ pub enum Source {
     Logical,
 }
 
+impl UpstreamSettings {
+    /// The hosts of its own addresses, in small letters, IPv6 without brackets; directories have none.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        match self {
+            Self::Http(http) => {
+                let bases = http.addresses.iter().filter_map(|text| Base::parse(text).ok());
+                bases.map(|base| base.host.to_ascii_lowercase()).collect()
+            }
+            Self::Cgi(_) | Self::Files(_) => Vec::new(),
+        }
+    }
+}
+
 /// An upstream that requests can be sent to; shared by all requests to its application.
 #[derive(Debug)]
 pub struct Upstream(Kind);

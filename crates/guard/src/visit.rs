@@ -83,8 +83,9 @@ impl Token {
 /// Answers a request.
 pub(crate) async fn answer(parts: Arc<Parts>, peer: Arc<Peer>, request: Request<Body>) -> Response<Body> {
     let words = Words::of(request.headers());
-    let Some(place) = Place::of(&parts.apps(), &peer, &request) else {
-        return refuse::nowhere(words, request.headers());
+    let place = match Place::of(&parts.apps(), &peer, &request) {
+        Ok(place) => place,
+        Err(status) => return refuse::nowhere(words, status),
     };
     let visit = Arc::new(Visit { parts, peer, place, words, now: wall_clock(), began: Instant::now() });
     let who = visit.who(request.headers()).await;

@@ -3,7 +3,8 @@
 use crate::AppName;
 use crate::settings::AppSettings;
 use crate::upstream::{Upstream, UpstreamSettingsError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -11,6 +12,8 @@ use thiserror::Error;
 pub(crate) struct App {
     pub(crate) settings: AppSettings,
     pub(crate) upstream: Arc<Upstream>,
+    /// Hosts by which whoever opens it through a tunnel may know it; IPv6 without brackets.
+    known_as: BTreeSet<String>,
 }
 
 /// All of them.
@@ -41,6 +44,26 @@ pub struct PortalLink {
     pub host: Option<String>,
 }
 
+impl App {
+    fn new(settings: AppSettings, upstream: Arc<Upstream>) -> Self {
+        let name = settings.name.as_str();
+        let own = ["localhost".to_owned(), name.to_ascii_lowercase(), format!("{name}.localhost").to_ascii_lowercase()];
+        let hosts = settings.hosts.iter().map(|host| host.to_ascii_lowercase());
+        let known_as = own.into_iter().chain(hosts).chain(settings.upstream.hosts()).collect();
+        Self { settings, upstream, known_as }
+    }
+
+    /// Whether this `Host` is one by which somebody at the end of a tunnel can mean this application: a local port, a name of
+    /// its own, or the upstream's address, typed into a browser that asks a proxy. Any other name is somebody else's, who
+    /// leads browsers here (DNS rebinding) and would own what this guard takes for the application's origin.
+    pub(crate) fn is_known_as(&self, host: &str) -> bool {
+        let host = without_port(host).to_ascii_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        self.known_as.contains(host) || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
 impl Apps {
     /// Sets up what has changed and takes over what has not.
     pub(crate) fn new(settings: Vec<AppSettings>, former: &Self) -> Result<Self, AppError> {
@@ -51,7 +74,7 @@ impl Apps {
             for host in &settings.hosts {
                 apps.by_host.insert(host.to_ascii_lowercase(), name.clone());
             }
-            apps.by_name.insert(name, Arc::new(App { settings, upstream }));
+            apps.by_name.insert(name, Arc::new(App::new(settings, upstream)));
         }
         Ok(apps)
     }

@@ -2,8 +2,8 @@
 
 use crate::Body;
 use crate::guard::{App, Apps, Peer};
-use hyper::Request;
 use hyper::header::HOST;
+use hyper::{Request, StatusCode};
 use std::sync::Arc;
 
 /// Where a request goes.
@@ -18,15 +18,22 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// `None`: there is no such application.
-    pub(super) fn of(apps: &Apps, peer: &Peer, request: &Request<Body>) -> Option<Self> {
-        let host = request.headers().get(HOST)?.to_str().ok()?.to_ascii_lowercase();
+    /// # Errors
+    /// The status to say: 404, there is no such application; 421 (RFC 9110 section 15.5.20), a tunnel leads to it, but the
+    /// browser means another host.
+    pub(super) fn of(apps: &Apps, peer: &Peer, request: &Request<Body>) -> Result<Self, StatusCode> {
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).ok_or(StatusCode::NOT_FOUND)?;
+        let host = host.to_ascii_lowercase();
         let app = match &peer.tunnel {
-            Some(tunnel) => apps.named(&tunnel.app)?,
-            None => apps.at_host(&host)?,
+            Some(tunnel) => apps.named(&tunnel.app),
+            None => apps.at_host(&host),
         };
+        let app = app.ok_or(StatusCode::NOT_FOUND)?;
+        if peer.tunnel.is_some() && !app.is_known_as(&host) {
+            return Err(StatusCode::MISDIRECTED_REQUEST);
+        }
         let scheme = if peer.tls { "https" } else { "http" };
-        Some(Self { app: app.clone(), origin: format!("{scheme}://{host}"), host, scheme })
+        Ok(Self { app: app.clone(), origin: format!("{scheme}://{host}"), host, scheme })
     }
 
     /// A target of a request as an address on this host: what begins with `//` would be another one's to a browser.

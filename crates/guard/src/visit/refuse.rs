@@ -10,9 +10,9 @@ use hyper::http::request::Parts as Head;
 use hyper::{Request, Response, StatusCode};
 use vestibule_policy::web::{NormalPath, Permission};
 
-/// Nobody has published anything under this name.
-pub(super) fn nowhere(words: &'static Words, _headers: &HeaderMap) -> Response<Body> {
-    pages::page(StatusCode::NOT_FOUND, Notice::of(words, words.nowhere).html())
+/// Nobody has published anything under this name, or not here.
+pub(super) fn nowhere(words: &'static Words, status: StatusCode) -> Response<Body> {
+    pages::page(status, Notice::of(words, words.nowhere).html())
 }
 
 /// What to say of a body that could not be read.

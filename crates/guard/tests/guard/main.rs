@@ -5,6 +5,7 @@
 mod application;
 mod endings;
 mod entry;
+mod hosts;
 mod once;
 mod passing;
 mod policy;
