@@ -95,9 +95,10 @@ impl Visit {
         self.page(live, asked, answer).await
     }
 
-    /// What is no part of a page goes to nobody who shows no page; a redirect leads on without its text.
+    /// What is no part of a page goes to nobody who shows no page. A redirect leads on, and a part that is missing is missing as it is
+    /// without the guard: both without their text.
     fn apart(&self, asked: &Asked, answer: Response<Body>) -> Response<Body> {
-        if !answer.status().is_redirection() {
+        if answer.status().is_success() {
             return *self.refuse_head(&asked.headers, Refusal::NoPage);
         }
         let (mut head, _) = answer.into_parts();
