@@ -123,7 +123,7 @@ fn measured(mut spans: Vec<Duration>, whole: Duration) -> Measured {
 
 fn open_once(root: &Path) -> Once {
     let store = vestibule_guard::store::open(&root.join("guard/guard.sqlite")).unwrap();
-    Once::open(store, OnceSettings::default(), OnceKey::new([1; 32]), Stamp(0)).unwrap().0
+    Once::open(store, OnceSettings::default(), OnceKey::new([1; 32])).unwrap().0
 }
 
 async fn claim(once: Once, n: u64) {

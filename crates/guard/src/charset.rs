@@ -17,11 +17,12 @@ pub enum Charset {
 }
 
 /// Finds the encoding from the `Content-Type` and the first [`LOOKED_AT`] bytes, or what there is of them: a byte order mark, the
-/// header, a `<meta>`, else windows-1252, as which every byte is something.
+/// header, an XML declaration, a `<meta>`, else windows-1252, as which every byte is something.
 pub fn detect(content_type: Option<&str>, start: &[u8]) -> Charset {
     let marked = Encoding::for_bom(start).map(|(encoding, _)| encoding);
     let named = || content_type.and_then(parameter).and_then(|label| Encoding::for_label(label.as_bytes()));
-    let encoding = marked.or_else(named).or_else(|| in_meta(start)).unwrap_or(WINDOWS_1252);
+    let encoding = marked.or_else(named).or_else(|| in_declaration(start)).or_else(|| in_meta(start));
+    let encoding = encoding.unwrap_or(WINDOWS_1252);
     if encoding.is_ascii_compatible() { Charset::Rewritable(encoding) } else { Charset::Opaque(encoding) }
 }
 
@@ -31,6 +32,16 @@ fn parameter(content_type: &str) -> Option<&str> {
     let mut named = parts.filter_map(|part| part.split_once('='));
     let (_, value) = named.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?;
     Some(value.trim().trim_matches(['"', '\'']))
+}
+
+/// What the declaration of an XML document says; browsers read it in HTML, too.
+fn in_declaration(start: &[u8]) -> Option<&'static Encoding> {
+    let declaration = start.strip_prefix(b"<?xml")?;
+    let declaration = &declaration[..declaration.iter().position(|byte| *byte == b'>')?];
+    let value = declaration[position(declaration, b"encoding")? + b"encoding".len()..].trim_ascii_start();
+    let value = value.strip_prefix(b"=")?.trim_ascii_start();
+    let label = value.split(|byte| matches!(byte, b'"' | b'\'')).nth(1)?;
+    Encoding::for_label(label)
 }
 
 /// What the first `<meta>` that names an encoding says (13.2.3.2, simplified: a comment or script that looks like one counts).
@@ -103,6 +114,17 @@ mod tests {
         assert_eq!(detect(None, b"<meta charset=utf-16>"), Charset::Rewritable(UTF_8));
         let late = [b" ".repeat(LOOKED_AT).as_slice(), b"<meta charset=euc-jp>"].concat();
         assert_eq!(detect(None, &late), Charset::Rewritable(WINDOWS_1252));
+    }
+
+    #[test]
+    fn an_xml_declaration() {
+        let xhtml = |start: &[u8]| of("application/xhtml+xml", start);
+        assert_eq!(xhtml(b"<?xml version='1.0' encoding = 'euc-jp'?><html>"), Charset::Rewritable(EUC_JP));
+        assert_eq!(xhtml(b"<?xml version=\"1.0\" encoding=\"iso-2022-jp\"?>"), Charset::Opaque(ISO_2022_JP));
+        assert_eq!(of("text/html; charset=gbk", b"<?xml encoding='sjis'?>"), Charset::Rewritable(GBK));
+        for none in [&b"<?xml version='1.0'?>"[..], b"<?xml encoding=sjis?>", b"<?xml encoding='sjis'"] {
+            assert_eq!(xhtml(none), Charset::Rewritable(WINDOWS_1252));
+        }
     }
 
     #[test]

@@ -13,12 +13,12 @@ use crate::once::{Interrupted, Once, OnceError, OnceKey, OnceSettings};
 use crate::server::serve_connection;
 use crate::sessions::{Live, Selector, SessionSettings, Sessions};
 use crate::settings::AppSettings;
-use crate::token::{KeyringSettings, PageKeys};
+use crate::token::{CLOCK_SLACK, KeyringSettings, PageKeys};
 use crate::users::{Users, UsersSettings};
 use crate::{AppName, Binding, Body, Limits, LogicalAddress, Proof, Stamp, UserName, store, visit};
 use aws_lc_rs::digest;
 use hyper::Request;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -109,7 +109,7 @@ pub struct Tunnel {
     pub app: AppName,
     /// The user.
     pub user: UserName,
-    /// The device, by name or number.
+    /// The device, by what stands for it in logs and in the list of sessions.
     pub device: String,
     /// The tunnel's session.
     pub session: TunnelSession,
@@ -123,6 +123,10 @@ pub trait Standing: Send + Sync {
     fn groups(&self) -> Vec<String>;
     /// The web applications that the user may open, for the portal.
     fn may_open(&self) -> Vec<AppName>;
+    /// What the user calls this device of theirs, given as in [`Tunnel::device`]; `None` where it has no name.
+    fn device_name(&self, _device: &str) -> Option<String> {
+        None
+    }
 }
 
 /// The name of a tunnel's session; whoever has none of its bytes can't use its pages.
@@ -168,7 +172,10 @@ impl Guard {
         let store = store::open(&dir.join("guard.sqlite"))?;
         let key = OnceKey::at(&dir.join("answers.key"))?;
         let audit = Audit::open(store.clone(), settings.audit)?;
-        let (once, interrupted) = Once::open(store.clone(), settings.once, key, now)?;
+        // A page's command is remembered for longer than the page opens, whatever the settings.
+        let shortest = settings.pages.page_lifetime.saturating_add(2 * CLOCK_SLACK);
+        let once = OnceSettings { keep_claims: settings.once.keep_claims.max(shortest), ..settings.once };
+        let (once, interrupted) = Once::open(store.clone(), once, key)?;
         interrupted.iter().try_for_each(|one| audit.record(entry_of(one)))?;
         once.acknowledge(&interrupted);
         let parts = Parts {
@@ -335,7 +342,9 @@ impl Parts {
         loop {
             every.tick().await;
             let now = wall_clock();
-            let kept = tokio::join!(self.pages.rotate_if_due(now), self.once.sweep(now), self.kept.sweep(now));
+            let live: HashSet<_> = self.sessions.list().iter().map(|live| live.session().address).collect();
+            let claims = self.once.sweep(now, |address| live.contains(&address));
+            let kept = tokio::join!(self.pages.rotate_if_due(now), claims, self.kept.sweep(now));
             if let Err(error) = kept.0 {
                 tracing::warn!(%error, "the key of pages could not be turned yet");
             }

@@ -36,6 +36,9 @@ pub struct Plan {
     pub own_origin: String,
     /// The path patterns of which reads bear the token too, as written in the application's settings; `/**` in strict mode.
     pub reads: Vec<String>,
+    /// Whether the page is read as XML (`application/xhtml+xml`): there one insertion in a wrong place is an error page. The script
+    /// goes into a `<head>` and nowhere else.
+    pub xml: bool,
 }
 
 /// Rewrites one page. What it needs besides the [`Plan`] is at most 40 KiB, whatever comes; it can't fail.

@@ -25,12 +25,13 @@ pub use answer::{OnceKey, StoredAnswer};
 pub(crate) use answers::SCHEMA;
 pub use name::{ActionId, ClaimName, CommandName, InvalidAction};
 pub use record::About;
+pub(crate) use record::fuzz as fuzz_record;
 pub use running::{Answer, Running};
 pub use tee::Captured;
 
 use crate::{LogicalAddress, Stamp, fault};
 use answers::Answers;
-use ledger::{Bounds, Decision, Ledger};
+use ledger::{Bounds, Decision, Ledger, Now};
 use log::Log;
 use record::Record;
 use std::collections::HashMap;
@@ -38,7 +39,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::oneshot;
 use vestibule_store::{Store, StoreError};
@@ -57,7 +58,8 @@ pub struct OnceSettings {
     pub answer_limit: usize,
     /// Bytes of all answers kept, sealed; the oldest make room.
     pub answers_limit: u64,
-    /// How long a claim is kept: at least as long as a page can be used.
+    /// How long a claim is kept: at least as long as a page can be used. Longer where a wall clock that was set may have made it
+    /// look old, see [`Once::sweep`].
     pub keep_claims: Duration,
     /// Claims kept in all; further commands are refused. About 250 bytes of memory each.
     pub claims: usize,
@@ -157,6 +159,7 @@ struct Shared {
     answers: Answers,
     table: Mutex<Table>,
     log: Log,
+    opened: Instant,
 }
 
 /// What changes together.
@@ -189,21 +192,17 @@ impl Once {
     ///
     /// # Errors
     /// The store or the log can't be read, or the log is damaged: then no command can be run until somebody has looked.
-    pub fn open(
-        store: Store,
-        settings: OnceSettings,
-        key: OnceKey,
-        now: Stamp,
-    ) -> Result<(Self, Vec<Interrupted>), OnceError> {
+    pub fn open(store: Store, settings: OnceSettings, key: OnceKey) -> Result<(Self, Vec<Interrupted>), OnceError> {
         let bounds =
             Bounds { keep: settings.keep_claims, total: settings.claims, per_address: settings.claims_per_address };
         let mut replay = Replay { ledger: Ledger::new(bounds), sent: HashMap::new() };
         let directory = store.path().parent().unwrap_or(Path::new(".")).join(DIRECTORY);
         let log = Log::open(&directory, |record| replay.take(record))?;
-        let (ledger, interrupted) = replay.end(now);
+        let (ledger, interrupted) = replay.end();
         let answers = Answers::open(store, settings.answers_limit)?;
         let table = Mutex::new(Table { ledger, waiting: HashMap::new(), fresh: HashMap::new(), fresh_bytes: 0 });
-        Ok((Self { shared: Arc::new(Shared { settings, key, answers, table, log }) }, interrupted))
+        let shared = Shared { settings, key, answers, table, log, opened: Instant::now() };
+        Ok((Self { shared: Arc::new(shared) }, interrupted))
     }
 
     /// A command of this name has come.
@@ -234,14 +233,22 @@ impl Once {
         }
     }
 
-    /// Removes what has outlived its time. To be called once in a while (every minute, say).
+    /// Removes what has outlived its time. To be called once in a while (every minute, say). `lives` tells of which logical
+    /// addresses a session lives: as long as it does, its claims are forgotten only when they are outdated by the wall clock *and*
+    /// by one that nobody sets, since a wall clock that is put right again may bring its pages back.
     ///
     /// # Errors
     /// The store refused; nothing but space is lost.
-    pub async fn sweep(&self, now: Stamp) -> Result<(), OnceError> {
-        self.shared.lock().ledger.expire(now, usize::MAX);
-        self.shared.log.expire(now.before(self.shared.settings.keep_claims));
-        Ok(self.shared.answers.expire(now).await?)
+    pub async fn sweep(&self, now: Stamp, lives: impl Fn(LogicalAddress) -> bool) -> Result<(), OnceError> {
+        let shared = &self.shared;
+        let oldest = {
+            let mut table = shared.lock();
+            table.ledger.expire(shared.time(now), lives);
+            table.ledger.oldest()
+        };
+        let outdated = now.before(shared.settings.keep_claims);
+        shared.log.expire(oldest.map_or(outdated, |oldest| oldest.min(outdated)));
+        Ok(shared.answers.expire(now).await?)
     }
 
     /// Removes the answers kept for this address: its session has ended. Its claims stay until their pages are outdated.
@@ -282,9 +289,13 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn time(&self, wall: Stamp) -> Now {
+        Now { wall, running: self.opened.elapsed() }
+    }
+
     fn decide(&self, name: ClaimName, address: LogicalAddress, now: Stamp) -> Result<Decided, OnceError> {
         let mut table = self.lock();
-        match table.ledger.claim(name, address, now) {
+        match table.ledger.claim(name, address, self.time(now)) {
             Decision::First => Ok(Decided::First),
             Decision::Wait => table.wait(name, self.settings.waiting).map(Decided::Wait),
             Decision::Unknown { at } => Ok(Decided::Unknown { at }),
@@ -346,9 +357,8 @@ impl Replay {
     }
 
     /// What was sent and has no answer never will have one.
-    fn end(mut self, now: Stamp) -> (Ledger, Vec<Interrupted>) {
+    fn end(mut self) -> (Ledger, Vec<Interrupted>) {
         self.sent.keys().for_each(|&name| self.ledger.unknown(name));
-        self.ledger.expire(now, usize::MAX);
         let mut interrupted: Vec<_> = self.sent.into_values().collect();
         interrupted.sort_by_key(|one| (one.given, one.name));
         (self.ledger, interrupted)

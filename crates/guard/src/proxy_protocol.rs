@@ -1,5 +1,6 @@
 //! The PROXY protocol, version 2: who a connection is for, before its first byte.
 
+use futures_util::FutureExt;
 use proxy_header::{ParseConfig, ProxiedAddress, ProxyHeader};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -73,6 +74,16 @@ fn v6(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(v4) => SocketAddr::new(v4.to_ipv6_mapped().into(), address.port()),
         IpAddr::V6(_) => address,
+    }
+}
+
+/// Any bytes as a header.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let mut rest = bytes;
+    // All of it is there: reading never waits.
+    if let Some(Ok(Some(source))) = read(&mut rest).now_or_never() {
+        let written = header(source, source);
+        assert!(matches!(read(&mut &written[..]).now_or_never(), Some(Ok(Some(again))) if again == source));
     }
 }
 

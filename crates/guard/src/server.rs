@@ -7,6 +7,7 @@ mod strict;
 
 use crate::{Body, Limits, limits, websocket};
 use activity::Activity;
+pub(crate) use framing::fuzz as fuzz_framing;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;

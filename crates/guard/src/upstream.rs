@@ -20,6 +20,8 @@ use thiserror::Error;
 
 pub(crate) use address::Base;
 pub use address::InvalidAddress;
+pub(crate) use cgi::fuzz as fuzz_cgi_head;
+pub(crate) use files::fuzz as fuzz_conditions;
 
 /// What an application's upstream is (PAGEGUARD section 6).
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -5,12 +5,15 @@ mod answer;
 mod carrying;
 mod command;
 mod entry;
+mod overrides;
 mod own;
 mod place;
 mod receipt;
 mod refuse;
 mod sign_in;
 mod who;
+
+pub(crate) use command::fuzz_content;
 
 use crate::audit::AuditOutcome;
 use crate::carried::{Carried, Found};
@@ -115,7 +118,7 @@ impl Visit {
         let mut verdict = self.judge(&head, &path, &who, token.state());
         if let (Outcome::LookInBody, Some(kind)) = (verdict.outcome, kind) {
             let taken = carrying::from_body(kind, &mut head.headers, body).await;
-            let (in_body, rest) = taken.map_err(|error| self.refuse(&head, refuse::of_body(error)))?;
+            let (in_body, rest) = taken.map_err(|error| self.broken_off_before(&who, &head, refuse::of_body(error)))?;
             (token, body) = (self.token_of(&who, in_body, false, target_in(&head)), rest);
             verdict = self.judge(&head, &path, &who, token.state());
         }
@@ -210,6 +213,22 @@ impl Visit {
         path: &Result<NormalPath, PathTrick>,
         command: bool,
     ) -> Result<(), Early> {
+        let in_query = overrides::of_query(request.uri().query());
+        let instead = method_overrides(request.headers()).chain(in_query.iter().map(String::as_str));
+        let methods = std::iter::once(request.method().as_str()).chain(instead);
+        self.check_methods(live, shown, request, path, methods, command)
+    }
+
+    /// Each of these methods, the request's own and those that the application is asked to read instead, must be granted.
+    fn check_methods<'a, B>(
+        &self,
+        live: &Live,
+        shown: Option<&Shown>,
+        request: &Request<B>,
+        path: &Result<NormalPath, PathTrick>,
+        methods: impl Iterator<Item = &'a str>,
+        command: bool,
+    ) -> Result<(), Early> {
         let in_force = self.granted(live);
         let sealed = match shown.map(|shown| &shown.page.grants) {
             Some(SealedGrants::Inline(grants)) => Some(grants),
@@ -217,8 +236,7 @@ impl Visit {
             Some(SealedGrants::Reference(_)) | None => None,
         };
         let (serial, raw) = (shown.map(|shown| shown.page.serial), request.uri().path());
-        // The method that the application is asked to read instead must be granted, too.
-        for method in std::iter::once(request.method().as_str()).chain(method_overrides(request.headers())) {
+        for method in methods {
             for grants in std::iter::once(&in_force).chain(sealed) {
                 match grants.permits_request(&method.to_ascii_uppercase(), raw) {
                     Ok(Permission::Permitted) => {}
@@ -268,12 +286,23 @@ impl Visit {
         self.refuse_head(request.headers(), refusal)
     }
 
+    /// A command whose body broke off while its token was looked for there.
+    fn broken_off_before(&self, who: &Result<Arc<Live>, Gone>, head: &Head, refusal: Refusal) -> Early {
+        if let Ok(live) = who
+            && !is_safe_method(head.method.as_str())
+        {
+            let about = self.about_head(live, None, &head.method, head.uri.path());
+            self.audit(&about, AuditOutcome::Refused(refusal.word().to_owned()), None);
+        }
+        self.refuse_head(&head.headers, refusal)
+    }
+
     /// Refused commands stand in the audit log; reads don't.
-    fn audit_refused(
+    fn audit_refused<B>(
         &self,
         live: &Live,
         serial: Option<crate::Serial>,
-        request: &Request<Body>,
+        request: &Request<B>,
         command: bool,
         refusal: Refusal,
     ) {

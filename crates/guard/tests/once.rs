@@ -28,9 +28,9 @@ impl Room {
         Self { root: tempfile::tempdir().unwrap(), settings }
     }
 
-    fn open(&self, now: Stamp) -> Once {
+    fn open(&self) -> Once {
         let store = vestibule_guard::store::open(&self.root.path().join("guard/guard.sqlite")).unwrap();
-        Once::open(store, self.settings, OnceKey::new([1; 32]), now).unwrap().0
+        Once::open(store, self.settings, OnceKey::new([1; 32])).unwrap().0
     }
 }
 
@@ -94,7 +94,7 @@ fn ended() -> (impl FnOnce(Captured) + Send + 'static, tokio::sync::oneshot::Rec
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_at_once_are_one() {
     let room = Room::new(OnceSettings::default());
-    let once = room.open(NOW);
+    let once = room.open();
     let runs = Arc::new(AtomicUsize::new(0));
     let all = (0..500).map(|_| {
         let (once, runs) = (once.clone(), Arc::clone(&runs));
@@ -125,7 +125,7 @@ async fn five_hundred_at_once_are_one() {
 #[tokio::test]
 async fn dropped_before_sending_it_is_given_back_and_afterwards_unknown() {
     let room = Room::new(OnceSettings::default());
-    let once = room.open(NOW);
+    let once = room.open();
     drop(first(&once, 1).await);
     let running = first(&once, 1).await;
     let Repeat::Waiting(waiting) = repeat(&once, 1, NOW).await else { panic!("it runs") };
@@ -139,25 +139,25 @@ async fn dropped_before_sending_it_is_given_back_and_afterwards_unknown() {
     assert_eq!(waiting.await, Outcome::Unknown { at: NOW });
     assert!(matches!(repeat(&once, 1, NOW).await, Repeat::Unknown { at: NOW }));
     drop(once);
-    assert!(matches!(repeat(&room.open(NOW), 1, NOW).await, Repeat::Unknown { at: NOW }));
+    assert!(matches!(repeat(&room.open(), 1, NOW).await, Repeat::Unknown { at: NOW }));
 }
 
 #[tokio::test]
 async fn a_sending_that_was_broken_off_is_given_back() {
     let room = Room::new(OnceSettings::default());
-    let once = room.open(NOW);
+    let once = room.open();
     let running = first(&once, 1).await;
     // Polled once: its record is queued and will be on the disk.
     assert!(futures_util::FutureExt::now_or_never(running.sending()).is_none());
     drop(running);
     drop(once);
-    first(&room.open(NOW), 1).await.unsent();
+    first(&room.open(), 1).await.unsent();
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_does_not_take_the_answer_with_it() {
     let room = Room::new(OnceSettings::default());
-    let once = room.open(NOW);
+    let once = room.open();
     let running = first(&once, 1).await;
     running.sending().await.unwrap();
     let (send, response) = slow_response();
@@ -177,7 +177,7 @@ async fn a_client_that_leaves_does_not_take_the_answer_with_it() {
 #[tokio::test]
 async fn what_is_too_large_tells_its_status_at_once_and_goes_on() {
     let room = Room::new(OnceSettings { answer_limit: 10, ..OnceSettings::default() });
-    let once = room.open(NOW);
+    let once = room.open();
     let running = first(&once, 1).await;
     running.sending().await.unwrap();
     let (send, response) = slow_response();
@@ -197,7 +197,7 @@ async fn what_is_too_large_tells_its_status_at_once_and_goes_on() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_no_answer() {
     let room = Room::new(OnceSettings::default());
-    let once = room.open(NOW);
+    let once = room.open();
     let running = first(&once, 1).await;
     running.sending().await.unwrap();
     let (send, response) = slow_response();
@@ -214,7 +214,7 @@ async fn an_answer_that_breaks_off_is_no_answer() {
 #[tokio::test(start_paused = true)]
 async fn patience_with_a_slow_answer_ends() {
     let room = Room::new(OnceSettings { patience: Duration::from_secs(5), ..OnceSettings::default() });
-    let once = room.open(NOW);
+    let once = room.open();
     let running = first(&once, 1).await;
     let (_send, response) = slow_response();
     let (finished, ended) = ended();
@@ -227,13 +227,13 @@ async fn patience_with_a_slow_answer_ends() {
 async fn answers_outlive_a_restart_and_go_in_time_with_their_session_or_for_newer_ones() {
     let room = Room::new(OnceSettings { answers_limit: 1_000, ..OnceSettings::default() });
     for n in 1..=2 {
-        let once = room.open(NOW);
+        let once = room.open();
         let running = first(&once, n).await;
         running.sending().await.unwrap();
         running.answered(Answer::Stored(answer("placed")), NOW);
         kept(&once, n.into()).await;
     }
-    let once = room.open(NOW);
+    let once = room.open();
     assert_eq!(done(&once, 1, NOW).await.answer.unwrap().as_ref(), &answer("placed"));
     let late = NOW.after(room.settings.keep_answers);
     assert_eq!(done(&once, 1, late).await.answer, None, "expired");
@@ -270,13 +270,13 @@ async fn kept_bytes(once: &Once, bytes: u64) {
 #[tokio::test]
 async fn another_address_never_gets_the_answer_even_under_the_same_name() {
     let room = Room::new(OnceSettings::default());
-    let once = room.open(NOW);
+    let once = room.open();
     let running = first(&once, 1).await;
     running.sending().await.unwrap();
     running.answered(Answer::Stored(answer("placed")), NOW);
     kept(&once, 1).await;
     drop(once);
-    let once = room.open(NOW);
+    let once = room.open();
     match once.claim(ClaimName([1; 32]), about("fd00::2"), NOW).await.unwrap() {
         Claimed::Repeat(Repeat::Done(done)) => assert_eq!(done.answer, None),
         Claimed::Repeat(_) | Claimed::First(_) => panic!("it is done"),
@@ -286,7 +286,7 @@ async fn another_address_never_gets_the_answer_even_under_the_same_name() {
 #[tokio::test]
 async fn waiting_and_claims_are_bounded() {
     let room = Room::new(OnceSettings { waiting: 2, claims_per_address: 2, ..OnceSettings::default() });
-    let once = room.open(NOW);
+    let once = room.open();
     let _running = first(&once, 1).await;
     let one = repeat(&once, 1, NOW).await;
     let _two = repeat(&once, 1, NOW).await;
@@ -301,7 +301,7 @@ async fn waiting_and_claims_are_bounded() {
 async fn claims_and_their_segments_go_when_no_page_can_use_them() {
     let room = Room::new(OnceSettings::default());
     for n in 1..=3 {
-        let once = room.open(NOW);
+        let once = room.open();
         let running = first(&once, n).await;
         running.sending().await.unwrap();
         running.answered(Answer::StatusOnly(204), NOW);
@@ -310,27 +310,56 @@ async fn claims_and_their_segments_go_when_no_page_can_use_them() {
         let files = std::fs::read_dir(room.root.path().join("guard/claims")).unwrap();
         files.filter(|file| file.as_ref().unwrap().file_name().to_str().unwrap().starts_with("claims-")).count()
     };
-    let once = room.open(NOW);
+    let once = room.open();
     assert_eq!((once.size().0, segments()), (3, 4), "three of earlier runs and this run's");
     let late = NOW.after(room.settings.keep_claims).after(Duration::from_millis(1));
-    once.sweep(late).await.unwrap();
+    once.sweep(late, |_| false).await.unwrap();
     assert_eq!(once.size().0, 0);
     drop(once);
     assert_eq!(segments(), 1);
 }
 
 #[tokio::test]
+async fn a_wall_clock_that_was_wrong_forgets_no_claim_of_a_living_session() {
+    let room = Room::new(OnceSettings::default());
+    let give = async |once: &Once, n| {
+        let running = first(once, n).await;
+        running.sending().await.unwrap();
+        running.answered(Answer::StatusOnly(204), NOW);
+    };
+    let (alice, ahead) = (LogicalAddress("fd00::1".parse().unwrap()), NOW.after(Duration::from_secs(1 << 30)));
+    let once = room.open();
+    give(&once, 1).await;
+    // Ahead while it runs, and right again.
+    once.sweep(ahead, |address| address == alice).await.unwrap();
+    assert_eq!(done(&once, 1, NOW).await.status, 204);
+    drop(once);
+    // Ahead at a start, and right again; the files are kept, too.
+    let once = room.open();
+    give(&once, 2).await;
+    once.sweep(ahead, |address| address == alice).await.unwrap();
+    drop(once);
+    let once = room.open();
+    assert_eq!((done(&once, 1, NOW).await.status, done(&once, 2, NOW).await.status), (204, 204));
+    // Set back it forgets nothing of anybody.
+    once.sweep(Stamp(0), |_| false).await.unwrap();
+    assert_eq!(once.size().0, 2);
+    once.sweep(ahead, |_| false).await.unwrap();
+    assert_eq!(once.size().0, 0, "nobody can show their page");
+}
+
+#[tokio::test]
 async fn a_damaged_or_missing_segment_stops_everything() {
     let room = Room::new(OnceSettings::default());
     for n in 1..=3 {
-        first(&room.open(NOW), n).await.sending().await.unwrap();
+        first(&room.open(), n).await.sending().await.unwrap();
     }
     let log = room.root.path().join("guard/claims");
     let second = log.join("claims-0000000000000002.log");
     let good = std::fs::read(&second).unwrap();
     let open = || {
         let store = vestibule_guard::store::open(&room.root.path().join("guard/guard.sqlite")).unwrap();
-        Once::open(store, room.settings, OnceKey::new([1; 32]), NOW).map(|(once, _)| once.size().0)
+        Once::open(store, room.settings, OnceKey::new([1; 32])).map(|(once, _)| once.size().0)
     };
     let mut bad = good.clone();
     bad[100] ^= 1;
@@ -346,7 +375,7 @@ async fn a_damaged_or_missing_segment_stops_everything() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_claims_go_on_in_the_next_segment() {
     let room = Room::new(OnceSettings::default());
-    let once = room.open(NOW);
+    let once = room.open();
     let path = "p".repeat(1_000);
     let give = |n: u16| {
         let (once, about) = (once.clone(), About { path: path.clone(), ..about("fd00::1") });
@@ -362,7 +391,7 @@ async fn many_claims_go_on_in_the_next_segment() {
         join_all((0..200).map(|n| give(group * 200 + n))).await;
     }
     drop(once);
-    let again = room.open(NOW);
+    let again = room.open();
     assert_eq!(again.size().0, 5_000);
     assert!(room.root.path().join("guard/claims/claims-0000000000000002.log").exists());
 }

@@ -31,7 +31,7 @@ struct Guard {
 fn open(directory: &Path) -> Guard {
     let store = vestibule_guard::store::open(&directory.join("guard/guard.sqlite")).unwrap();
     let audit = Audit::open(store.clone(), AuditSettings::at(directory.join("guard/audit.jsonl"))).unwrap();
-    let (once, interrupted) = Once::open(store, OnceSettings::default(), OnceKey::new([7; 32]), NOW).unwrap();
+    let (once, interrupted) = Once::open(store, OnceSettings::default(), OnceKey::new([7; 32])).unwrap();
     Guard { once, audit, interrupted, effects: directory.join("effects") }
 }
 

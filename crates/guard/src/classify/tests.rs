@@ -1,4 +1,5 @@
-//! The table of section 3, row by row. The headers are what Chromium 140 and Firefox 140 send; "plain" is plain HTTP to another
+//! The table of section 3, row by row. The headers are those that browsers are documented to send (Fetch Metadata, the Fetch and
+//! HTML standards), written by hand: Chromium's and Firefox's own differ where a row says so. "plain" is plain HTTP to another
 //! host than `localhost`, where neither sends fetch metadata.
 
 use hyper::http::request::Parts;

@@ -47,6 +47,8 @@ pub(super) struct Page {
     form: Option<Form>,
     forms: u32,
     wants_forms: bool,
+    /// Read as XML.
+    pub(super) xml: bool,
 }
 
 /// How it stands with the place of the script.
@@ -94,6 +96,7 @@ impl Page {
             form: None,
             forms: 0,
             wants_forms: plan.forms,
+            xml: plan.xml,
         }
     }
 
@@ -121,10 +124,19 @@ impl Page {
         self.place = Place::Settled;
     }
 
-    /// A tag that the script must precede: anything but `<html>` and `<head>`.
+    /// A tag that the script must precede: anything but `<html>` and `<head>`. In XML it may stand in a head alone.
     pub(super) fn before(&mut self, at: Option<usize>) {
         self.place = Place::Settled;
-        self.cuts.push(Cut { at, text: self.insertions.script() });
+        if !self.xml {
+            self.cuts.push(Cut { at, text: self.insertions.script() });
+        }
+    }
+
+    fn in_head(&mut self, tag: &Tag, at: usize) {
+        self.place = Place::Settled;
+        if !(self.xml && tag.self_closing) {
+            self.cuts.push(Cut { at: Some(at), text: self.insertions.script() });
+        }
     }
 
     /// A comment, a doctype, `<html>`, `<head>`: the script comes later.
@@ -154,14 +166,19 @@ impl Page {
         if (self.is_foreign() || matches!(tag.kind, Kind::Svg | Kind::Math)) && self.enter_space(tag) {
             return Then::Text;
         }
-        self.start_tag(tag, at)
+        match self.start_tag(tag, at) {
+            // Whatever is in an element of XML is marked up like everything else.
+            Then::Raw(_) | Then::Plain if self.xml => Then::Text,
+            then => then,
+        }
     }
 
     fn start_tag(&mut self, tag: &Tag, at: usize) -> Then {
         match tag.kind {
             Kind::Other | Kind::Font | Kind::Html | Kind::Math | Kind::Svg => {}
-            Kind::Head if self.waits() => self.before(Some(at)),
+            Kind::Head if self.waits() => self.in_head(tag, at),
             Kind::Head => {}
+            Kind::Template | Kind::Select | Kind::Form if self.xml && tag.self_closing => {}
             Kind::Base => self.set_base(tag),
             Kind::Meta => self.read_meta(tag),
             Kind::Template => self.enter_template(tag),

@@ -189,9 +189,9 @@ impl Scanner {
             (b'-', 0) => self.state = State::Declaration(1, true),
             (b'-', 1) if dashes => {
                 self.state = State::Comment;
-                self.tail = Tail([0, b'-', b'-'], 0);
+                self.tail = if self.page.xml { Tail([0; 3], 0) } else { Tail([0, b'-', b'-'], 0) };
             }
-            _ if !dashes && self.page.is_foreign() && CDATA.get(fits) == Some(&byte) => {
+            _ if !dashes && (self.page.xml || self.page.is_foreign()) && CDATA.get(fits) == Some(&byte) => {
                 self.state = if fits + 1 == CDATA.len() { State::Cdata } else { State::Declaration(fits + 1, false) };
                 self.tail = Tail([0; 3], 0);
             }
@@ -219,7 +219,7 @@ impl Scanner {
             return piece.len();
         };
         self.tail.push(&piece[at..at + found]);
-        if self.tail.ends_comment() {
+        if self.tail.ends_comment(self.page.xml) {
             self.state = State::Text;
         }
         self.tail.push(b">");
@@ -439,9 +439,9 @@ impl Tail {
         self.1 = (self.1 + bytes.len()).min(4);
     }
 
-    /// Before a `>`: `<!-->`, `<!--->`, `-->`, `--!>`. The dashes of `<!--` count for the first two alone.
-    fn ends_comment(self) -> bool {
-        self.0[1..] == *b"--" || self.0 == *b"--!" && self.1 >= 3
+    /// Before a `>`: `<!-->`, `<!--->`, `-->`, `--!>`. The dashes of `<!--` count for the first two alone. In XML: `-->`.
+    fn ends_comment(self, xml: bool) -> bool {
+        self.0[1..] == *b"--" || !xml && self.0 == *b"--!" && self.1 >= 3
     }
 }
 

@@ -19,6 +19,7 @@ fn plan() -> Plan {
         whole_page: true,
         own_origin: "http://app.localhost:8080".into(),
         reads: Vec::new(),
+        xml: false,
     }
 }
 
@@ -295,6 +296,36 @@ fn nothing_breaks_out_of_what_goes_in() {
         nonce=\"a&#39;&#34;&#38;&#60;&#62;&#252;\" integrity=\"sha256-a+/=\"";
     assert!(page.starts_with(&format!("<script src=\"/&#34;&#62;&#60;x&#62;\" {attributes}></script><form")), "{page}");
     assert!(page.ends_with("value=\"&#34;/&#62;&#60;script&#62;.f0\" autocomplete=\"off\"/>"), "{page}");
+}
+
+/// A page of XML, with the marks of [`check`].
+fn check_xml(marked: &str) {
+    let plain = marked.replace('$', "").replace("@0", "").replace("@1", "");
+    let expected = marked.replace('$', S).replace("@0", &field(0)).replace("@1", &field(1));
+    assert_eq!(with(&Plan { xml: true, ..plan() }, &plain), expected);
+}
+
+#[test]
+fn pages_of_xml_stay_well_formed() {
+    const FORM: &str = r#"<form method="post" action="/a">@0</form>"#;
+    let start = r#"<?xml version="1.0"?><!DOCTYPE html><html xmlns="http://www.w3.org/1999/xhtml">"#;
+    check_xml(&format!(
+        r#"{start}<head>$<title/><script src="a.js"/><style>a > b {{}}</style></head><body>{FORM}</body></html>"#
+    ));
+    // The script goes into a head, or nowhere: before a root or beside it would be an error page.
+    for other in ["<body>", "<h:head/><body>", "<head/><body>"] {
+        check_xml(&format!("{start}{other}{FORM}</body></html>"));
+    }
+    check_xml(r#"<svg xmlns="http://www.w3.org/2000/svg"><text>x</text></svg>"#);
+    check_xml("x <p>");
+    // What looks like a form and is none.
+    let text = r#"<form method="post">"#;
+    check_xml(&format!(
+        "{start}<head>$</head><![CDATA[{text}]]><!--> {text} --!> {text} --><body>{FORM}</body></html>"
+    ));
+    check_xml(&format!(
+        r#"{start}<head>$</head><form method="post"/><select/><template/>{FORM}<form method="post">@1</form></html>"#
+    ));
 }
 
 #[test]

@@ -13,13 +13,10 @@ use crate::{LogicalAddress, Stamp};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-/// How many outdated claims a new one clears away.
-const CLEARED_BY_EACH: usize = 4;
-
 /// What the ledger may hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// How long a claim is kept: no shorter than a page can be used.
+    /// How long a claim is kept at least: no shorter than a page can be used.
     pub(crate) keep: Duration,
     /// Claims in all.
     pub(crate) total: usize,
@@ -55,8 +52,19 @@ pub(crate) enum Decision {
     Full,
 }
 
+/// The time by two clocks: either alone may lie.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// What the wall clock says.
+    pub(crate) wall: Stamp,
+    /// How long the process has been running, by a clock that nobody sets.
+    pub(crate) running: Duration,
+}
+
 struct Entry {
     given: Stamp,
+    /// How long the process had been running by then; one of an earlier process was given at its very beginning.
+    since: Duration,
     address: LogicalAddress,
     standing: Standing,
 }
@@ -65,19 +73,18 @@ struct Entry {
 pub(crate) struct Ledger {
     bounds: Bounds,
     entries: HashMap<ClaimName, Entry>,
-    /// Those that don't run any more, by the time they were given: they go in this order.
-    settled: BTreeSet<(Stamp, ClaimName)>,
+    /// All of them by the time they were given: they go in about this order.
+    by_age: BTreeSet<(Stamp, ClaimName)>,
     held: HashMap<LogicalAddress, usize>,
 }
 
 impl Ledger {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        Self { bounds, entries: HashMap::new(), settled: BTreeSet::new(), held: HashMap::new() }
+        Self { bounds, entries: HashMap::new(), by_age: BTreeSet::new(), held: HashMap::new() }
     }
 
     /// A request of this name has come.
-    pub(crate) fn claim(&mut self, name: ClaimName, address: LogicalAddress, now: Stamp) -> Decision {
-        self.expire(now, CLEARED_BY_EACH);
+    pub(crate) fn claim(&mut self, name: ClaimName, address: LogicalAddress, now: Now) -> Decision {
         if let Some(entry) = self.entries.get(&name) {
             return match entry.standing {
                 Standing::Claimed | Standing::Sent => Decision::Wait,
@@ -89,7 +96,7 @@ impl Ledger {
         if held >= self.bounds.per_address || self.entries.len() >= self.bounds.total {
             return Decision::Full;
         }
-        self.enter(name, Entry { given: now, address, standing: Standing::Claimed });
+        self.enter(name, Entry { given: now.wall, since: now.running, address, standing: Standing::Claimed });
         Decision::First
     }
 
@@ -122,20 +129,32 @@ impl Ledger {
     /// A record of the disk: the claim was given at `given` and sent.
     pub(crate) fn replay_sent(&mut self, name: ClaimName, address: LogicalAddress, given: Stamp) {
         self.remove(name);
-        self.enter(name, Entry { given, address, standing: Standing::Sent });
+        self.enter(name, Entry { given, since: Duration::ZERO, address, standing: Standing::Sent });
     }
 
-    /// Clears away at most `most` outdated claims; says how many.
-    pub(crate) fn expire(&mut self, now: Stamp, most: usize) -> usize {
-        let mut gone = 0;
-        while gone < most
-            && let Some(&(given, name)) = self.settled.first()
-            && given.after(self.bounds.keep) < now
-        {
-            self.remove(name);
-            gone += 1;
+    /// Forgets the claims that have outlived their time, and says how many. As long as the session of a claim lives (`lives`), its
+    /// pages may open again when somebody sets the wall clock back: then a claim must be old by both clocks.
+    pub(crate) fn expire(&mut self, now: Now, lives: impl Fn(LogicalAddress) -> bool) -> usize {
+        let before = (now.wall.before(self.bounds.keep), ClaimName([0; 32]));
+        let outdated: Vec<ClaimName> = self.by_age.range(..before).map(|(_, name)| *name).collect();
+        let held = self.len();
+        for name in outdated {
+            if self.entries.get(&name).is_some_and(|entry| self.may_go(entry, now, &lives)) {
+                self.remove(name);
+            }
         }
-        gone
+        held - self.len()
+    }
+
+    fn may_go(&self, entry: &Entry, now: Now, lives: impl Fn(LogicalAddress) -> bool) -> bool {
+        let runs = matches!(entry.standing, Standing::Claimed | Standing::Sent);
+        let young = now.running.saturating_sub(entry.since) <= self.bounds.keep;
+        !runs && !(young && lives(entry.address))
+    }
+
+    /// When the oldest claim was given that is held.
+    pub(crate) fn oldest(&self) -> Option<Stamp> {
+        self.by_age.first().map(|(given, _)| *given)
     }
 
     /// How many claims are held.
@@ -150,19 +169,18 @@ impl Ledger {
     fn settle(&mut self, name: ClaimName, standing: Standing) {
         if let Some(entry) = self.running(name) {
             entry.standing = standing;
-            let given = entry.given;
-            self.settled.insert((given, name));
         }
     }
 
     fn enter(&mut self, name: ClaimName, entry: Entry) {
         *self.held.entry(entry.address).or_default() += 1;
+        self.by_age.insert((entry.given, name));
         self.entries.insert(name, entry);
     }
 
     fn remove(&mut self, name: ClaimName) {
         let Some(entry) = self.entries.remove(&name) else { return };
-        self.settled.remove(&(entry.given, name));
+        self.by_age.remove(&(entry.given, name));
         if let Some(held) = self.held.get_mut(&entry.address) {
             *held -= 1;
             if *held == 0 {
@@ -182,6 +200,10 @@ mod tests {
         Ledger::new(BOUNDS)
     }
 
+    fn at(milliseconds: u64) -> Now {
+        Now { wall: Stamp(milliseconds), running: Duration::from_millis(milliseconds) }
+    }
+
     fn name(n: u8) -> ClaimName {
         ClaimName([n; 32])
     }
@@ -193,56 +215,89 @@ mod tests {
     #[test]
     fn a_command_runs_once_and_every_repeat_is_told() {
         let mut ledger = ledger();
-        assert_eq!(ledger.claim(name(1), address(1), Stamp(1)), Decision::First);
-        assert_eq!(ledger.claim(name(1), address(1), Stamp(2)), Decision::Wait);
+        assert_eq!(ledger.claim(name(1), address(1), at(1)), Decision::First);
+        assert_eq!(ledger.claim(name(1), address(1), at(2)), Decision::Wait);
         ledger.sent(name(1));
-        assert_eq!(ledger.claim(name(1), address(1), Stamp(2)), Decision::Wait);
+        assert_eq!(ledger.claim(name(1), address(1), at(2)), Decision::Wait);
         ledger.done(name(1), Stamp(5), 201, true);
         let done = Decision::Done { at: Stamp(5), status: 201, stored: true };
-        assert_eq!(ledger.claim(name(1), address(1), Stamp(6)), done);
+        assert_eq!(ledger.claim(name(1), address(1), at(6)), done);
         ledger.give_back(name(1));
         ledger.unknown(name(1));
-        assert_eq!(ledger.claim(name(1), address(1), Stamp(6)), done, "what is settled stays so");
+        assert_eq!(ledger.claim(name(1), address(1), at(6)), done, "what is settled stays so");
     }
 
     #[test]
     fn lost_after_sending_is_unknown_and_unsent_is_forgotten() {
         let mut ledger = ledger();
-        ledger.claim(name(1), address(1), Stamp(1));
+        ledger.claim(name(1), address(1), at(1));
         ledger.sent(name(1));
         ledger.unknown(name(1));
-        assert_eq!(ledger.claim(name(1), address(1), Stamp(2)), Decision::Unknown { at: Stamp(1) });
-        ledger.claim(name(2), address(1), Stamp(1));
+        assert_eq!(ledger.claim(name(1), address(1), at(2)), Decision::Unknown { at: Stamp(1) });
+        ledger.claim(name(2), address(1), at(1));
         ledger.give_back(name(2));
-        assert_eq!(ledger.claim(name(2), address(1), Stamp(2)), Decision::First);
+        assert_eq!(ledger.claim(name(2), address(1), at(2)), Decision::First);
     }
 
     #[test]
     fn room_is_bounded_for_each_and_for_all() {
         let mut ledger = ledger();
         for n in 0..3 {
-            assert_eq!(ledger.claim(name(n), address(1), Stamp(1)), Decision::First);
+            assert_eq!(ledger.claim(name(n), address(1), at(1)), Decision::First);
         }
-        assert_eq!(ledger.claim(name(9), address(1), Stamp(1)), Decision::Full, "one address");
-        assert_eq!(ledger.claim(name(3), address(2), Stamp(1)), Decision::First);
-        assert_eq!(ledger.claim(name(4), address(2), Stamp(1)), Decision::First);
-        assert_eq!(ledger.claim(name(9), address(3), Stamp(1)), Decision::Full, "all");
-        assert_eq!(ledger.claim(name(0), address(1), Stamp(1)), Decision::Wait, "repeats need no room");
+        assert_eq!(ledger.claim(name(9), address(1), at(1)), Decision::Full, "one address");
+        assert_eq!(ledger.claim(name(3), address(2), at(1)), Decision::First);
+        assert_eq!(ledger.claim(name(4), address(2), at(1)), Decision::First);
+        assert_eq!(ledger.claim(name(9), address(3), at(1)), Decision::Full, "all");
+        assert_eq!(ledger.claim(name(0), address(1), at(1)), Decision::Wait, "repeats need no room");
+    }
+
+    /// Three claims, given when the process was a millisecond old.
+    fn three() -> Ledger {
+        let mut ledger = ledger();
+        for n in 0..3 {
+            ledger.claim(name(n), address(1), at(1));
+            ledger.sent(name(n));
+        }
+        ledger
     }
 
     #[test]
     fn claims_go_when_their_pages_have_gone_but_never_while_they_run() {
-        let mut ledger = ledger();
-        for n in 0..2 {
-            ledger.claim(name(n), address(1), Stamp(1));
-            ledger.sent(name(n));
-        }
+        let mut ledger = three();
         ledger.done(name(0), Stamp(3), 200, false);
-        assert_eq!(ledger.expire(Stamp(1_001), usize::MAX), 0, "to the end of the page's life");
-        assert_eq!(ledger.expire(Stamp(1_002), usize::MAX), 1);
-        assert_eq!((ledger.len(), ledger.entries.get(&name(1)).map(|e| e.standing)), (1, Some(Standing::Sent)));
+        assert_eq!(ledger.expire(at(1_001), |_| true), 0, "to the end of the page's life");
+        assert_eq!(ledger.expire(at(1_002), |_| true), 1);
+        assert_eq!((ledger.len(), ledger.entries.get(&name(1)).map(|e| e.standing)), (2, Some(Standing::Sent)));
+        assert_eq!(ledger.oldest(), Some(Stamp(1)));
         ledger.unknown(name(1));
-        assert_eq!(ledger.expire(Stamp(1_002), usize::MAX), 1);
-        assert!(ledger.held.is_empty() && ledger.settled.is_empty());
+        ledger.unknown(name(2));
+        assert_eq!(ledger.expire(at(1_002), |_| true), 2);
+        assert!(ledger.held.is_empty() && ledger.by_age.is_empty());
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumps_ahead_forgets_nothing_of_a_session_that_lives() {
+        let mut ledger = three();
+        (0..3).for_each(|n| ledger.done(name(n), Stamp(3), 200, false));
+        let years_ahead = Now { wall: Stamp(1 << 40), running: Duration::from_millis(900) };
+        assert_eq!(ledger.expire(years_ahead, |_| true), 0);
+        // Put right again, the page opens, and the repeat is one.
+        assert!(matches!(ledger.claim(name(1), address(1), at(901)), Decision::Done { .. }));
+        // One that jumps back keeps everything, too.
+        let long_after = Now { wall: Stamp(5), running: Duration::from_secs(100) };
+        assert_eq!(ledger.expire(long_after, |_| false), 0);
+        assert_eq!(ledger.expire(years_ahead, |_| false), 3, "its pages open no more: the session is over");
+    }
+
+    #[test]
+    fn a_start_with_a_wrong_clock_forgets_nothing_of_a_session_that_lives() {
+        let mut ledger = ledger();
+        ledger.replay_sent(name(1), address(1), Stamp(1));
+        ledger.unknown(name(1));
+        let wrong = |running| Now { wall: Stamp(1 << 40), running: Duration::from_millis(running) };
+        assert_eq!(ledger.expire(wrong(0), |_| true), 0);
+        assert_eq!(ledger.expire(wrong(1_000), |_| true), 0);
+        assert_eq!(ledger.expire(wrong(1_001), |_| true), 1);
     }
 }

@@ -1,7 +1,7 @@
 //! Any interleaving of what can happen to commands, crashes among them, against the one thing that counts: how often each was
 //! given to the application. The disk is a list of records of which a crash takes any part that was not synced.
 
-use super::ledger::{Bounds, Decision, Ledger};
+use super::ledger::{Bounds, Decision, Ledger, Now};
 use super::name::ClaimName;
 use super::record::{About, Record};
 use super::{Interrupted, Replay};
@@ -28,6 +28,8 @@ enum Step {
     /// Power loss: this many of the records that were not synced are there afterwards.
     Crash(usize),
     Acknowledge,
+    /// Somebody sets the wall clock, and what is outdated by it is swept away; the session lives.
+    SetClock(u64),
 }
 
 /// How far the task that runs a command is.
@@ -49,6 +51,8 @@ struct World {
     answered: HashSet<u8>,
     interrupted: Vec<Interrupted>,
     now: u64,
+    /// How many there have been: the time by a clock that nobody sets.
+    steps: u64,
 }
 
 impl World {
@@ -62,11 +66,12 @@ impl World {
             answered: HashSet::new(),
             interrupted: Vec::new(),
             now: 1,
+            steps: 0,
         }
     }
 
     fn step(&mut self, step: Step) {
-        self.now += 1;
+        (self.now, self.steps) = (self.now.saturating_add(1), self.steps + 1);
         match step {
             Step::Claim(n) => self.claim(n),
             Step::Queue(n) => self.queue(n),
@@ -77,7 +82,17 @@ impl World {
             Step::Drop(n) => self.drop_running(n),
             Step::Crash(kept) => self.crash(kept),
             Step::Acknowledge => self.acknowledge(),
+            Step::SetClock(wall) => self.set_clock(wall),
         }
+    }
+
+    fn time(&self) -> Now {
+        Now { wall: Stamp(self.now), running: Duration::from_millis(self.steps) }
+    }
+
+    fn set_clock(&mut self, wall: u64) {
+        self.now = wall;
+        self.ledger.expire(self.time(), |_| true);
     }
 
     fn forwarded(&self, n: u8) -> u32 {
@@ -86,7 +101,7 @@ impl World {
 
     /// A repeat is told nothing that isn't so.
     fn claim(&mut self, n: u8) {
-        let decision = self.ledger.claim(name(n), address(), Stamp(self.now));
+        let decision = self.ledger.claim(name(n), address(), self.time());
         let running = self.running.contains_key(&n);
         match decision {
             Decision::First => {
@@ -161,7 +176,7 @@ impl World {
         self.running.clear();
         let mut replay = Replay { ledger: Ledger::new(BOUNDS), sent: HashMap::new() };
         self.disk.iter().cloned().for_each(|record| replay.take(record));
-        (self.ledger, self.interrupted) = replay.end(Stamp(self.now));
+        (self.ledger, self.interrupted) = replay.end();
         // Whatever reached the application is remembered, and what has no outcome is told.
         for n in self.forwards.keys() {
             let told = self.interrupted.iter().any(|one| one.name == name(*n));
@@ -213,6 +228,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => n.prop_map(Step::Drop),
         1 => (0..6usize).prop_map(Step::Crash),
         1 => Just(Step::Acknowledge),
+        1 => any::<u64>().prop_map(Step::SetClock),
     ]
 }
 

@@ -163,6 +163,20 @@ impl Header {
     }
 }
 
+/// Any bytes as what a segment holds.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    if let Some(header) = Header::read(bytes) {
+        assert_eq!(bytes.get(..HEADER), Some(&header.bytes()[..]));
+    }
+    if let Ok(record) = postcard::from_bytes::<Record>(bytes) {
+        let mut framed = Vec::new();
+        let payload = record.payload().unwrap_or_default();
+        frame(&[7; 16], 64, &payload, &mut framed);
+        let at = vec![0; 64].into_iter().chain(framed).collect::<Vec<u8>>();
+        assert!(payload.is_empty() || read(&[7; 16], &at, 64) == Found::Record(Box::new(record), at.len()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -252,6 +252,15 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
+/// Any bytes, in pieces of this size: cut in whatever way they pass or don't.
+pub(crate) fn fuzz(bytes: &[u8], piece: usize) {
+    let whole = Framing::new(1_024).read(bytes);
+    let mut framing = Framing::new(1_024);
+    let pieces = bytes.chunks(piece.max(1)).try_for_each(|piece| framing.read(piece));
+    assert_eq!(whole.is_ok(), pieces.is_ok(), "a cut makes a difference");
+    assert!(whole.map_or_else(|Wrong(at)| at < bytes.len(), |()| true), "beyond the end");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use crate::headers::origin::Mapping;
 use crate::headers::{self, Caller};
 use crate::{Body, BodyError, upstream::Base};
 use answer::Output;
+pub(crate) use answer::fuzz;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Body as HttpBody;
 use hyper::http::request::Parts;

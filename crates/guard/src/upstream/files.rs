@@ -7,6 +7,7 @@ use super::target::Target;
 use super::{FilesSettings, UpstreamError, UpstreamErrorKind as Kind, UpstreamSettingsError, plain};
 use crate::limits::nothing;
 use crate::{Body, BodyError};
+pub(crate) use conditions::fuzz;
 use conditions::{Part, Validators, Wanted};
 use futures_util::TryStreamExt;
 use http_body_util::{BodyExt, StreamBody};

@@ -194,6 +194,7 @@ impl Visit {
             whole_page,
             own_origin: self.place.origin.clone(),
             reads: self.place.app.settings.strict.clone(),
+            xml: is_xml(headers),
         }
     }
 
@@ -228,8 +229,11 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
 }
 
 fn is_html(headers: &HeaderMap) -> bool {
-    let essence = essence(headers);
-    essence == "text/html" || essence == "application/xhtml+xml"
+    essence(headers) == "text/html" || is_xml(headers)
+}
+
+fn is_xml(headers: &HeaderMap) -> bool {
+    essence(headers) == "application/xhtml+xml"
 }
 
 fn is_part(answer: &Response<Body>) -> bool {

@@ -4,13 +4,15 @@ mod content;
 mod hold;
 mod kept;
 
+pub(crate) use content::fuzz as fuzz_content;
 pub(super) use kept::{RESULT, SEND};
 
-use super::{Shown, Visit, target_of};
+use super::{Early, Shown, Visit, overrides, target_of};
 use crate::audit::{AuditOutcome, Entry};
 use crate::classify::Refusal;
 use crate::guard::wall_clock;
 use crate::once::{About, ClaimName, Claimed, CommandName, Done, OnceError, Outcome, Repeat, Running, StoredAnswer};
+use crate::path::NormalPath;
 use crate::sessions::Live;
 use crate::settings::OncePer;
 use crate::upstream::{UpstreamError, UpstreamErrorKind};
@@ -20,7 +22,8 @@ use bytes::Bytes;
 use content::Content;
 use hold::{Decision, Held, Part};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,14 +50,42 @@ impl Visit {
             Err(error) => self.broken_off(&about, &headers, error),
             Ok(Part::Whole(bytes, digest)) => {
                 let request = Request::from_parts(head, bytes);
-                match self.substituted(live, request).await {
-                    Ok((request, None)) => self.whole(live, &shown, about, request, digest).await,
-                    Ok((request, Some(digest))) => self.whole(live, &shown, about, request, digest).await,
-                    Err(answer) => *answer,
+                let (request, other) = match self.substituted(live, request).await {
+                    Ok(substituted) => substituted,
+                    Err(answer) => return *answer,
+                };
+                if let Err(refused) = self.check_named_methods(live, &shown, &request, request.body()) {
+                    return *refused;
                 }
+                self.whole(live, &shown, about, request, other.unwrap_or(digest)).await
             }
-            Ok(Part::Stream(body)) => self.streamed(live, &shown, about, Request::from_parts(head, body)).await,
+            Ok(Part::Stream(body)) => {
+                let (visit, live) = (self.clone(), live.clone());
+                let request = Request::from_parts(head, body);
+                if let Err(refused) = self.check_named_methods(&live, &shown, &request, request.body().start()) {
+                    return *refused;
+                }
+                // Whoever goes away: what the application has begun to get has its line in the audit log.
+                let run = tokio::spawn(async move { visit.streamed(&live, &shown, about, request).await });
+                run.await.unwrap_or_else(|_| *self.refuse_head(&headers, Refusal::UnknownOutcome))
+            }
         }
+    }
+
+    /// A method that stands in the body must be granted like the request's own.
+    fn check_named_methods<B>(
+        &self,
+        live: &Live,
+        shown: &Shown,
+        request: &Request<B>,
+        start: &[u8],
+    ) -> Result<(), Early> {
+        let methods = overrides::of_body(request.headers(), start);
+        if methods.is_empty() {
+            return Ok(());
+        }
+        let path = NormalPath::from_request(request.uri().path());
+        self.check_methods(live, Some(shown), request, &path, methods.iter().map(String::as_str), true)
     }
 
     /// A command that needs no claim: of an observed application, or at an entry point. It is sent as it is, and audited.
@@ -129,23 +160,26 @@ impl Visit {
         let empty = without_body(&request);
         let (head, held) = request.into_parts();
         let (digested, decide, body) = held.split();
+        let mut digested = pin!(digested);
         let mut sending = tokio::spawn({
             let (visit, live) = (self.clone(), live.clone());
             async move { visit.send(&live, Request::from_parts(head, body)).await }
         });
-        let digest = tokio::select! {
-            // The application answers before it has all of the request: it did not carry it out.
-            sent = &mut sending => {
-                let sent = sent.unwrap_or(Err(BROKEN));
-                self.tell(&about, &sent);
-                return self.answered(&headers, sent.map_err(|error| refusal_of(&error)));
-            }
-            digest = digested => match digest {
-                Ok(digest) => digest,
-                Err(error) => return self.broken_off(&about, &headers, error),
+        let (early, digest) = tokio::select! {
+            sent = &mut sending => match sent.unwrap_or(Err(BROKEN)) {
+                // An answer to the half of it: nobody gets that before the claim stands.
+                Ok(answer) => {
+                    decide.answered();
+                    (Some(answer), digested.await)
+                }
+                Err(error) => return self.not_taken(&about, &headers, error),
             },
+            digest = &mut digested => (None, digest),
         };
-        let name = self.name(live, shown, &empty, digest);
+        let name = match digest {
+            Ok(digest) => self.name(live, shown, &empty, digest),
+            Err(error) => return self.broken_off_within(&about, &headers, early, error),
+        };
         let running = match self.parts.once.claim(name, about.clone(), self.now).await {
             Ok(Claimed::First(running)) => running,
             Ok(Claimed::Repeat(repeat)) => {
@@ -154,15 +188,38 @@ impl Visit {
             }
             Err(error) => return self.cannot_claim(&about, &empty, &error),
         };
-        let visit = self.clone();
-        let run = tokio::spawn(async move {
+        let run = async {
             // Returning early leaves it undecided: the application never gets the end.
-            visit.written(&about, &running).await?;
+            self.written(&about, &running).await?;
             decide.decide(Decision::Send);
-            let sent = sending.await.unwrap_or(Err(BROKEN));
-            visit.settle(about, running, sent)
-        });
-        self.answered(&headers, run.await.unwrap_or(Err(Refusal::UnknownOutcome)))
+            let sent = match early {
+                Some(answer) => Ok(answer),
+                None => sending.await.unwrap_or(Err(BROKEN)),
+            };
+            self.settle(about, running, sent)
+        };
+        let answer = run.await;
+        self.answered(&headers, answer)
+    }
+
+    /// No answer, and not all of the request: it was not carried out.
+    fn not_taken(&self, about: &About, headers: &HeaderMap, error: UpstreamError) -> Response<Body> {
+        let sent = Err(error);
+        self.tell(about, &sent);
+        self.answered(headers, sent.map_err(|error| refusal_of(&error)))
+    }
+
+    /// The body broke off. Where the application had answered the half of it, it may have acted.
+    fn broken_off_within(
+        &self,
+        about: &About,
+        headers: &HeaderMap,
+        early: Option<Response<Body>>,
+        error: BodyError,
+    ) -> Response<Body> {
+        let Some(answer) = early else { return self.broken_off(about, headers, error) };
+        self.audit(about, AuditOutcome::Unknown, Some(answer.status()));
+        *self.refuse_head(headers, Refusal::UnknownOutcome)
     }
 
     async fn send(&self, live: &Arc<Live>, mut request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
@@ -259,13 +316,17 @@ impl Visit {
 
     /// What the audit log and the book of commands are told.
     pub(super) fn about<B>(&self, live: &Live, serial: Option<Serial>, request: &Request<B>) -> About {
+        self.about_head(live, serial, request.method(), request.uri().path())
+    }
+
+    pub(super) fn about_head(&self, live: &Live, serial: Option<Serial>, method: &Method, path: &str) -> About {
         About {
             user: live.session().user.clone(),
             address: live.session().address,
             app: self.place.app.settings.name.clone(),
             serial: serial.unwrap_or(Serial(0)),
-            method: request.method().to_string(),
-            path: request.uri().path().to_owned(),
+            method: method.to_string(),
+            path: path.to_owned(),
         }
     }
 

@@ -95,7 +95,7 @@ impl Visit {
         let apps = self.portal_apps();
         let mut sessions: Vec<_> = self.parts.sessions.list();
         sessions.retain(|other| other.session().user == session.user);
-        let rows: Vec<_> = sessions.iter().map(|other| row(other, live)).collect();
+        let rows: Vec<_> = sessions.iter().map(|other| self.row(other, live)).collect();
         let portal = Portal { t: self.words, user: session.user.as_str(), apps: &apps, sessions: &rows, token: &token };
         pages::page_with_script(StatusCode::OK, portal.html())
     }
@@ -165,17 +165,19 @@ impl Visit {
         self.shown(live, &carried).map_err(refuse)?;
         Ok(fields)
     }
-}
 
-fn row(other: &Live, this: &Live) -> PortalSession {
-    let session = other.session();
-    PortalSession {
-        address: session.address.to_string(),
-        device: session.device.clone().unwrap_or_default(),
-        since: date_and_time(session.started),
-        last_use: date_and_time(other.last_use()),
-        until: date_and_time(session.expires),
-        this: session.address == this.session().address,
+    fn row(&self, other: &Live, this: &Live) -> PortalSession {
+        let session = other.session();
+        let device = session.device.clone().unwrap_or_default();
+        let name = self.peer.tunnel.as_ref().and_then(|tunnel| tunnel.standing.device_name(&device));
+        PortalSession {
+            address: session.address.to_string(),
+            device: name.unwrap_or(device),
+            since: date_and_time(session.started),
+            last_use: date_and_time(other.last_use()),
+            until: date_and_time(session.expires),
+            this: session.address == this.session().address,
+        }
     }
 }
 

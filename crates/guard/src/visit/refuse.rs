@@ -50,7 +50,7 @@ impl Visit {
     }
 
     /// Step 5: what is missing, and who can grant it.
-    pub(super) fn not_permitted(&self, live: &Live, request: &Request<Body>, path: Option<&NormalPath>) -> Early {
+    pub(super) fn not_permitted<B>(&self, live: &Live, request: &Request<B>, path: Option<&NormalPath>) -> Early {
         let (session, policy) = (live.session(), &self.place.app.settings.policy);
         let method = request.method().as_str();
         let permission = path.map(|path| policy.permits(session.user.as_str(), &self.groups(live), method, path));

@@ -144,6 +144,7 @@ impl Site {
             whole_page: true,
             own_origin: self.origin.clone(),
             reads: page.reads.clone(),
+            xml: false,
         };
         let (mut rewriter, mut out) = (PageRewriter::new(&plan), Vec::new());
         rewriter.write(page.html.as_bytes(), &mut out);
@@ -155,7 +156,7 @@ impl Site {
     }
 }
 
-async fn read(stream: &mut TcpStream) -> Option<Seen> {
+pub(crate) async fn read(stream: &mut TcpStream) -> Option<Seen> {
     let mut bytes = Vec::new();
     let head = loop {
         if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -176,7 +177,7 @@ async fn read(stream: &mut TcpStream) -> Option<Seen> {
     Some(Seen { method: first.next()?, target: first.next()?, headers, body })
 }
 
-fn answer(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+pub(crate) fn answer(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let fields: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let length = body.len();
     let head = format!("HTTP/1.1 {status}\r\n{fields}content-length: {length}\r\nconnection: close\r\n\r\n");

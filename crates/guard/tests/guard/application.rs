@@ -25,6 +25,12 @@ pub(crate) const PAGE: &str = concat!(
     "<form method=post action=https://elsewhere.example/pay><button>Pay</button></form>",
     "<a href=/reports>Reports</a></body></html>"
 );
+/// The same as XML, where one insertion in a wrong place would be an error page.
+pub(crate) const XHTML: &str = concat!(
+    "<?xml version=\"1.0\" encoding=\"utf-8\"?><!DOCTYPE html><html xmlns=\"http://www.w3.org/1999/xhtml\">",
+    "<head><title/><script src=\"/a.js\"/></head><body>",
+    "<form method=\"post\" action=\"/orders\"><p><button>Order</button></p></form><form method=\"post\"/></body></html>"
+);
 /// What a script fetches to put into a page.
 pub(crate) const FRAGMENT: &str = "<li><form method=post action=/orders><button>Again</button></form></li>";
 /// Data that looks like a page.
@@ -167,6 +173,7 @@ async fn read(path: &str, headers: &HeaderMap) -> Answered {
         "/events" => answer("text/event-stream").body(endless("data: tick\n\n")).unwrap(),
         "/download" => answer("application/octet-stream").body(endless("0123456789")).unwrap(),
         "/fragment" => answer("text/html").body(whole_body(FRAGMENT)).unwrap(),
+        "/xhtml" => answer("application/xhtml+xml").body(whole_body(XHTML)).unwrap(),
         "/gzip" => answer("text/html").header("content-encoding", "gzip").body(whole_body(gzip(PAGE).await)).unwrap(),
         "/spoof" => answer("text/html").header("vestibule-refused", "no-page").body(endless("<p>")).unwrap(),
         _ => answer("text/html; charset=utf-8")

@@ -120,6 +120,16 @@ async fn a_user_who_is_removed_is_out_within_seconds() {
 }
 
 #[tokio::test]
+async fn the_portal_calls_a_device_by_its_name() {
+    let world = World::new().await;
+    let (first, second) = (world.tunnel("alice", 1), world.tunnel("alice", 2));
+    second.page("/").await;
+    let portal = first.page("/.vestibule/").await.text();
+    assert!(portal.contains("Alice&#39;s &#60;laptop&#62;") && portal.contains("laptop-2"), "{portal}");
+    assert!(!portal.contains("laptop-1"));
+}
+
+#[tokio::test]
 async fn another_session_is_signed_off_from_the_portal() {
     let world = World::new().await;
     let (here, there) = (world.signed_in("alice").await, world.signed_in("alice").await);

@@ -1,6 +1,6 @@
 //! What goes back: pages rewritten, everything else as it came.
 
-use crate::application::{DATA, FRAGMENT, PAGE, gunzip};
+use crate::application::{DATA, FRAGMENT, PAGE, XHTML, gunzip};
 use crate::world::World;
 use hyper::Method;
 
@@ -54,6 +54,25 @@ async fn a_fragment_gets_fields_and_no_script() {
         format!("<input type=\"hidden\" name=\".vestibule\" value=\"{}\" autocomplete=\"off\"/>", fragment.token());
     assert_eq!(text.replace(&field, ""), FRAGMENT);
     assert_eq!(browser.order("/orders", &fragment.token(), "a=1").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_page_of_xml_is_rewritten_as_xml() {
+    let world = World::new().await;
+    let browser = world.tunnel("alice", 1);
+    let page = browser.page("/xhtml").await;
+    assert_eq!(
+        (page.header("content-type"), page.header("cache-control")),
+        ("application/xhtml+xml", "private, no-cache")
+    );
+    let text = page.text();
+    let token = page.token();
+    let field = format!("<input type=\"hidden\" name=\".vestibule\" value=\"{token}\" autocomplete=\"off\"/>");
+    let script = text.find("<script src=\"/.vestibule/guard.js").expect("the script");
+    let ends = script + text[script..].find("</script>").unwrap() + "</script>".len();
+    assert!(text[..script].ends_with("<head>"), "{text}");
+    assert_eq!(format!("{}{}", &text[..script], &text[ends..]).replace(&field, ""), XHTML);
+    assert_eq!(browser.order("/orders", &token, "a=1").await.status, 200);
 }
 
 #[tokio::test]

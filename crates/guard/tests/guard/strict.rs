@@ -150,6 +150,21 @@ async fn an_observed_command_whose_giver_leaves_stands_in_the_audit_log() {
 }
 
 #[tokio::test]
+async fn grants_hold_while_an_application_is_observed() {
+    let rules = json!([{ "who": "everyone", "paths": ["/page", "/orders/**"] }]);
+    let world = World::with(json!({ "mode": "observe", "rules": rules })).await;
+    let browser = world.tunnel("alice", 1);
+    assert_eq!(browser.page("/page").await.status, 200);
+    assert_eq!(browser.send(browser.post("/orders/1"), "a=1").await.status, 200, "without a page");
+    assert_eq!(browser.page("/admin").await.said(), (403, "not-permitted"));
+    assert_eq!(browser.send(browser.post("/admin"), "a=1").await.said(), (403, "not-permitted"));
+    // Nor does a way of writing the path get by.
+    assert_eq!(browser.send(browser.post("/orders/%2e%2e/admin"), "a=1").await.said(), (400, "malformed"));
+    assert_eq!(world.app.commands(), 1);
+    assert_eq!(world.audit()[1], "refused:not-permitted POST /admin");
+}
+
+#[tokio::test]
 async fn observe_refuses_nothing_and_counts() {
     let world = World::with(json!({ "mode": "observe" })).await;
     let browser = world.signed_in("alice").await;

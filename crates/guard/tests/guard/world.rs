@@ -40,6 +40,10 @@ impl Standing for Stand {
     fn may_open(&self) -> Vec<AppName> {
         vec![orders()]
     }
+
+    fn device_name(&self, device: &str) -> Option<String> {
+        (device == "laptop-1").then(|| "Alice's <laptop>".to_owned())
+    }
 }
 
 /// A browser: at the end of a tunnel, or with the cookie that it has got.
@@ -111,11 +115,18 @@ impl World {
 
     /// The same directory after a restart.
     pub(crate) async fn restarted(self) -> Self {
+        self.restarted_with(|_| {}).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn restarted_with(self, change: impl FnOnce(&mut GuardSettings)) -> Self {
         self.guard.stop().await;
         let (app, dir) = (self.app.clone(), self.dir.clone());
         drop(self);
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let guard = Guard::open(guard_settings(&dir)).await.unwrap();
+        let mut made = guard_settings(&dir);
+        change(&mut made);
+        let guard = Guard::open(made).await.unwrap();
         guard.set_apps(vec![settings(&GuardConfig::default(), &app)]).unwrap();
         Self { guard, app, dir }
     }
@@ -230,12 +241,21 @@ impl Browser {
 
     /// Sends a request on a connection of its own.
     pub(crate) async fn open(&self, request: Builder, body: impl Into<Bytes>) -> Response<Incoming> {
+        self.try_open(request, body).await.unwrap()
+    }
+
+    /// The same, where the answer may break off before it has begun.
+    pub(crate) async fn try_open(
+        &self,
+        request: Builder,
+        body: impl Into<Bytes>,
+    ) -> Result<Response<Incoming>, hyper::Error> {
         let (client, server) = tokio::io::duplex(64 << 10);
         let (guard, peer) = (self.guard.clone(), self.peer.clone());
         tokio::spawn(async move { guard.serve(server, peer).await });
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(client)).await.unwrap();
         tokio::spawn(async move { connection.with_upgrades().await });
-        sender.send_request(request.body(Full::new(body.into())).unwrap()).await.unwrap()
+        sender.send_request(request.body(Full::new(body.into())).unwrap()).await
     }
 
     pub(crate) async fn send(&self, request: Builder, body: impl Into<Bytes>) -> Answer {

@@ -4,7 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 mod broken;
+mod certificates;
 mod directories;
+mod http2;
 mod passing;
 mod smuggling;
 mod support;
+mod telling;

@@ -126,6 +126,14 @@ pub(super) fn understood(lines: Vec<Bytes>) -> Option<Response<()>> {
     Some(answer)
 }
 
+/// Any bytes as the head of a program's answer.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let lines = bytes.split(|byte| *byte == b'\n').map(Bytes::copy_from_slice).collect();
+    if let Some(answer) = understood(lines) {
+        assert!(!answer.status().is_informational());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

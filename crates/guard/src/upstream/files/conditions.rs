@@ -115,6 +115,20 @@ fn part(first: u64, last: u64) -> Wanted {
     Wanted::Part(Part { start: first, length: last - first + 1 })
 }
 
+/// Any text as range and conditions of a file of this length.
+pub(crate) fn fuzz(length: u64, text: &str) {
+    let validators = Validators { length, modified: UNIX_EPOCH, etag: "\"a\"".to_owned() };
+    let Ok(value) = HeaderValue::try_from(text) else { return };
+    for name in [header::RANGE, header::IF_MATCH, header::IF_NONE_MATCH, header::IF_RANGE, header::IF_MODIFIED_SINCE] {
+        let mut fields = HeaderMap::new();
+        fields.insert(name, value.clone());
+        fields.append(header::RANGE, HeaderValue::from_static("bytes=0-0"));
+        if let Wanted::Part(part) = wanted(&fields, &validators) {
+            assert!(part.length > 0 && part.start + part.length <= length, "{part:?} of {length}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -58,6 +58,17 @@ impl Content {
     }
 }
 
+/// Any body, in pieces of this size: its digest depends on no cut. And the methods that it may name.
+pub(crate) fn fuzz(content_type: &'static str, bytes: &[u8], piece: usize) {
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type))]);
+    let (mut whole, mut pieces) = (Content::of(&headers), Content::of(&headers));
+    whole.write(bytes);
+    bytes.chunks(piece.max(1)).for_each(|piece| pieces.write(piece));
+    assert_eq!(whole.digest(), pieces.digest(), "a cut makes a difference");
+    let methods = crate::visit::overrides::of_body(&headers, bytes);
+    assert!(methods.iter().all(|method| method.bytes().all(|byte| byte.is_ascii_uppercase())));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,12 +7,19 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use std::collections::VecDeque;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// Bodies up to so many bytes are read whole.
 pub(super) const WHOLE: usize = 256 << 10;
 /// At least so many bytes at the end of a larger one are held back.
 const TAIL: usize = 16 << 10;
+/// How long an application that has answered already may leave a piece of the rest untaken.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long it may go on answering then.
+const ANSWERING: Duration = Duration::from_secs(60);
 
 /// A command's body.
 pub(super) enum Part {
@@ -39,12 +46,20 @@ pub(super) enum Decision {
 }
 
 /// Lets the end go, or not. Dropped undecided it is [`Decision::Drop`].
-pub(super) struct Decide(oneshot::Sender<Decision>);
+pub(super) struct Decide {
+    tell: oneshot::Sender<Decision>,
+    answered: CancellationToken,
+}
 
 impl Decide {
+    /// The application has answered: what it does not take of the rest is read without it, for the digest.
+    pub(super) fn answered(&self) {
+        self.answered.cancel();
+    }
+
     pub(super) fn decide(self, decision: Decision) {
         // Nobody waits when the application has broken off.
-        let _ = self.0.send(decision);
+        let _ = self.tell.send(decision);
     }
 }
 
@@ -68,23 +83,30 @@ pub(super) async fn read(mut body: Body, mut content: Content) -> Result<Part, B
 }
 
 impl Held {
+    /// What has been read so far.
+    pub(super) fn start(&self) -> &[u8] {
+        &self.start
+    }
+
     /// The digest once all has come, the decision over the end, and the body for the application.
     pub(super) fn split(self) -> (impl Future<Output = Result<[u8; 32], BodyError>>, Decide, Body) {
         let (digested, digest) = oneshot::channel();
-        let (decide, decided) = oneshot::channel();
-        let (to_upstream, body) = mpsc::channel(1);
-        tokio::spawn(self.pass(to_upstream, digested, decided));
+        let (tell, decided) = oneshot::channel();
+        let (to, body) = mpsc::channel(1);
+        let answered = CancellationToken::new();
+        let onward = Onward { to, answered: answered.clone(), taken: true };
+        tokio::spawn(self.pass(onward, digested, decided));
         let frames = futures_util::stream::unfold(body, async |mut body: mpsc::Receiver<_>| {
             let frame = body.recv().await?;
             Some((frame, body))
         });
         let body = BodyExt::boxed_unsync(StreamBody::new(Box::pin(frames)));
-        (async { digest.await.unwrap_or(Err(BodyError::Sender)) }, Decide(decide), body)
+        (async { digest.await.unwrap_or(Err(BodyError::Sender)) }, Decide { tell, answered }, body)
     }
 
     async fn pass(
         mut self,
-        to: mpsc::Sender<Result<Frame<Bytes>, BodyError>>,
+        mut onward: Onward,
         digested: oneshot::Sender<Result<[u8; 32], BodyError>>,
         decided: oneshot::Receiver<Decision>,
     ) {
@@ -94,31 +116,67 @@ impl Held {
             let data = match piece {
                 Ok(data) => data,
                 Err(error) => {
-                    let _ = (digested.send(Err(error)), to.send(Err(error)).await);
-                    return;
+                    let _ = digested.send(Err(error));
+                    return onward.break_off(error).await;
                 }
             };
             self.content.write(&data);
             held.push(data);
             while let Some(data) = held.beyond() {
-                if to.send(Ok(Frame::data(data))).await.is_err() {
-                    return;
-                }
+                onward.send(data).await;
+            }
+            if digested.is_closed() {
+                break;
             }
             next = data_of(&mut self.rest).await;
         }
+        // Whatever happens: what is not whole must not look so.
         if digested.send(Ok(self.content.digest())).is_err() {
-            return;
+            return onward.break_off(BodyError::Sender).await;
         }
-        let end = match decided.await {
-            Ok(Decision::Send) => held.all(),
-            Ok(Decision::Drop) | Err(_) => vec![Err(BodyError::Repeated)],
-        };
-        for frame in end {
-            if to.send(frame).await.is_err() {
-                return;
-            }
+        match decided.await {
+            Ok(Decision::Send) => onward.finish(held).await,
+            Ok(Decision::Drop) | Err(_) => onward.break_off(BodyError::Repeated).await,
         }
+    }
+}
+
+/// The way to the application.
+struct Onward {
+    to: mpsc::Sender<Result<Frame<Bytes>, BodyError>>,
+    answered: CancellationToken,
+    /// Whether it has taken everything so far.
+    taken: bool,
+}
+
+impl Onward {
+    async fn send(&mut self, data: Bytes) {
+        if self.taken {
+            let late = async {
+                self.answered.cancelled().await;
+                sleep(LINGER).await;
+            };
+            self.taken = tokio::select! {
+                sent = self.to.send(Ok(Frame::data(data))) => sent.is_ok(),
+                () = late => false,
+            };
+        }
+    }
+
+    async fn finish(mut self, held: Tail) {
+        for data in held.pieces {
+            self.send(data).await;
+        }
+        if !self.taken {
+            // It has answered and wants no more: the request stays without its end until the answer has gone through.
+            let _ = timeout(ANSWERING, self.to.closed()).await;
+            self.break_off(BodyError::Sender).await;
+        }
+    }
+
+    async fn break_off(self, error: BodyError) {
+        // An application that takes nothing more is told by the end of its connection.
+        let _ = timeout(LINGER, self.to.send(Err(error))).await;
     }
 }
 
@@ -155,10 +213,6 @@ impl Tail {
         }
         self.len -= data.len();
         Some(data)
-    }
-
-    fn all(self) -> Vec<Result<Frame<Bytes>, BodyError>> {
-        self.pieces.into_iter().map(|data| Ok(Frame::data(data))).collect()
     }
 }
 
@@ -266,5 +320,28 @@ mod tests {
         let reading = tokio::spawn(arrived(body));
         assert_eq!(digest.await, Err(BodyError::TooSlow));
         assert_eq!(reading.await.unwrap().1, Some(BodyError::TooSlow));
+    }
+
+    #[tokio::test]
+    async fn whoever_gives_up_leaves_nothing_that_looks_whole() {
+        let (digest, decide, body) = held(vec![Bytes::from(large())]).await.split();
+        drop(digest);
+        drop(decide);
+        let (seen, error) = arrived(body).await;
+        assert!(seen.len() <= 3 * WHOLE - TAIL && error == Some(BodyError::Sender), "{} {error:?}", seen.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_application_that_has_answered_need_not_take_the_rest() {
+        let bytes = large();
+        let pieces = bytes.chunks(1_000).map(Bytes::copy_from_slice).collect();
+        let (digest, decide, mut body) = held(pieces).await.split();
+        let first = body.frame().await.unwrap().unwrap();
+        decide.answered();
+        assert_eq!(digest.await.unwrap(), digest_of(&bytes), "of all of it");
+        decide.decide(Decision::Send);
+        let (seen, error) = arrived(body).await;
+        assert!(first.into_data().unwrap().len() + seen.len() < bytes.len());
+        assert_eq!(error, Some(BodyError::Sender));
     }
 }
