@@ -1,7 +1,8 @@
-//! The guard's script in a real Chromium: what arrives at a site whose pages were rewritten.
+//! The guard in a real Chromium: what its script sends, what its pages look like, and what other sites can make a browser do.
 
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
+mod attacks;
 mod entry;
 mod forms;
 mod pages;
