@@ -8,6 +8,7 @@
 mod insertion;
 mod origin;
 mod page;
+mod passing;
 mod scanner;
 mod stream;
 mod tag;
@@ -73,6 +74,8 @@ impl PageRewriter {
         if self.held.is_empty() && self.scanner.page.cuts.is_empty() && keep == piece.len() {
             return true;
         }
+        let inserted: usize = self.scanner.page.cuts.iter().map(|cut| cut.text.len()).sum();
+        out.reserve(self.held.len() + inserted + keep);
         let mut from = 0;
         for cut in self.scanner.page.cuts.drain(..) {
             if let Some(at) = cut.at {

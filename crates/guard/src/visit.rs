@@ -35,7 +35,7 @@ use hyper::{Request, Response};
 use place::Place;
 use std::sync::Arc;
 use std::time::Instant;
-use vestibule_policy::web::{Permission, is_safe_method};
+use vestibule_policy::web::{GrantSet, Permission, is_safe_method};
 
 /// One request, and all that is known of its surroundings.
 pub(crate) struct Visit {
@@ -124,13 +124,12 @@ impl Visit {
         }
         self.count(&head, &path, &verdict, &token);
         let request = Request::from_parts(head, body);
-        let head_fields = request.headers().clone();
         let command = match verdict.outcome {
             Outcome::Admit { command, .. } => command,
             Outcome::SignIn => return Err(self.sign_in(&who, request).await),
             Outcome::ProveEntry { afresh, asks } => {
-                let to = target_of(&request).to_owned();
-                return Err(self.entry(&who, &head_fields, &to, (afresh, asks)).await);
+                let (fields, to) = (request.headers().clone(), target_of(&request).to_owned());
+                return Err(self.entry(&who, &fields, &to, (afresh, asks)).await);
             }
             Outcome::Refuse(refusal) => return Err(self.refuse_command(&who, &request, &verdict, refusal)),
             Outcome::LookInBody => return Err(self.refuse_command(&who, &request, &verdict, Refusal::Malformed)),
@@ -138,13 +137,13 @@ impl Visit {
         let live = who.map_err(|_| self.refuse_head(request.headers(), Refusal::SignedOff))?;
         let led = !matches!(token, Token::None | Token::Unread | Token::Bad(_));
         let shown = token.shown();
-        self.check_grants(&live, shown.as_ref(), &request, &path, command)?;
+        let granted = self.check_grants(&live, shown.as_ref(), &request, &path, command)?;
         live.touch(self.now);
-        let asked = answer::Asked::of(&request, &verdict, led);
+        let asked = answer::Asked::of(&request, &verdict, led, granted);
         let mut answer = match (shown, command) {
             (Some(shown), true) if verdict.needs.claim => self.command(&live, shown, request).await,
             (shown, true) => self.unclaimed(&live, shown.map(|shown| shown.page.serial), request).await,
-            (_, false) => self.read(&live, request).await,
+            (_, false) => self.read(&live, &asked, request).await,
         };
         if let Some(handshake) = handshake {
             handshake.pass(&mut answer, live.ended());
@@ -204,7 +203,7 @@ impl Visit {
         live.session().context(&self.place.app.settings.name)
     }
 
-    /// Step 5: the grants sealed in the page, and those in force.
+    /// Step 5: the grants sealed in the page, and those in force, which are given back.
     fn check_grants(
         &self,
         live: &Live,
@@ -212,7 +211,7 @@ impl Visit {
         request: &Request<Body>,
         path: &Result<NormalPath, PathTrick>,
         command: bool,
-    ) -> Result<(), Early> {
+    ) -> Result<GrantSet, Early> {
         let in_query = overrides::of_query(request.uri().query());
         let instead = method_overrides(request.headers()).chain(in_query.iter().map(String::as_str));
         let methods = std::iter::once(request.method().as_str()).chain(instead);
@@ -228,7 +227,7 @@ impl Visit {
         path: &Result<NormalPath, PathTrick>,
         methods: impl Iterator<Item = &'a str>,
         command: bool,
-    ) -> Result<(), Early> {
+    ) -> Result<GrantSet, Early> {
         let in_force = self.granted(live);
         let sealed = match shown.map(|shown| &shown.page.grants) {
             Some(SealedGrants::Inline(grants)) => Some(grants),
@@ -251,7 +250,7 @@ impl Visit {
                 }
             }
         }
-        Ok(())
+        Ok(in_force)
     }
 
     fn count(&self, head: &Head, path: &Result<NormalPath, PathTrick>, verdict: &Verdict, token: &Token) {

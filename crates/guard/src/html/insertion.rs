@@ -2,6 +2,9 @@
 
 use super::Plan;
 
+/// About how long the script's element is without the token.
+const ELEMENT: usize = 160;
+
 /// The guard's script as a page names it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ScriptTag {
@@ -15,26 +18,25 @@ pub struct ScriptTag {
 
 /// Everything as far as it is the same for the whole page. All of it is ASCII, and well-formed as XML too.
 pub(super) struct Insertions {
-    script: Option<String>,
-    /// The same with an address that no `<base>` changes, for documents inside attributes.
-    script_anywhere: Option<String>,
+    plan: Plan,
+    /// The token as the value of an attribute.
     token: String,
 }
 
 impl Insertions {
     pub(super) fn new(plan: &Plan) -> Self {
-        let tag = plan.script.as_ref().map(|script| element(script, "", plan));
-        let anywhere = plan.script.as_ref().map(|script| element(script, &plan.own_origin, plan));
-        Self { script: tag.filter(|_| plan.whole_page), script_anywhere: anywhere, token: escaped(&plan.token) }
+        Self { plan: plan.clone(), token: escaped(&plan.token) }
     }
 
     pub(super) fn script(&self) -> String {
-        self.script.clone().unwrap_or_default()
+        let script = self.plan.script.as_ref().filter(|_| self.plan.whole_page);
+        script.map(|script| self.element(script, "")).unwrap_or_default()
     }
 
-    /// The script's element as it is written inside an attribute's value, quoted in any way or not at all.
+    /// The script's element as it is written inside an attribute's value, quoted in any way or not at all, with an address that no
+    /// `<base>` changes.
     pub(super) fn script_in_attribute(&self) -> Option<String> {
-        self.script_anywhere.as_deref().map(references)
+        self.plan.script.as_ref().map(|script| references(&self.element(script, &self.plan.own_origin)))
     }
 
     /// The field of the page's form of that number; `owner`: the id of the form, as written, where the field is outside of it.
@@ -43,23 +45,29 @@ impl Insertions {
         let token = &self.token;
         format!(r#"<input type="hidden" name=".vestibule" value="{token}.f{number}"{form} autocomplete="off"/>"#)
     }
-}
 
-/// The token stands in the element itself: no policy forbids that, and the script takes the element away as soon as it runs.
-fn element(script: &ScriptTag, origin: &str, plan: &Plan) -> String {
-    let mut text =
-        format!(r#"<script src="{}{}" data-page="{}""#, escaped(origin), escaped(&script.src), escaped(&plan.token));
-    if !plan.reads.is_empty() {
-        text.push_str(&format!(r#" data-reads="{}""#, escaped(&plan.reads.join("\n"))));
+    /// The token stands in the element itself: no policy forbids that, and the script takes the element away as soon as it runs.
+    fn element(&self, script: &ScriptTag, origin: &str) -> String {
+        let mut text = String::with_capacity(ELEMENT + self.token.len());
+        let mut attribute = |name: &str, values: &[&str]| {
+            text.push_str(name);
+            values.iter().for_each(|value| text.push_str(value));
+            text.push('"');
+        };
+        attribute("<script src=\"", &[&escaped(origin), &escaped(&script.src)]);
+        attribute(" data-page=\"", &[&self.token]);
+        if !self.plan.reads.is_empty() {
+            attribute(" data-reads=\"", &[&escaped(&self.plan.reads.join("\n"))]);
+        }
+        if let Some(nonce) = &script.nonce {
+            attribute(" nonce=\"", &[&escaped(nonce)]);
+        }
+        if let Some(integrity) = &script.integrity {
+            attribute(" integrity=\"", &[&escaped(integrity)]);
+        }
+        text.push_str("></script>");
+        text
     }
-    if let Some(nonce) = &script.nonce {
-        text.push_str(&format!(r#" nonce="{}""#, escaped(nonce)));
-    }
-    if let Some(integrity) = &script.integrity {
-        text.push_str(&format!(r#" integrity="{}""#, escaped(integrity)));
-    }
-    text.push_str("></script>");
-    text
 }
 
 /// As the value of an attribute in double quotes; characters outside of ASCII as references, so that the encoding is no matter.
@@ -75,6 +83,9 @@ fn references(text: &str) -> String {
 }
 
 fn with_references(text: &str, plain: impl Fn(char) -> bool) -> String {
+    if text.chars().all(&plain) {
+        return text.to_owned();
+    }
     let mut written = String::with_capacity(text.len());
     for character in text.chars() {
         if plain(character) {

@@ -105,6 +105,11 @@ impl Page {
         self.place != Place::Settled
     }
 
+    /// Whether nothing but certain tags matters: the script has its place, and there is HTML alone around.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.waits() && self.spaces.is_empty()
+    }
+
     /// Text between tags.
     pub(super) fn text(&mut self, piece: &[u8], range: Range<usize>) {
         if self.waits() {

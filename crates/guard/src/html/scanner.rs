@@ -2,6 +2,7 @@
 //! the page into pieces and keeps none of them.
 
 use super::page::{Page, Then};
+use super::passing;
 use super::tag::{Tag, Word};
 use memchr::{memchr, memchr2};
 
@@ -123,6 +124,7 @@ impl Scanner {
     }
 
     fn text(&mut self, piece: &[u8], at: usize) -> usize {
+        let at = if self.page.is_plain() { passed(piece, at) } else { at };
         let Some(found) = memchr(b'<', &piece[at..]) else {
             self.page.text(piece, at..piece.len());
             return piece.len();
@@ -443,6 +445,18 @@ impl Tail {
     fn ends_comment(self, xml: bool) -> bool {
         self.0[1..] == *b"--" || !xml && self.0 == *b"--!" && self.1 >= 3
     }
+}
+
+/// Passes over text and tags, up to the first that may matter.
+fn passed(piece: &[u8], mut at: usize) -> usize {
+    while let Some(found) = passing::find(b'<', &piece[at..]) {
+        let open = at + found;
+        match passing::tag(&piece[open + 1..]) {
+            Some(length) => at = open + 1 + length,
+            None => return open,
+        }
+    }
+    piece.len()
 }
 
 fn is_space(byte: u8) -> bool {

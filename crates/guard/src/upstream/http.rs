@@ -23,9 +23,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
-/// The most fields, and the most bytes, of an answer's head.
+/// The most fields, and the most bytes, of an answer's head. An answer under way holds three buffers of that size at most, as what
+/// is read at once is no more.
 const ANSWER_FIELDS: usize = 256;
-const ANSWER_HEAD: usize = 256 * 1024;
+const ANSWER_HEAD: usize = 48 * 1024;
 /// How long an address that could not be reached is passed over: after the first failure, and at most.
 const DOWN_FIRST: Duration = Duration::from_secs(1);
 const DOWN_LONGEST: Duration = Duration::from_secs(30);

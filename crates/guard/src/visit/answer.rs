@@ -16,6 +16,7 @@ use hyper::body::{Body as _, Frame};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use std::sync::Arc;
+use vestibule_policy::web::GrantSet;
 
 /// What of a request its answer depends on.
 pub(super) struct Asked {
@@ -24,11 +25,13 @@ pub(super) struct Asked {
     headers: HeaderMap,
     verdict: Verdict,
     led: bool,
+    /// What is granted to whoever asked, to be sealed in the page that answers.
+    granted: GrantSet,
 }
 
 impl Asked {
     /// `led`: a page led here, or the browser has proven itself at the entry.
-    pub(super) fn of(request: &Request<Body>, verdict: &Verdict, led: bool) -> Self {
+    pub(super) fn of(request: &Request<Body>, verdict: &Verdict, led: bool, granted: GrantSet) -> Self {
         let kept = [header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE, header::ACCEPT]
             .into_iter()
             .chain(["sec-fetch-dest", "sec-fetch-mode"].map(header::HeaderName::from_static));
@@ -39,6 +42,7 @@ impl Asked {
             headers,
             verdict: *verdict,
             led,
+            granted,
         }
     }
 
@@ -66,15 +70,14 @@ impl Visit {
     }
 
     /// A read: straight to the application.
-    pub(super) async fn read(&self, live: &Arc<Live>, mut request: Request<Body>) -> Response<Body> {
+    pub(super) async fn read(&self, live: &Arc<Live>, asked: &Asked, mut request: Request<Body>) -> Response<Body> {
         let document = pages::for_person(request.headers());
         coding::prepare_for_rewrite(request.headers_mut(), document);
-        let headers = request.headers().clone();
         match self.place.app.upstream.send(request, &self.caller(live)).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::info!(app = %self.place.app.settings.name, %error, "no answer");
-                *self.refuse_head(&headers, super::command::refusal_of(&error))
+                *self.refuse_head(&asked.headers, super::command::refusal_of(&error))
             }
         }
     }
@@ -180,7 +183,7 @@ impl Visit {
             serial,
             issued: self.now,
             source: source_of(asked.method.as_str(), &self.place.host, &asked.path_and_query),
-            grants: SealedGrants::Inline(self.granted(live)),
+            grants: SealedGrants::Inline(asked.granted.clone()),
         };
         self.parts.pages.seal(&page, &self.context(live)).into()
     }

@@ -85,7 +85,7 @@ impl Visit {
             return Ok(());
         }
         let path = NormalPath::from_request(request.uri().path());
-        self.check_methods(live, Some(shown), request, &path, methods.iter().map(String::as_str), true)
+        self.check_methods(live, Some(shown), request, &path, methods.iter().map(String::as_str), true).map(drop)
     }
 
     /// A command that needs no claim: of an observed application, or at an entry point. It is sent as it is, and audited.
