@@ -66,7 +66,7 @@ async fn save_again(desk: &Desk) {
     desk.open(EDIT).await;
     browser.fill(TEXT, "Sent twice.").await;
     saved(desk, "Sent twice").await;
-    browser.back().await.unwrap();
+    desk.back().await;
     browser.until(&format!("document.querySelector({TEXT:?})")).await;
     browser.fill(TEXT, "Sent twice.").await;
     browser.click(SAVE).await;
@@ -117,7 +117,9 @@ async fn search(desk: &Desk) {
 }
 
 async fn saved(desk: &Desk, text: &str) {
-    desk.browser.click(SAVE).await;
+    // Toolbar and preview come late and move the button away under a pointer.
+    desk.browser.until("document.readyState === 'complete' && document.querySelector('#tool__bar button')").await;
+    desk.browser.run(&format!("setTimeout(() => document.querySelector({SAVE:?}).click())")).await;
     let there = format!("document.querySelector('#dokuwiki__content').innerText.includes({text:?})");
     desk.browser.until(&format!("!document.querySelector({TEXT:?}) && {there}")).await;
 }
