@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 
 const LEN: usize = 4 << 20;
 
-/// An application that answers after this many bytes of the body, and then takes the rest or leaves it; how often it was asked.
-async fn answers_after(world: &World, bytes: usize, takes_the_rest: bool) -> Arc<AtomicUsize> {
+/// An application that answers after this many bytes of the body, and takes the rest afterwards; how often it was asked.
+async fn answers_after(world: &World, bytes: usize) -> Arc<AtomicUsize> {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = asked.clone();
     stand_in(world, move |mut io| {
@@ -24,9 +24,6 @@ async fn answers_after(world: &World, bytes: usize, takes_the_rest: bool) -> Arc
                 io.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nearly")
                     .await
                     .unwrap();
-                if !takes_the_rest {
-                    return sleep(LONG).await;
-                }
                 let Ok(_) = io.read_exact(&mut vec![0; LEN - bytes]).await else { return };
             }
         }
@@ -42,19 +39,17 @@ async fn upload(browser: &Browser, token: &str) -> crate::world::Answer {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_early_answer_is_claimed_like_any_other() {
-    for takes_the_rest in [true, false] {
-        let world = World::new().await;
-        let browser = world.tunnel("alice", 1);
-        let token = browser.token("/page").await;
-        let asked = answers_after(&world, 100_000, takes_the_rest).await;
-        let first = upload(&browser, &token).await;
-        assert_eq!((first.said(), first.text().as_str()), ((200, ""), "early"), "takes the rest: {takes_the_rest}");
-        let again = upload(&browser, &token).await;
-        assert_eq!(again.said(), (409, "already-done"), "takes the rest: {takes_the_rest}");
-        assert!(browser.press(&again.form("See the result")).await.text() == "early");
-        assert!(asked.load(Ordering::SeqCst) <= 2);
-        assert_eq!(world.audit()[..2], ["done POST /files 200", "repeated POST /files"]);
-    }
+    let world = World::new().await;
+    let browser = world.tunnel("alice", 1);
+    let token = browser.token("/page").await;
+    let asked = answers_after(&world, 100_000).await;
+    let first = upload(&browser, &token).await;
+    assert_eq!((first.said(), first.text().as_str()), ((200, ""), "early"));
+    let again = upload(&browser, &token).await;
+    assert_eq!(again.said(), (409, "already-done"));
+    assert!(browser.press(&again.form("See the result")).await.text() == "early");
+    assert!(asked.load(Ordering::SeqCst) <= 2);
+    assert_eq!(world.audit()[..2], ["done POST /files 200", "repeated POST /files"]);
 }
 
 /// A connection on which a request with a body of this length has begun.
@@ -75,7 +70,7 @@ async fn an_early_answer_is_not_handed_on_before_its_claim_stands() {
     let world = World::new().await;
     let browser = world.tunnel("alice", 1);
     let token = browser.token("/page").await;
-    let asked = answers_after(&world, 100_000, true).await;
+    let asked = answers_after(&world, 100_000).await;
     let mut client = begun(&world, &browser, &token, LEN).await;
     client.write_all(&vec![b'x'; LEN - 1]).await.unwrap();
     while asked.load(Ordering::SeqCst) == 0 {
@@ -95,7 +90,7 @@ async fn an_upload_that_breaks_off_stands_in_the_audit_log() {
     let browser = world.tunnel("alice", 1);
     let token = browser.token("/page").await;
     // While it is small, while it streams, and after an answer to the half of it.
-    let asked = answers_after(&world, 100_000, true).await;
+    let asked = answers_after(&world, 100_000).await;
     for (sent, lines) in [(10, 1), (LEN / 2, 2)] {
         let mut client = begun(&world, &browser, &token, LEN).await;
         client.write_all(&vec![b'x'; sent]).await.unwrap();
