@@ -66,7 +66,7 @@ async fn save_again(desk: &Desk) {
     desk.open(EDIT).await;
     browser.fill(TEXT, "Sent twice.").await;
     saved(desk, "Sent twice").await;
-    desk.back().await;
+    browser.back().await.unwrap();
     browser.until(&format!("document.querySelector({TEXT:?})")).await;
     browser.fill(TEXT, "Sent twice.").await;
     browser.click(SAVE).await;
