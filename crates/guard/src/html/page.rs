@@ -174,7 +174,7 @@ impl Page {
         match self.start_tag(tag, at) {
             // Whatever is in an element of XML is marked up like everything else.
             Then::Raw(_) | Then::Plain if self.xml => Then::Text,
-            then => then,
+            then @ (Then::Text | Then::Raw(_) | Then::Plain) => then,
         }
     }
 

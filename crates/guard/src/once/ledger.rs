@@ -149,7 +149,7 @@ impl Ledger {
     fn may_go(&self, entry: &Entry, now: Now, lives: impl Fn(LogicalAddress) -> bool) -> bool {
         let runs = matches!(entry.standing, Standing::Claimed | Standing::Sent);
         let young = now.running.saturating_sub(entry.since) <= self.bounds.keep;
-        !runs && !(young && lives(entry.address))
+        !(runs || young && lives(entry.address))
     }
 
     /// When the oldest claim was given that is held.
