@@ -4,6 +4,9 @@ mod activity;
 mod check;
 mod framing;
 mod strict;
+mod upgrades;
+
+pub(crate) use upgrades::Upgrades;
 
 use crate::{Body, Limits, limits, websocket};
 use activity::Activity;
@@ -25,7 +28,8 @@ use tokio::time::sleep;
 /// [`Limits::end_wait`] to finish.
 ///
 /// What `service` gets is sound: one host (always in `Host`), a target in origin form, a body whose length nobody can doubt,
-/// held to `limits`. What isn't, is answered here. An upgraded connection outlives the call, see [`crate::Handshake`].
+/// held to `limits`. What isn't, is answered here. What the connection is upgraded to ([`crate::Handshake`]) is served by the same
+/// call: it is cut when `end` completes or the call is dropped, and the call returns only after it.
 pub async fn serve_connection<I, S, F, E>(io: I, limits: &Limits, service: S, end: E)
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -34,8 +38,11 @@ where
     E: Future<Output = ()>,
 {
     let limits = Arc::new(limits.clone());
-    let activity = Activity::new();
-    let handler = Arc::new(Handler { limits: Arc::clone(&limits), activity: activity.clone(), service });
+    let (activity, upgrades) = (Activity::new(), Upgrades::default());
+    let _cutter = upgrades.cutter();
+    let (limits_of, upgrades_of) = (Arc::clone(&limits), upgrades.clone());
+    let handler = Handler { limits: limits_of, activity: activity.clone(), upgrades: upgrades_of, service };
+    let handler = Arc::new(handler);
     let service = service_fn(move |request| {
         let handler = Arc::clone(&handler);
         async move { Ok::<_, Infallible>(handler.handle(request).await) }
@@ -43,11 +50,18 @@ where
     let builder = builder(&limits);
     let io = TokioIo::new(Strict::new(io, &limits));
     let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
+    let mut end = pin!(end);
     tokio::select! {
         biased;
-        // How a client's connection ended concerns nobody.
-        _ = connection.as_mut() => return,
-        () = end => {}
+        // How a client's connection ended concerns nobody; it may have become another one.
+        _ = connection.as_mut() => {
+            tokio::select! {
+                () = upgrades.ended() => {}
+                () = end => {}
+            }
+            return;
+        }
+        () = end.as_mut() => {}
         () = activity.idle(limits.header_wait, limits.idle) => {}
     }
     connection.as_mut().graceful_shutdown();
@@ -78,6 +92,7 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
 struct Handler<S> {
     limits: Arc<Limits>,
     activity: Activity,
+    upgrades: Upgrades,
     service: S,
 }
 
@@ -90,6 +105,9 @@ where
         let running = self.activity.begin();
         let upgrade = websocket::names_upgrade(request.headers());
         let version = request.version();
+        if upgrade {
+            request.extensions_mut().insert(self.upgrades.clone());
+        }
         let mut answer = match check::sound(&mut request, &self.limits) {
             Ok(()) => (self.service)(request.map(|body| limits::bounded(body, &self.limits))).await,
             Err(refused) => refused.answer(),

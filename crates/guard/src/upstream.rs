@@ -4,6 +4,7 @@ mod address;
 mod cgi;
 mod dial;
 mod files;
+mod held;
 mod http;
 mod pool;
 mod progress;

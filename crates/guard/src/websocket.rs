@@ -1,6 +1,7 @@
 //! WebSockets and whatever else begins with `Upgrade` (RFC 9110 section 7.8): once both sides agree, bytes pass unread.
 
 use crate::Body;
+use crate::server::Upgrades;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
@@ -13,16 +14,23 @@ const BUFFER: usize = 8 * 1024;
 
 /// A client's wish to go on in another protocol; taken off the request before that goes to the upstream.
 #[derive(Debug)]
-pub struct Handshake(OnUpgrade);
+pub struct Handshake {
+    client: OnUpgrade,
+    upgrades: Upgrades,
+}
 
 impl Handshake {
     /// Takes it off a request that asks for another protocol; `None` for every other. HTTP/2 isn't another protocol here.
     pub fn take<B>(request: &mut Request<B>) -> Option<Self> {
-        asks(request.method(), request.version(), request.headers()).then(|| Self(hyper::upgrade::on(request)))
+        asks(request.method(), request.version(), request.headers()).then(|| Self {
+            upgrades: request.extensions_mut().remove().unwrap_or_default(),
+            client: hyper::upgrade::on(request),
+        })
     }
 
     /// When the answer says that the upstream agrees (101), passes bytes both ways until either side closes or `ended`
-    /// completes: then both connections are cut at once. With any other answer nothing happens.
+    /// completes: then both connections are cut at once; so they are with the service of the client's connection
+    /// ([`crate::serve_connection`]). With any other answer nothing happens.
     pub fn pass<E>(self, answer: &mut Response<Body>, ended: E)
     where
         E: Future<Output = ()> + Send + 'static,
@@ -31,11 +39,11 @@ impl Handshake {
             return;
         }
         let upstream = hyper::upgrade::on(answer);
-        tokio::spawn(async move {
+        self.upgrades.spawn(async move {
             tokio::select! {
                 biased;
                 () = ended => {}
-                () = pass(self.0, upstream) => {}
+                () = pass(self.client, upstream) => {}
             }
         });
     }

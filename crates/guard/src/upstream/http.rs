@@ -2,6 +2,7 @@
 
 use super::address::Base;
 use super::dial::{Dialled, Dialler};
+use super::held::Held;
 use super::pool::{Connection, Key, Pool};
 use super::progress::Progress;
 use super::{HostHeader, HttpSettings, UpstreamError, UpstreamErrorKind as Kind, UpstreamSettingsError};
@@ -259,14 +260,13 @@ fn rewritten(
 }
 
 async fn handshake(dialled: Dialled, room: OwnedSemaphorePermit, pool: &Pool, key: Key) -> Result<Connection, Kind> {
-    let io = TokioIo::new(dialled.wire);
+    let io = TokioIo::new(Held::new(dialled.wire, room));
     if dialled.h2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).keep_alive_interval(H2_PING).max_header_list_size(ANSWER_HEAD as u32);
         let (sender, connection) = builder.handshake(io).await.map_err(|_| Kind::Broken)?;
         pool.share(key, sender.clone());
         tokio::spawn(async move {
-            let _room = room;
             // How it ended is told to the requests on it.
             let _ = connection.await;
         });
@@ -276,7 +276,6 @@ async fn handshake(dialled: Dialled, room: OwnedSemaphorePermit, pool: &Pool, ke
     builder.title_case_headers(true).max_headers(ANSWER_FIELDS).max_header_size(ANSWER_HEAD).max_buf_size(ANSWER_HEAD);
     let (sender, connection) = builder.handshake(io).await.map_err(|_| Kind::Broken)?;
     tokio::spawn(async move {
-        let _room = room;
         // How it ended is told to the request on it.
         let _ = connection.with_upgrades().await;
     });

@@ -1,13 +1,16 @@
 //! The end of a session cuts what runs, within a second.
 
-use crate::world::{Browser, LONG, World};
+use crate::world::{Browser, LONG, World, config, settings};
 use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use vestibule_guard::{Selector, TunnelSession, UserName};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use vestibule_guard::{Selector, TunnelSession, UpstreamSettings, UserName};
 
 /// Something that runs until it is cut.
 struct Running {
@@ -15,18 +18,25 @@ struct Running {
     ended: tokio::task::JoinHandle<Instant>,
 }
 
-async fn websocket(browser: &Browser) -> Running {
+/// A WebSocket that works, and the task that serves its connection.
+async fn agreed(browser: &Browser) -> (TokioIo<Upgraded>, JoinHandle<()>) {
     let token = browser.token("/page").await;
     let request = browser.bare(hyper::Method::GET, &format!("/ws?.vestibule={token}"));
     let request = request.header("connection", "upgrade").header("upgrade", "websocket");
     let request = request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").header("sec-websocket-version", "13");
-    let answer = browser.open(request.header("origin", browser.origin()), "").await;
+    let (answer, serving) = browser.open_served(request.header("origin", browser.origin()), "").await;
+    let answer = answer.unwrap();
     assert_eq!(answer.status(), 101);
     let mut io = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
     io.write_all(b"hello").await.unwrap();
     let mut echoed = [0; 5];
     io.read_exact(&mut echoed).await.unwrap();
     assert_eq!(&echoed, b"hello");
+    (io, serving)
+}
+
+async fn websocket(browser: &Browser) -> Running {
+    let (mut io, _) = agreed(browser).await;
     let ended = tokio::spawn(async move {
         let mut rest = Vec::new();
         let _ = io.read_to_end(&mut rest).await;
@@ -193,4 +203,39 @@ async fn a_websocket_needs_origin_session_and_page() {
     browser.sign_off().await;
     assert_eq!(browser.send(ask(&target, &own), "").await.said(), (401, "signed-off"));
     assert!(world.app.at("/ws").is_empty());
+}
+
+#[tokio::test]
+async fn a_websocket_is_served_until_it_ends_and_cut_with_its_service() {
+    let world = World::new().await;
+    let browser = world.tunnel("alice", 1);
+    let (io, mut serving) = agreed(&browser).await;
+    assert!(timeout(Duration::from_millis(300), &mut serving).await.is_err(), "the connection is in use");
+    drop(io);
+    timeout(Duration::from_secs(1), serving).await.expect("it has ended with the socket").unwrap();
+
+    let (mut io, serving) = agreed(&browser).await;
+    serving.abort();
+    let cut = timeout(Duration::from_secs(1), io.read_to_end(&mut Vec::new())).await;
+    assert!(cut.is_ok(), "the socket goes on without its service");
+
+    let (mut io, serving) = agreed(&browser).await;
+    world.guard.stop().await;
+    timeout(Duration::from_secs(1), serving).await.expect("the guard has stopped").unwrap();
+    assert!(timeout(Duration::from_secs(1), io.read_to_end(&mut Vec::new())).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_websocket_takes_up_one_of_the_upstreams_connections() {
+    let world = World::new().await;
+    let mut settings = settings(&config(serde_json::json!({})), &world.app);
+    let UpstreamSettings::Http(http) = &mut settings.upstream else { panic!("a web server") };
+    (http.connections, http.connect_timeout) = (1, Duration::from_millis(500));
+    world.guard.set_apps(vec![settings]).unwrap();
+    let browser = world.tunnel("alice", 1);
+    let (io, serving) = agreed(&browser).await;
+    assert_eq!(browser.page("/page").await.word(), "upstream-down", "there is no room beside it");
+    drop(io);
+    serving.await.unwrap();
+    assert_eq!(browser.page("/page").await.status, 200);
 }

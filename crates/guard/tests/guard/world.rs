@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use vestibule_guard::{
     AppName, AppSettings, Backend, Guard, GuardConfig, GuardSettings, Live, Peer, Stamp, Standing, Tunnel,
     TunnelSession, UserName, UsersSettings,
@@ -250,12 +251,21 @@ impl Browser {
         request: Builder,
         body: impl Into<Bytes>,
     ) -> Result<Response<Incoming>, hyper::Error> {
+        self.open_served(request, body).await.0
+    }
+
+    /// The same, and the task that serves this connection.
+    pub(crate) async fn open_served(
+        &self,
+        request: Builder,
+        body: impl Into<Bytes>,
+    ) -> (Result<Response<Incoming>, hyper::Error>, JoinHandle<()>) {
         let (client, server) = tokio::io::duplex(64 << 10);
         let (guard, peer) = (self.guard.clone(), self.peer.clone());
-        tokio::spawn(async move { guard.serve(server, peer).await });
+        let serving = tokio::spawn(async move { guard.serve(server, peer).await });
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(client)).await.unwrap();
         tokio::spawn(async move { connection.with_upgrades().await });
-        sender.send_request(request.body(Full::new(body.into())).unwrap()).await
+        (sender.send_request(request.body(Full::new(body.into())).unwrap()).await, serving)
     }
 
     pub(crate) async fn send(&self, request: Builder, body: impl Into<Bytes>) -> Answer {
