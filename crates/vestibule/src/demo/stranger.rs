@@ -1,7 +1,8 @@
 //! The stranger of the demo: probes every port in use and counts what comes back.
 
+use socket2::{Domain, Socket, Type};
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 use vestibule_proto::entropy::{self, SystemEntropy};
 
@@ -41,7 +42,7 @@ pub(crate) fn scan(source: IpAddr, targets: &[SocketAddr]) -> io::Result<Scan> {
         scan.replies += count_replies(&socket)?;
 
         let unused = SocketAddr::new(target.ip(), unused_port(target.ip())?);
-        let (found, expected) = (tcp_outcome(*target), tcp_outcome(unused));
+        let (found, expected) = (tcp_outcome(source, *target)?, tcp_outcome(source, unused)?);
         scan.accepted += usize::from(found == Ok(()));
         scan.conspicuous += usize::from(found != expected);
     }
@@ -89,8 +90,11 @@ fn count_replies(socket: &UdpSocket) -> io::Result<usize> {
     Ok(replies)
 }
 
-fn tcp_outcome(target: SocketAddr) -> Result<(), io::ErrorKind> {
-    TcpStream::connect_timeout(&target, PATIENCE).map(drop).map_err(|error| error.kind())
+/// What a connection from `source` meets.
+fn tcp_outcome(source: IpAddr, target: SocketAddr) -> io::Result<Result<(), io::ErrorKind>> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    Ok(socket.connect_timeout(&target.into(), PATIENCE).map_err(|error| error.kind()))
 }
 
 /// A TCP port at which nobody listens: one that the kernel has just given and taken back.
