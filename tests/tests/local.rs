@@ -34,7 +34,8 @@ fn pipe(person: &Person, host: &Host, dir: &Path, password: &str) -> Result<Invo
 }
 
 fn fixture() -> Result<(Fixture, Person, Upstream)> {
-    let fixture = Fixture::start()?;
+    let mut fixture = Fixture::start()?;
+    fixture.notice_typos()?;
     let inside = fixture.network.host("inside")?;
     let echo = Upstream::echo(&inside, fixture.dir())?;
     fixture.add_service("echo", Service::Tcp(echo.address()), &["everyone"])?;

@@ -17,7 +17,8 @@ fn pipe(person: &Person, password: &str) -> Result<Invocation> {
 
 #[test]
 fn a_changed_password_opens_and_the_former_one_does_not() -> Result<()> {
-    let fixture = Fixture::start()?;
+    let mut fixture = Fixture::start()?;
+    fixture.notice_typos()?;
     let inside = fixture.network.host("inside")?;
     let echo = Upstream::echo(&inside, fixture.dir())?;
     fixture.add_service("echo", Service::Tcp(echo.address()), &["everyone"])?;

@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    Context, Host, Invocation, Network, Result, Role, RoleCommand,
+    Context, Failure, Host, Invocation, Network, Result, Role, RoleCommand,
     cli::{self, Service, Words},
     machine::machine_id,
     program, until,
@@ -104,6 +104,37 @@ impl Fixture {
             Ok(cli::are_linked(&gateways).then_some(()))
         });
         linked.context(format!("controller:\n{}\ngateway:\n{}", self.controller.log(), self.gateway.log()))
+    }
+
+    /// Starts the gateway again with another text in its configuration.
+    ///
+    /// # Errors
+    /// The file can't be changed, or the gateway doesn't come back.
+    pub fn configure_gateway(&mut self, change: impl FnOnce(String) -> String) -> Result<()> {
+        self.gateway.terminate()?;
+        configure(&self.gateway_dir().join("gateway.toml"), change)?;
+        self.gateway.restart()?;
+        self.wait_linked()
+    }
+
+    /// Starts the controller again with another text in its configuration.
+    ///
+    /// # Errors
+    /// The file can't be changed, or the controller doesn't come back.
+    pub fn configure_controller(&mut self, change: impl FnOnce(String) -> String) -> Result<()> {
+        self.controller.terminate()?;
+        configure(&self.controller_dir().join("controller.toml"), change)?;
+        self.controller.restart()?;
+        self.wait_linked()
+    }
+
+    /// From now on devices are enrolled that notice wrong passwords by themselves as well as the gateway allows: all but one
+    /// in 65,536. With the default one in 1,024 becomes a knock, in a scenario's as in anybody's hands.
+    ///
+    /// # Errors
+    /// As [`Fixture::configure_gateway`].
+    pub fn notice_typos(&mut self) -> Result<()> {
+        self.configure_gateway(|text| text.replace("typo_bits = 10", "typo_bits = 16"))
     }
 
     /// A directory of this fixture's own, gone with it. All hosts see it.
@@ -243,6 +274,16 @@ impl Person {
         let logs = self.dir.parent().context("a client's directory lies in its device's")?;
         Role::start(&self.host, logs, command(&name, all, format!("{}\n", self.password))?)
     }
+}
+
+/// A change that changes nothing is a mistake of the scenario's.
+fn configure(file: &Path, change: impl FnOnce(String) -> String) -> Result<()> {
+    let before = fs::read_to_string(file)?;
+    let after = change(before.clone());
+    if after == before {
+        return Err(Failure::new(format!("nothing to change in {}:\n{before}", file.display())));
+    }
+    fs::write(file, after).context(file.display())
 }
 
 fn addresses(host: &Host, port: u16, dual_stack: bool) -> Vec<SocketAddr> {
