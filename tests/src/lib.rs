@@ -6,8 +6,8 @@
 //!
 //! Promises (P1 to P11 of the system's description) and attack tests (T1 to T28 of the protocol's) are named in the
 //! doc comment of the scenario that keeps them. A scenario that measures time, or fills the machine, has `alone_`
-//! before its name and runs by itself. Nothing is skipped silently: a peer that is absent fails the scenario, and
-//! `cargo xtask test` installs it.
+//! before its name and runs by itself. A peer that is absent fails the scenario, and `cargo xtask test` installs it. What
+//! only root can do (another user's programs, directories given away) ends early with a word for an ordinary user.
 
 mod installed;
 mod postgres;

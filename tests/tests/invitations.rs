@@ -59,7 +59,7 @@ fn an_expired_invitation_is_told_and_audited() -> Result<()> {
     let laptop = fixture.add_device("alice", "laptop")?;
     std::thread::sleep(Duration::from_millis(1_500));
     laptop.enroll(&link)?.run()?.exits(50)?.says("expired")?;
-    Ok(())
+    traced(&fixture, "invitation-refused")
 }
 
 #[test]

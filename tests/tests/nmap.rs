@@ -1,8 +1,11 @@
 //! nmap from a host of its own, before, during and after a session: nothing open, nothing answered.
 
 use std::time::Duration;
-use vestibule_lab::{Capture, Fixture, Result, Service, Upstream};
+use vestibule_lab::{Capture, Context, Fixture, Result, Service, Upstream};
 use vestibule_scenarios::installed;
+
+/// A TCP port that nobody ever uses, at either role.
+const UNUSED: u16 = 4435;
 
 #[test]
 fn nmap_finds_nothing_before_during_and_after_a_session() -> Result<()> {
@@ -31,18 +34,32 @@ fn scan(fixture: &Fixture, stranger: &vestibule_lab::Host, when: &str) -> Result
         let ran = stranger
             .command(&nmap)
             .args(["-n", "-Pn", "-sS", "-sU", "-sV", "--version-intensity", "2", "-T5", "--max-retries", "1"])
-            .args(["-p", "T:4433,4434,4435,U:4433,4434", "--reason", "-oG", "-"])
+            .args(["-p", "T:4433,4434,4435,U:4433,4434", "-oX", "-"])
             .arg(target.v4().to_string())
             .within(Duration::from_secs(240))
             .run()?
             .ok()?;
         let report = ran.out();
-        assert!(report.contains("4433/"), "{when}: nmap told nothing of the ports:\n{report}");
-        for open in ["/open/tcp", "/open/udp"] {
-            assert!(!report.contains(open), "{when}: {} shows an open port:\n{report}", target.name());
+        let tcp = [4433, 4434, UNUSED].map(|port| seen_of(&report, "tcp", port));
+        for (proto, port) in [("tcp", 4433), ("tcp", 4434), ("udp", 4433), ("udp", 4434)] {
+            let seen =
+                seen_of(&report, proto, port).context(format!("{when}: {proto} {port} is missing:\n{report}"))?;
+            assert!(!seen.contains("\"open\""), "{when}: {} at {proto} {port}: {seen}", target.name());
         }
+        assert!(
+            tcp.iter().all(|seen| *seen == tcp[2]),
+            "{when}: {} differs from an unused port: {tcp:?}",
+            target.name()
+        );
         let answers = capture.stop()?.sent_by(target).udp();
         answers.expect_none(&format!("{when}: UDP from {}", target.name()))?;
     }
     Ok(())
+}
+
+/// What nmap's report says of a port: its state, the reason for it, and the distance of what said so.
+fn seen_of(report: &str, proto: &str, port: u16) -> Option<String> {
+    let (_, port) = report.split_once(&format!("<port protocol=\"{proto}\" portid=\"{port}\">"))?;
+    let (state, _) = port.trim_start().strip_prefix("<state ")?.split_once("/>")?;
+    Some(state.to_owned())
 }

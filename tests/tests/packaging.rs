@@ -35,6 +35,11 @@ fn system_units_are_valid_and_closed() -> Result<()> {
         let unit = with_built_program(&packaging().join("systemd").join(name), dir.path())?;
         let verified = Host::here().command("systemd-analyze").args(["verify", "--man=no"]).arg(&unit).run()?.ok()?;
         assert_eq!(verified.err(), "", "{name}");
+        let text = fs::read_to_string(&unit)?;
+        let user = format!("User={}", name.trim_end_matches(".service"));
+        for setting in [user.as_str(), "ProtectSystem=strict"] {
+            assert!(text.lines().any(|line| line == setting), "{name} without {setting}");
+        }
         let security = ["security", "--offline=true", "--no-pager", EXPOSURE];
         Host::here().command("systemd-analyze").args(security).arg(&unit).run()?.ok()?;
     }

@@ -22,10 +22,10 @@ impl Flow {
         Ok(flow)
     }
 
-    /// Gives a command and measures until the flow has ended.
+    /// Gives a command, and measures from there until the flow has ended.
     fn cut_by(&mut self, command: impl FnOnce() -> Result<()>) -> Result<Duration> {
-        command()?;
         let given = Instant::now();
+        command()?;
         until(Duration::from_secs(10), "the flow to end", || Ok((!self.running.is_running()?).then_some(())))?;
         Ok(given.elapsed())
     }

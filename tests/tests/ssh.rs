@@ -26,6 +26,12 @@ fn ssh_through_a_running_up_asks_for_no_password() -> Result<()> {
     let ran =
         sshd.client("ssh", &alice.host, &proxy(&alice)?)?.arg(&destination).arg(format!("echo {PASSED}")).run()?;
     ran.ok()?.says(PASSED)?;
+
+    // By the service's name, which is all that a person has to know.
+    let by_name = format!("{} pipe --dir={} %h", program()?.display(), alice.dir().display());
+    let destination = format!("{}@host1", sshd.user());
+    let ran = sshd.client("ssh", &alice.host, &by_name)?.arg(destination).arg(format!("echo {PASSED}")).run()?;
+    ran.ok()?.says(PASSED)?;
     Ok(())
 }
 
