@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::time::Duration;
-use vestibule_lab::{Fixture, Host, Person, Result, Service, Upstream, program, until};
+use vestibule_lab::{Context, Fixture, Host, Person, Result, Service, Upstream, program, until};
 
 /// A fixture with an echo service for everybody, and one person.
 struct Scene {
@@ -153,11 +153,62 @@ fn a_full_disk_admits_nobody_and_says_so() -> Result<()> {
     host.command("sh").arg("-c").arg(fill).run()?.ok()?;
     let refused = alice.vestibule_with_password(&["pipe", "echo", "--alone"])?.run()?;
     assert!(matches!(refused.code(), Some(21 | 22)), "{:?}: {}", refused.code(), refused.err());
+    fixture.gateway.wait_for_log("no space left", Duration::from_secs(10))?;
     host.command("rm").arg(dir.join("fill")).run()?.ok()?;
     until(Duration::from_secs(20), "the gateway to admit again", || {
         let ran = alice.vestibule_with_password(&["pipe", "echo", "--alone"])?.run()?;
         Ok((ran.code() == Some(0)).then_some(()))
     })
+}
+
+#[test]
+fn a_full_disk_of_the_controllers_keeps_nobody_out() -> Result<()> {
+    let Scene { mut fixture, inside: _inside, echo: _echo, alice } = scene()?;
+    let (dir, saved) = (fixture.controller_dir(), fixture.dir().join("saved"));
+    let host = fixture.controller.host().clone();
+    assert_eq!(fixture.controller.terminate()?, 0);
+    host.command("cp").arg("-a").arg(&dir).arg(&saved).run()?.ok()?;
+    host.mount_small(&dir, 8 << 20)?;
+    let refill = format!("chmod 700 {d}; cp -a {s}/. {d}/", d = dir.display(), s = saved.display());
+    host.command("sh").arg("-c").arg(refill).run()?.ok()?;
+    fixture.controller.restart()?;
+    fixture.wait_linked()?;
+    let fill = format!("dd if=/dev/zero of={}/fill bs=4k 2>/dev/null; true", dir.display());
+    host.command("sh").arg("-c").arg(fill).run()?.ok()?;
+    let more = format!("of={}/more", dir.display());
+    host.command("dd").args(["if=/dev/zero", "bs=4k", "count=1", &more]).run()?.exits(1)?.says("No space left")?;
+    // The knock path writes nothing: one after the other comes in.
+    for _ in 0..3 {
+        alice.vestibule_with_password(&["pipe", "echo", "--alone"])?.run()?.ok()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_frozen_gateways_link_is_told_down_and_the_client_is_told_that_it_is_away() -> Result<()> {
+    let Scene { mut fixture, inside: _inside, echo: _echo, alice } = scene()?;
+    fixture.gateway.freeze()?;
+    // A ping each 15 s, 5 s for its answer.
+    fixture.controller.wait_for_log("the gateway's link is down", Duration::from_secs(30))?;
+    alice.vestibule_with_password(&["pipe", "echo", "--alone"])?.run()?.exits(21)?.says("gateway")?;
+    fixture.gateway.resume()?;
+    until(Duration::from_secs(60), "a connect after the thaw", || {
+        let ran = alice.vestibule_with_password(&["pipe", "echo", "--alone"])?.run()?;
+        Ok((ran.code() == Some(0)).then_some(()))
+    })
+}
+
+#[test]
+fn a_device_enrolled_into_a_read_only_directory_is_told_and_the_invitation_stays_open() -> Result<()> {
+    let Scene { fixture, .. } = scene()?;
+    fixture.add_user("bert", &[])?;
+    let (link, bert) = (fixture.invite("bert")?, fixture.add_device("bert", "bert")?);
+    let above = bert.dir().parent().context("a directory above the client's")?;
+    bert.host.mount_read_only(above)?;
+    bert.enroll(&link)?.run()?.exits(41)?.says("read-only")?;
+    bert.host.unmount(above)?;
+    bert.enroll(&link)?.run()?.ok()?;
+    Ok(())
 }
 
 #[test]
