@@ -342,6 +342,7 @@ impl Parts {
         loop {
             every.tick().await;
             let now = wall_clock();
+            self.once.release(|address| self.sessions.at(address).is_none());
             let live: HashSet<_> = self.sessions.list().iter().map(|live| live.session().address).collect();
             let claims = self.once.sweep(now, |address| live.contains(&address));
             let kept = tokio::join!(self.pages.rotate_if_due(now), claims, self.kept.sweep(now));

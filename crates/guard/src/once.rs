@@ -63,6 +63,8 @@ pub struct OnceSettings {
     pub keep_claims: Duration,
     /// Claims kept in all; further commands are refused. About 250 bytes of memory each.
     pub claims: usize,
+    /// Claims kept of one user, of all sessions together; further commands of that user are refused.
+    pub claims_per_user: usize,
     /// Claims kept of one logical address; its further commands are refused.
     pub claims_per_address: usize,
     /// Repeats that may wait for the answer of one command.
@@ -74,7 +76,7 @@ pub struct OnceSettings {
 /// Why a command was neither run nor recognised.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum OnceError {
-    /// Too many commands of this session, or of all, are remembered ([`OnceSettings::claims`]).
+    /// Too many commands of this session, of this user, or of all, are remembered ([`OnceSettings::claims`]).
     #[error("too many commands are remembered")]
     TooManyClaims,
     /// Too many repeats wait for this command's answer ([`OnceSettings::waiting`]).
@@ -179,6 +181,7 @@ impl Default for OnceSettings {
             answers_limit: 256 << 20,
             keep_claims: Duration::from_secs(24 * 3_600),
             claims: 1_000_000,
+            claims_per_user: 250_000,
             claims_per_address: 100_000,
             waiting: 1_000,
             patience: Duration::from_secs(60),
@@ -193,8 +196,12 @@ impl Once {
     /// # Errors
     /// The store or the log can't be read, or the log is damaged: then no command can be run until somebody has looked.
     pub fn open(store: Store, settings: OnceSettings, key: OnceKey) -> Result<(Self, Vec<Interrupted>), OnceError> {
-        let bounds =
-            Bounds { keep: settings.keep_claims, total: settings.claims, per_address: settings.claims_per_address };
+        let bounds = Bounds {
+            keep: settings.keep_claims,
+            total: settings.claims,
+            per_user: settings.claims_per_user,
+            per_address: settings.claims_per_address,
+        };
         let mut replay = Replay { ledger: Ledger::new(bounds), sent: HashMap::new() };
         let directory = store.path().parent().unwrap_or(Path::new(".")).join(DIRECTORY);
         let log = Log::open(&directory, |record| replay.take(record))?;
@@ -212,7 +219,7 @@ impl Once {
     pub async fn claim(&self, name: ClaimName, about: About, now: Stamp) -> Result<Claimed, OnceError> {
         fault::point("once-named");
         let address = about.address;
-        match self.shared.decide(name, address, now)? {
+        match self.shared.decide(name, &about, now)? {
             Decided::First => {
                 fault::point("once-claimed");
                 Ok(Claimed::First(Running::new(Arc::clone(&self.shared), name, about.bounded(), now)))
@@ -251,7 +258,14 @@ impl Once {
         Ok(shared.answers.expire(now).await?)
     }
 
-    /// Removes the answers kept for this address: its session has ended. Its claims stay until their pages are outdated.
+    /// Makes room: what is settled of addresses whose session is over goes, as no page of theirs opens any more. Says how many.
+    ///
+    /// A command claimed after that may be a repeat: before [`Running::sending`] the caller makes sure that its session lives.
+    pub fn release(&self, is_over: impl Fn(LogicalAddress) -> bool) -> usize {
+        self.shared.lock().ledger.release(is_over)
+    }
+
+    /// Removes the answers kept for this address: its session has ended. Its claims go with [`release`](Self::release).
     ///
     /// # Errors
     /// The store refused: the answers stay, sealed and asked for by nobody, until they expire.
@@ -293,9 +307,9 @@ impl Shared {
         Now { wall, running: self.opened.elapsed() }
     }
 
-    fn decide(&self, name: ClaimName, address: LogicalAddress, now: Stamp) -> Result<Decided, OnceError> {
+    fn decide(&self, name: ClaimName, about: &About, now: Stamp) -> Result<Decided, OnceError> {
         let mut table = self.lock();
-        match table.ledger.claim(name, address, self.time(now)) {
+        match table.ledger.claim(name, &about.user, about.address, self.time(now)) {
             Decision::First => Ok(Decided::First),
             Decision::Wait => table.wait(name, self.settings.waiting).map(Decided::Wait),
             Decision::Unknown { at } => Ok(Decided::Unknown { at }),
@@ -345,7 +359,7 @@ impl Replay {
         let name = record.name();
         match record {
             Record::Sent { given, about, .. } => {
-                self.ledger.replay_sent(name, about.address, given);
+                self.ledger.replay_sent(name, &about.user, about.address, given);
                 self.sent.insert(name, Interrupted { name, given, about });
                 return;
             }

@@ -153,7 +153,8 @@ impl Sessions {
     /// [`BeginError`]: there is none, and nothing is left behind.
     pub async fn begin(&self, who: Newcomer, binding: Binding, now: Stamp) -> Result<Arc<Live>, BeginError> {
         let (id, random) = (SessionId(random()?), u128::from_be_bytes(random()?));
-        let live = self.table().begin(random, now, &binding, |address| {
+        let user = who.user.clone();
+        let live = self.table().begin(random, now, (&user, &binding), |address| {
             let serials = Serials::of_new_session(self.store.clone(), id);
             let session = who.session(address, binding, now, now.after(self.settings.expires));
             Arc::new(Live::new(id, session, now, serials))

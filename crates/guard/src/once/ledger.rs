@@ -9,8 +9,10 @@
 //! Only `sent` and what follows is on the disk: what a crash finds merely claimed was provably never sent and is forgotten.
 
 use super::name::ClaimName;
-use crate::{LogicalAddress, Stamp};
-use std::collections::{BTreeSet, HashMap};
+use crate::{LogicalAddress, Stamp, UserName};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the ledger may hold.
@@ -20,6 +22,8 @@ pub(crate) struct Bounds {
     pub(crate) keep: Duration,
     /// Claims in all.
     pub(crate) total: usize,
+    /// Claims of one user, of all sessions together: nobody takes the room of everybody else.
+    pub(crate) per_user: usize,
     /// Claims of one logical address.
     pub(crate) per_address: usize,
 }
@@ -65,8 +69,15 @@ struct Entry {
     given: Stamp,
     /// How long the process had been running by then; one of an earlier process was given at its very beginning.
     since: Duration,
+    user: Arc<UserName>,
     address: LogicalAddress,
     standing: Standing,
+}
+
+impl Entry {
+    fn runs(&self) -> bool {
+        matches!(self.standing, Standing::Claimed | Standing::Sent)
+    }
 }
 
 /// All claims in force.
@@ -76,15 +87,16 @@ pub(crate) struct Ledger {
     /// All of them by the time they were given: they go in about this order.
     by_age: BTreeSet<(Stamp, ClaimName)>,
     held: HashMap<LogicalAddress, usize>,
+    held_by: HashMap<Arc<UserName>, usize>,
 }
 
 impl Ledger {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        Self { bounds, entries: HashMap::new(), by_age: BTreeSet::new(), held: HashMap::new() }
+        Self { bounds, entries: HashMap::new(), by_age: BTreeSet::new(), held: HashMap::new(), held_by: HashMap::new() }
     }
 
     /// A request of this name has come.
-    pub(crate) fn claim(&mut self, name: ClaimName, address: LogicalAddress, now: Now) -> Decision {
+    pub(crate) fn claim(&mut self, name: ClaimName, user: &UserName, address: LogicalAddress, now: Now) -> Decision {
         if let Some(entry) = self.entries.get(&name) {
             return match entry.standing {
                 Standing::Claimed | Standing::Sent => Decision::Wait,
@@ -93,10 +105,13 @@ impl Ledger {
             };
         }
         let held = self.held.get(&address).copied().unwrap_or(0);
-        if held >= self.bounds.per_address || self.entries.len() >= self.bounds.total {
+        let held_by = self.held_by.get(user).copied().unwrap_or(0);
+        let bounds = &self.bounds;
+        if held >= bounds.per_address || held_by >= bounds.per_user || self.entries.len() >= bounds.total {
             return Decision::Full;
         }
-        self.enter(name, Entry { given: now.wall, since: now.running, address, standing: Standing::Claimed });
+        let user = self.known(user);
+        self.enter(name, Entry { given: now.wall, since: now.running, user, address, standing: Standing::Claimed });
         Decision::First
     }
 
@@ -127,9 +142,22 @@ impl Ledger {
     }
 
     /// A record of the disk: the claim was given at `given` and sent.
-    pub(crate) fn replay_sent(&mut self, name: ClaimName, address: LogicalAddress, given: Stamp) {
+    pub(crate) fn replay_sent(&mut self, name: ClaimName, user: &UserName, address: LogicalAddress, given: Stamp) {
         self.remove(name);
-        self.enter(name, Entry { given, since: Duration::ZERO, address, standing: Standing::Sent });
+        let user = self.known(user);
+        self.enter(name, Entry { given, since: Duration::ZERO, user, address, standing: Standing::Sent });
+    }
+
+    /// Clears away what is settled of addresses whose session is over: no page of theirs opens any more. Says how many.
+    pub(crate) fn release(&mut self, is_over: impl Fn(LogicalAddress) -> bool) -> usize {
+        let over: HashSet<_> = self.held.keys().copied().filter(|&address| is_over(address)).collect();
+        if over.is_empty() {
+            return 0;
+        }
+        let of_those = |entry: &Entry| over.contains(&entry.address) && !entry.runs();
+        let gone: Vec<_> = self.entries.iter().filter(|(_, entry)| of_those(entry)).map(|(&name, _)| name).collect();
+        gone.iter().for_each(|&name| self.remove(name));
+        gone.len()
     }
 
     /// Forgets the claims that have outlived their time, and says how many. As long as the session of a claim lives (`lives`), its
@@ -147,9 +175,8 @@ impl Ledger {
     }
 
     fn may_go(&self, entry: &Entry, now: Now, lives: impl Fn(LogicalAddress) -> bool) -> bool {
-        let runs = matches!(entry.standing, Standing::Claimed | Standing::Sent);
         let young = now.running.saturating_sub(entry.since) <= self.bounds.keep;
-        !(runs || young && lives(entry.address))
+        !(entry.runs() || young && lives(entry.address))
     }
 
     /// When the oldest claim was given that is held.
@@ -163,7 +190,7 @@ impl Ledger {
     }
 
     fn running(&mut self, name: ClaimName) -> Option<&mut Entry> {
-        self.entries.get_mut(&name).filter(|entry| matches!(entry.standing, Standing::Claimed | Standing::Sent))
+        self.entries.get_mut(&name).filter(|entry| entry.runs())
     }
 
     fn settle(&mut self, name: ClaimName, standing: Standing) {
@@ -174,6 +201,7 @@ impl Ledger {
 
     fn enter(&mut self, name: ClaimName, entry: Entry) {
         *self.held.entry(entry.address).or_default() += 1;
+        *self.held_by.entry(entry.user.clone()).or_default() += 1;
         self.by_age.insert((entry.given, name));
         self.entries.insert(name, entry);
     }
@@ -181,11 +209,21 @@ impl Ledger {
     fn remove(&mut self, name: ClaimName) {
         let Some(entry) = self.entries.remove(&name) else { return };
         self.by_age.remove(&(entry.given, name));
-        if let Some(held) = self.held.get_mut(&entry.address) {
-            *held -= 1;
-            if *held == 0 {
-                self.held.remove(&entry.address);
-            }
+        one_less(&mut self.held, &entry.address);
+        one_less(&mut self.held_by, &entry.user);
+    }
+
+    /// The name as it is held already, if it is.
+    fn known(&self, user: &UserName) -> Arc<UserName> {
+        self.held_by.get_key_value(user).map_or_else(|| Arc::new(user.clone()), |(known, _)| known.clone())
+    }
+}
+
+fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
         }
     }
 }
@@ -194,7 +232,7 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { keep: Duration::from_secs(1), total: 5, per_address: 3 };
+    const BOUNDS: Bounds = Bounds { keep: Duration::from_secs(1), total: 5, per_user: 4, per_address: 3 };
 
     fn ledger() -> Ledger {
         Ledger::new(BOUNDS)
@@ -208,6 +246,14 @@ mod tests {
         ClaimName([n; 32])
     }
 
+    fn alice() -> UserName {
+        UserName::new("alice").unwrap()
+    }
+
+    fn bob() -> UserName {
+        UserName::new("bob").unwrap()
+    }
+
     fn address(n: u16) -> LogicalAddress {
         LogicalAddress(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n).into())
     }
@@ -215,48 +261,49 @@ mod tests {
     #[test]
     fn a_command_runs_once_and_every_repeat_is_told() {
         let mut ledger = ledger();
-        assert_eq!(ledger.claim(name(1), address(1), at(1)), Decision::First);
-        assert_eq!(ledger.claim(name(1), address(1), at(2)), Decision::Wait);
+        assert_eq!(ledger.claim(name(1), &alice(), address(1), at(1)), Decision::First);
+        assert_eq!(ledger.claim(name(1), &alice(), address(1), at(2)), Decision::Wait);
         ledger.sent(name(1));
-        assert_eq!(ledger.claim(name(1), address(1), at(2)), Decision::Wait);
+        assert_eq!(ledger.claim(name(1), &alice(), address(1), at(2)), Decision::Wait);
         ledger.done(name(1), Stamp(5), 201, true);
         let done = Decision::Done { at: Stamp(5), status: 201, stored: true };
-        assert_eq!(ledger.claim(name(1), address(1), at(6)), done);
+        assert_eq!(ledger.claim(name(1), &alice(), address(1), at(6)), done);
         ledger.give_back(name(1));
         ledger.unknown(name(1));
-        assert_eq!(ledger.claim(name(1), address(1), at(6)), done, "what is settled stays so");
+        assert_eq!(ledger.claim(name(1), &alice(), address(1), at(6)), done, "what is settled stays so");
     }
 
     #[test]
     fn lost_after_sending_is_unknown_and_unsent_is_forgotten() {
         let mut ledger = ledger();
-        ledger.claim(name(1), address(1), at(1));
+        ledger.claim(name(1), &alice(), address(1), at(1));
         ledger.sent(name(1));
         ledger.unknown(name(1));
-        assert_eq!(ledger.claim(name(1), address(1), at(2)), Decision::Unknown { at: Stamp(1) });
-        ledger.claim(name(2), address(1), at(1));
+        assert_eq!(ledger.claim(name(1), &alice(), address(1), at(2)), Decision::Unknown { at: Stamp(1) });
+        ledger.claim(name(2), &alice(), address(1), at(1));
         ledger.give_back(name(2));
-        assert_eq!(ledger.claim(name(2), address(1), at(2)), Decision::First);
+        assert_eq!(ledger.claim(name(2), &alice(), address(1), at(2)), Decision::First);
     }
 
     #[test]
     fn room_is_bounded_for_each_and_for_all() {
         let mut ledger = ledger();
         for n in 0..3 {
-            assert_eq!(ledger.claim(name(n), address(1), at(1)), Decision::First);
+            assert_eq!(ledger.claim(name(n), &alice(), address(1), at(1)), Decision::First);
         }
-        assert_eq!(ledger.claim(name(9), address(1), at(1)), Decision::Full, "one address");
-        assert_eq!(ledger.claim(name(3), address(2), at(1)), Decision::First);
-        assert_eq!(ledger.claim(name(4), address(2), at(1)), Decision::First);
-        assert_eq!(ledger.claim(name(9), address(3), at(1)), Decision::Full, "all");
-        assert_eq!(ledger.claim(name(0), address(1), at(1)), Decision::Wait, "repeats need no room");
+        assert_eq!(ledger.claim(name(9), &alice(), address(1), at(1)), Decision::Full, "one address");
+        assert_eq!(ledger.claim(name(3), &alice(), address(2), at(1)), Decision::First);
+        assert_eq!(ledger.claim(name(4), &alice(), address(2), at(1)), Decision::Full, "one user, by whatever session");
+        assert_eq!(ledger.claim(name(4), &bob(), address(3), at(1)), Decision::First, "another has room");
+        assert_eq!(ledger.claim(name(9), &bob(), address(3), at(1)), Decision::Full, "all");
+        assert_eq!(ledger.claim(name(0), &alice(), address(1), at(1)), Decision::Wait, "repeats need no room");
     }
 
     /// Three claims, given when the process was a millisecond old.
     fn three() -> Ledger {
         let mut ledger = ledger();
         for n in 0..3 {
-            ledger.claim(name(n), address(1), at(1));
+            ledger.claim(name(n), &alice(), address(1), at(1));
             ledger.sent(name(n));
         }
         ledger
@@ -273,7 +320,26 @@ mod tests {
         ledger.unknown(name(1));
         ledger.unknown(name(2));
         assert_eq!(ledger.expire(at(1_002), |_| true), 2);
-        assert!(ledger.held.is_empty() && ledger.by_age.is_empty());
+        assert!(ledger.held.is_empty() && ledger.held_by.is_empty() && ledger.by_age.is_empty());
+    }
+
+    #[test]
+    fn settled_claims_go_with_their_session_and_running_ones_stay() {
+        let mut ledger = ledger();
+        for (n, of) in [(0, 1), (1, 1), (2, 2)] {
+            ledger.claim(name(n), &alice(), address(of), at(1));
+            ledger.sent(name(n));
+        }
+        ledger.done(name(0), Stamp(3), 200, false);
+        ledger.unknown(name(2));
+        assert_eq!(ledger.release(|_| false), 0);
+        assert_eq!(ledger.release(|one| one == address(1)), 1);
+        assert_eq!(ledger.claim(name(1), &alice(), address(1), at(4)), Decision::Wait, "it runs");
+        assert_eq!(ledger.claim(name(2), &alice(), address(2), at(4)), Decision::Unknown { at: Stamp(1) });
+        for n in [3, 4] {
+            assert_eq!(ledger.claim(name(n), &alice(), address(3), at(4)), Decision::First, "there is room again");
+        }
+        assert_eq!(ledger.claim(name(5), &alice(), address(3), at(4)), Decision::Full);
     }
 
     #[test]
@@ -283,7 +349,7 @@ mod tests {
         let years_ahead = Now { wall: Stamp(1 << 40), running: Duration::from_millis(900) };
         assert_eq!(ledger.expire(years_ahead, |_| true), 0);
         // Put right again, the page opens, and the repeat is one.
-        assert!(matches!(ledger.claim(name(1), address(1), at(901)), Decision::Done { .. }));
+        assert!(matches!(ledger.claim(name(1), &alice(), address(1), at(901)), Decision::Done { .. }));
         // One that jumps back keeps everything, too.
         let long_after = Now { wall: Stamp(5), running: Duration::from_secs(100) };
         assert_eq!(ledger.expire(long_after, |_| false), 0);
@@ -293,7 +359,7 @@ mod tests {
     #[test]
     fn a_start_with_a_wrong_clock_forgets_nothing_of_a_session_that_lives() {
         let mut ledger = ledger();
-        ledger.replay_sent(name(1), address(1), Stamp(1));
+        ledger.replay_sent(name(1), &alice(), address(1), Stamp(1));
         ledger.unknown(name(1));
         let wrong = |running| Now { wall: Stamp(1 << 40), running: Duration::from_millis(running) };
         assert_eq!(ledger.expire(wrong(0), |_| true), 0);

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 const COMMANDS: u8 = 4;
-const BOUNDS: Bounds = Bounds { keep: Duration::from_secs(3_600), total: 1_000, per_address: 1_000 };
+const BOUNDS: Bounds = Bounds { keep: Duration::from_secs(3_600), total: 1_000, per_user: 1_000, per_address: 1_000 };
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -101,7 +101,7 @@ impl World {
 
     /// A repeat is told nothing that isn't so.
     fn claim(&mut self, n: u8) {
-        let decision = self.ledger.claim(name(n), address(), self.time());
+        let decision = self.ledger.claim(name(n), &user(), address(), self.time());
         let running = self.running.contains_key(&n);
         match decision {
             Decision::First => {
@@ -201,13 +201,17 @@ fn name(n: u8) -> ClaimName {
     ClaimName([n; 32])
 }
 
+fn user() -> UserName {
+    UserName::new("alice").unwrap()
+}
+
 fn address() -> LogicalAddress {
     LogicalAddress("fd00::1".parse().unwrap())
 }
 
 fn about() -> About {
     About {
-        user: UserName::new("alice").unwrap(),
+        user: user(),
         address: address(),
         app: AppName::new("orders").unwrap(),
         serial: Serial(1),

@@ -27,10 +27,12 @@ pub struct SessionSettings {
     pub bind_client_address: bool,
     /// The most sessions at once.
     pub limit: usize,
+    /// The most sessions of one user at once; for a further one the one that was unused for longest gives way.
+    pub per_user: usize,
 }
 
 impl Default for SessionSettings {
-    /// 12 hours, 30 minutes idle, 1 hour of rest; from any client address; 100,000 at once.
+    /// 12 hours, 30 minutes idle, 1 hour of rest; from any client address; 100,000 at once, 32 of a user.
     fn default() -> Self {
         Self {
             pool: PoolSettings::default(),
@@ -39,6 +41,7 @@ impl Default for SessionSettings {
             quarantine: Duration::from_secs(60 * 60),
             bind_client_address: false,
             limit: 100_000,
+            per_user: 32,
         }
     }
 }

@@ -5,7 +5,7 @@ use super::live::{Live, Serials, Session};
 use super::rows::{End, Row};
 use super::{BeginError, Gone, Selector, SessionSettings};
 use crate::address::AddressTable;
-use crate::{Binding, LogicalAddress, Stamp};
+use crate::{Binding, LogicalAddress, Stamp, UserName};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,7 @@ pub(super) struct Table {
     unsaved: Vec<End>,
     next_save: Stamp,
     limit: usize,
+    per_user: usize,
     idle: Duration,
 }
 
@@ -45,6 +46,7 @@ impl Table {
             unsaved: Vec::new(),
             next_save: now.after(SAVE_EVERY),
             limit: settings.limit,
+            per_user: settings.per_user.max(1),
             idle: settings.idle,
         }
     }
@@ -77,13 +79,14 @@ impl Table {
         &mut self,
         random: u128,
         now: Stamp,
-        binding: &Binding,
+        (user, binding): (&UserName, &Binding),
         make: impl FnOnce(LogicalAddress) -> Arc<Live>,
     ) -> Result<Arc<Live>, BeginError> {
         // One that is over makes room.
         if self.find(binding, now).is_ok() {
             return Err(BeginError::Taken);
         }
+        self.make_way(user, now);
         if self.addresses.len() >= self.limit {
             return Err(BeginError::Full);
         }
@@ -92,6 +95,15 @@ impl Table {
         self.ended.remove(binding);
         self.visit_later(&live);
         Ok(live)
+    }
+
+    /// Of as many sessions as a user may have, the one that was unused for longest ends.
+    fn make_way(&mut self, user: &UserName, now: Stamp) {
+        let theirs = self.addresses.iter().map(|(_, live)| live).filter(|live| live.session().user == *user);
+        let mut theirs: Vec<_> = theirs.cloned().collect();
+        theirs.sort_by_key(|live| live.last_use());
+        let excess = (theirs.len() + 1).saturating_sub(self.per_user);
+        theirs.iter().take(excess).for_each(|live| self.end(live, Gone::Idle, now));
     }
 
     pub(super) fn find(&mut self, binding: &Binding, now: Stamp) -> Result<Arc<Live>, Gone> {

@@ -258,6 +258,21 @@ async fn one_session_for_a_client_and_so_many_in_all() {
 }
 
 #[tokio::test]
+async fn of_too_many_sessions_of_a_user_the_one_unused_for_longest_gives_way() {
+    let (_root, sessions) = fresh(SessionSettings { per_user: 2, ..SessionSettings::default() }).await;
+    let first = begin(&sessions, 1, NOW).await.unwrap();
+    let second = begin(&sessions, 2, NOW.after(MINUTE)).await.unwrap();
+    sessions.begin(named("bob", "tablet"), binding(9), NOW).await.unwrap();
+    first.touch(NOW.after(2 * MINUTE));
+    let now = NOW.after(3 * MINUTE);
+    begin(&sessions, 3, now).await.unwrap();
+    assert!(second.has_ended() && !first.has_ended());
+    assert_eq!(find(&sessions, 2, now), Err(Gone::Idle));
+    assert!(find(&sessions, 1, now).is_ok() && find(&sessions, 3, now).is_ok());
+    assert!(find(&sessions, 9, now).is_ok(), "another user's is not touched");
+}
+
+#[tokio::test]
 async fn a_session_from_the_future_is_not_trusted() {
     let (root, sessions) = fresh(SessionSettings::default()).await;
     begin(&sessions, 1, NOW).await.unwrap();

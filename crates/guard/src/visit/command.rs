@@ -137,6 +137,11 @@ impl Visit {
 
     /// The command stands on the disk.
     async fn written(&self, about: &About, running: &Running) -> Result<(), Refusal> {
+        // Claims go with their session: after its end a repeat would pass for the first.
+        if self.parts.sessions.at(about.address).is_none() {
+            self.audit(about, AuditOutcome::NotSent, None);
+            return Err(Refusal::SignedOff);
+        }
         running.sending().await.map_err(|error| {
             tracing::error!(%error, "a command could not be written down, and was not sent");
             self.audit(about, AuditOutcome::NotSent, None);
