@@ -6,6 +6,7 @@
 
 mod entry;
 mod lines;
+mod quota;
 mod table;
 
 pub use entry::{AuditOutcome, AuditQuery, Entry};
@@ -13,6 +14,7 @@ pub(crate) use table::SCHEMA;
 
 use crate::{Stamp, fault};
 use lines::Lines;
+use quota::Quota;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,6 +38,9 @@ pub struct AuditSettings {
     pub keep: Duration,
     /// How many entries can be asked for, at most.
     pub rows: u64,
+    /// How many refusals of one session within a minute are entered one by one; those beyond become one entry, whose word says
+    /// how many there were (`123-more`).
+    pub refusals: u32,
 }
 
 /// The audit log. Clones are handles of the same.
@@ -54,6 +59,7 @@ struct Shared {
 
 struct State {
     lines: Lines,
+    quota: Quota,
     next: i64,
     pending: Vec<(i64, Entry)>,
     /// A batch is on its way.
@@ -61,10 +67,10 @@ struct State {
 }
 
 impl AuditSettings {
-    /// The usual bounds: files of 64 MiB, four older ones; 90 days and a million entries to ask for.
+    /// The usual bounds: files of 64 MiB, four older ones; 90 days and a million entries to ask for; 20 refusals a minute.
     pub fn at(file: PathBuf) -> Self {
         let keep = Duration::from_secs(90 * 24 * 3_600);
-        Self { file, file_limit: 64 << 20, older_files: 4, keep, rows: 1_000_000 }
+        Self { file, file_limit: 64 << 20, older_files: 4, keep, rows: 1_000_000, refusals: 20 }
     }
 }
 
@@ -77,17 +83,24 @@ impl Audit {
         let known = store.read(table::last)?;
         let (lines, missed) = Lines::open(&settings, known)?;
         let next = missed.last().map_or(known, |(id, _)| *id) + 1;
-        let state = Mutex::new(State { lines, next, pending: missed, scheduled: false });
+        let quota = Quota::new(settings.refusals);
+        let state = Mutex::new(State { lines, quota, next, pending: missed, scheduled: false });
         Ok(Self { shared: Arc::new(Shared { settings, store, state, batch: tokio::sync::Mutex::new(()) }) })
     }
 
-    /// Enters a command: in the file when this returns (a few microseconds), in the store within half a second.
+    /// Enters a command: in the file when this returns (a few microseconds), in the store within half a second. Of too many
+    /// refusals ([`AuditSettings::refusals`]) the number is entered when their minute is over.
     ///
     /// # Errors
     /// The file can't be written: nothing tells of this command but the log of the program.
     pub fn record(&self, entry: Entry) -> Result<(), StoreError> {
-        let entry = entry.bounded();
         let mut state = self.shared.lock();
+        let due = state.quota.due(entry.at);
+        let admitted = state.quota.admit(entry.bounded());
+        due.into_iter().chain(admitted).try_for_each(|entry| self.enter(&mut state, entry))
+    }
+
+    fn enter(&self, state: &mut State, entry: Entry) -> Result<(), StoreError> {
         let id = state.next;
         state.lines.write(id, &entry)?;
         fault::point("audit-line");
@@ -123,6 +136,11 @@ impl Audit {
     /// # Errors
     /// The store refused; nothing but space is lost.
     pub async fn sweep(&self, now: Stamp) -> Result<(), StoreError> {
+        {
+            let mut state = self.shared.lock();
+            let due = state.quota.due(now);
+            due.into_iter().try_for_each(|entry| self.enter(&mut state, entry))?;
+        }
         let (before, rows) = (now.before(self.shared.settings.keep), self.shared.settings.rows);
         self.shared.store.write(move |c| table::sweep(c, before, rows)).await
     }

@@ -141,3 +141,39 @@ async fn files_and_rows_are_bounded() {
     audit.sweep(Stamp(60)).await.unwrap();
     assert_eq!(audit.query(all()).await.unwrap().len(), 7, "45 and later");
 }
+
+#[tokio::test]
+async fn refusals_beyond_so_many_a_minute_become_one_entry_and_push_nothing_out() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = AuditSettings { refusals: 2, rows: 10, keep: Duration::from_secs(3_600), ..settings(root.path()) };
+    let audit = open(&settings);
+    let start = 1_000_000;
+    let refused = |at: u64, address: &str| Entry {
+        address: LogicalAddress(address.parse().unwrap()),
+        outcome: AuditOutcome::Refused("no-page".to_owned()),
+        ..entry(start + at, "alice", "orders")
+    };
+    audit.record(entry(start, "alice", "orders")).unwrap();
+    for n in 1..=1_000 {
+        audit.record(refused(n, "fd00::1")).unwrap();
+    }
+    audit.record(refused(1_000, "fd00::2")).unwrap();
+    audit.record(entry(start + 1_001, "alice", "orders")).unwrap();
+    let told = |entries: Vec<Entry>| -> Vec<String> {
+        let word = |entry: Entry| match entry.outcome {
+            AuditOutcome::Refused(word) => word,
+            AuditOutcome::Done => "done".to_owned(),
+            other => panic!("{other:?}"),
+        };
+        entries.into_iter().rev().map(word).collect()
+    };
+    let at_once = ["done", "no-page", "no-page", "no-page", "done"];
+    assert_eq!(told(audit.query(all()).await.unwrap()), at_once, "each session has its own");
+    audit.sweep(Stamp(start + 59_000)).await.unwrap();
+    assert_eq!(told(audit.query(all()).await.unwrap()), at_once, "the minute goes on");
+    audit.sweep(Stamp(start + 61_000)).await.unwrap();
+    let later = ["done", "no-page", "no-page", "no-page", "done", "998-more"];
+    assert_eq!(told(audit.query(all()).await.unwrap()), later);
+    audit.record(refused(62_000, "fd00::1")).unwrap();
+    assert_eq!(audit.query(all()).await.unwrap().len(), 7, "another minute");
+}

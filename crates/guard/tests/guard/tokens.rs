@@ -47,7 +47,7 @@ async fn a_page_gives_its_command() {
 
 #[tokio::test]
 async fn a_token_that_is_none() {
-    let world = World::new().await;
+    let world = World::with_settings(serde_json::json!({}), |settings| settings.audit.refusals = 30).await;
     let browser = world.tunnel("alice", 1);
     let token = browser.token("/page").await;
     let plain = token.split('.').next().unwrap();
