@@ -163,7 +163,7 @@ async fn refusals_beyond_so_many_a_minute_become_one_entry_and_push_nothing_out(
         let word = |entry: Entry| match entry.outcome {
             AuditOutcome::Refused(word) => word,
             AuditOutcome::Done => "done".to_owned(),
-            other => panic!("{other:?}"),
+            AuditOutcome::Repeated | AuditOutcome::NotSent | AuditOutcome::Unknown => panic!("nobody gave one"),
         };
         entries.into_iter().rev().map(word).collect()
     };
