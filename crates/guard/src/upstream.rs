@@ -209,13 +209,19 @@ impl Upstream {
     /// there. The fields that tell who asks are set here, those that would lie about it are taken away.
     ///
     /// A request is sent again (to the next address, or on a new connection) only when not one byte of it was sent, or when
-    /// it is safe, has no body, and met a connection that was being closed.
+    /// it is safe, has no body, may arrive twice, and met a connection that was being closed. `once`: it may not arrive twice,
+    /// whatever its method.
     ///
     /// # Errors
     /// No answer, with what is known about whether the request arrived.
-    pub async fn send(&self, request: Request<Body>, caller: &Caller<'_>) -> Result<Response<Body>, UpstreamError> {
+    pub async fn send(
+        &self,
+        request: Request<Body>,
+        caller: &Caller<'_>,
+        once: bool,
+    ) -> Result<Response<Body>, UpstreamError> {
         match &self.0 {
-            Kind::Http(http) => http.send(request, caller).await,
+            Kind::Http(http) => http.send(request, caller, once).await,
             Kind::Cgi(cgi) => cgi.send(request, caller).await,
             Kind::Files(files) => files.send(request).await,
         }

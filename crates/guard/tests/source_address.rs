@@ -26,8 +26,10 @@ async fn ask(upstream: &Upstream, from: &str) -> u16 {
         outer_scheme: "http",
     };
     let body: Body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let answer =
-        upstream.send(Request::get("/").header("host", "orders.localhost").body(body).unwrap(), &caller).await.unwrap();
+    let answer = upstream
+        .send(Request::get("/").header("host", "orders.localhost").body(body).unwrap(), &caller, false)
+        .await
+        .unwrap();
     let status = answer.status().as_u16();
     answer.into_body().collect().await.unwrap();
     status

@@ -85,10 +85,11 @@ impl Http {
         &self,
         mut request: Request<Body>,
         caller: &Caller<'_>,
+        once: bool,
     ) -> Result<Response<Body>, UpstreamError> {
         let mut kind = Kind::Away;
         for nth in self.order(caller) {
-            match self.try_address(nth, request, caller).await {
+            match self.try_address(nth, request, caller, once).await {
                 Tried::Answered(answer) => return Ok(answer),
                 Tried::Failed(error) => return Err(error),
                 Tried::Unsent(back, why) => (request, kind) = (back, why),
@@ -108,12 +109,12 @@ impl Http {
         order
     }
 
-    async fn try_address(&self, nth: usize, request: Request<Body>, caller: &Caller<'_>) -> Tried {
+    async fn try_address(&self, nth: usize, request: Request<Body>, caller: &Caller<'_>, once: bool) -> Tried {
         let (parts, body) = request.into_parts();
         let upgrade = websocket::is_asked(&parts);
         let mapping = Mapping { outer: caller.outer(), bases: &self.bases, nth, host_is_outer: self.host_is_outer };
-        let mut outgoing = Outgoing { original: parts, body, upgrade, may_repeat: false };
-        outgoing.may_repeat = outgoing.original.method.is_safe() && outgoing.body.is_end_stream() && !upgrade;
+        let may_repeat = !once && parts.method.is_safe() && body.is_end_stream() && !upgrade;
+        let mut outgoing = Outgoing { original: parts, body, upgrade, may_repeat };
         let key = Key { nth, caller: self.dialler.is_bound().then_some(caller.address) };
         loop {
             let taken = self.pool.take(key, !outgoing.may_repeat, self.h2 && !upgrade);

@@ -73,7 +73,7 @@ impl Visit {
     pub(super) async fn read(&self, live: &Arc<Live>, asked: &Asked, mut request: Request<Body>) -> Response<Body> {
         let document = pages::for_person(request.headers());
         coding::prepare_for_rewrite(request.headers_mut(), document);
-        match self.place.app.upstream.send(request, &self.caller(live)).await {
+        match self.place.app.upstream.send(request, &self.caller(live), false).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::info!(app = %self.place.app.settings.name, %error, "no answer");

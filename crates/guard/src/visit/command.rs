@@ -229,7 +229,7 @@ impl Visit {
 
     async fn send(&self, live: &Arc<Live>, mut request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
         coding::prepare_for_rewrite(request.headers_mut(), false);
-        self.place.app.upstream.send(request, &self.caller(live)).await
+        self.place.app.upstream.send(request, &self.caller(live), true).await
     }
 
     /// What became of a command that was sent: the answer streams to its giver and is kept for repeats.

@@ -3,8 +3,46 @@
 use crate::world::{World, now, orders, settings};
 use hyper::Method;
 use serde_json::json;
-use tokio::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use vestibule_guard::{Backend, GuardConfig};
+
+/// An application made of bytes: it answers with a page and keeps its connections, but goes away without an answer once it has
+/// read the head of a request to `/delete`. All heads that arrived, and how many connections.
+async fn abrupt() -> (std::net::SocketAddr, Arc<Mutex<Vec<String>>>, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (heads, connections): (Arc<Mutex<Vec<String>>>, Arc<AtomicUsize>) = Default::default();
+    let (seen, count) = (heads.clone(), connections.clone());
+    tokio::spawn(async move {
+        loop {
+            let (io, _) = listener.accept().await.unwrap();
+            count.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(serve_abruptly(io, seen.clone()));
+        }
+    });
+    (address, heads, connections)
+}
+
+async fn serve_abruptly(mut io: TcpStream, seen: Arc<Mutex<Vec<String>>>) {
+    let page = "<p>A page</p><form method=post action=/orders></form>";
+    let mut head = String::new();
+    while let Ok(byte) = io.read_u8().await {
+        head.push(char::from(byte));
+        if !head.ends_with("\r\n\r\n") {
+            continue;
+        }
+        seen.lock().unwrap().push(head.clone());
+        if std::mem::take(&mut head).starts_with("GET /delete") {
+            return;
+        }
+        let length = page.len();
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n{page}");
+        io.write_all(answer.as_bytes()).await.unwrap();
+    }
+}
 
 #[tokio::test]
 async fn an_application_that_is_away() {
@@ -46,6 +84,26 @@ async fn an_application_that_breaks_off_has_perhaps_acted() {
     assert_eq!(browser.send(sent(), large.clone()).await.said(), (409, "unknown-outcome"));
     assert_eq!(browser.send(sent(), large).await.said(), (409, "unknown-outcome"));
     assert_eq!(world.app.commands(), 2);
+}
+
+#[tokio::test]
+async fn a_get_that_is_a_command_is_not_sent_again_by_itself() {
+    let world = World::new().await;
+    let browser = world.tunnel("alice", 1);
+    let (address, heads, connections) = abrupt().await;
+    let backend = Backend::Http(vec![format!("http://{address}")]);
+    let commands = crate::world::config(json!({ "commands": ["/delete"] })).meant(orders(), &backend).unwrap();
+    world.guard.set_apps(vec![commands]).unwrap();
+    // The page leaves a connection behind, which the command is given on.
+    let token = browser.token("/page").await;
+    let clicked = browser.read(&format!("/delete?id=1&.vestibule={token}"), "same-origin", "navigate", "document");
+    let answer = browser.send(clicked.header("accept", "text/html"), "").await;
+    assert_eq!(answer.said(), (409, "unknown-outcome"));
+    let arrived = heads.lock().unwrap().iter().filter(|head| head.starts_with("GET /delete")).count();
+    assert_eq!((arrived, connections.load(Ordering::SeqCst)), (1, 1));
+    assert_eq!(world.audit(), ["unknown GET /delete"]);
+    // A read that meets the same is asked again.
+    assert_eq!(browser.page("/page").await.status, 200);
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ pub(crate) async fn front_of(settings: UpstreamSettings, limits: Limits) -> Fron
                             outer_scheme: "http",
                         };
                         let ended = async move { sign_off.notified().await };
-                        match upstream.send(request, &caller).await {
+                        match upstream.send(request, &caller, false).await {
                             Ok(mut answer) => match handshake {
                                 Some(handshake) => {
                                     handshake.pass(&mut answer, ended);
