@@ -28,8 +28,8 @@ pub struct Needs {
     pub origin: bool,
     /// It must be claimed before it takes effect: a command that a page offered.
     pub claim: bool,
-    /// It was admitted as part of a page without anything to show for it but the session: an answer that is no such part
-    /// ([`is_part_type`]) is refused as [`Refusal::NoPage`].
+    /// It was admitted where reads need a page without anything to show for it but the session, as part of a page or, of a bare
+    /// browser, at an entry point: an answer that is no such part ([`is_part_type`]) is refused as [`Refusal::NoPage`].
     pub part: bool,
 }
 
@@ -121,8 +121,20 @@ fn needs(kind: Kind, facts: &Facts<'_>) -> Needs {
         | Kind::Prefetch => TokenNeed::Free,
     };
     let claim = facts.is_command() && token == TokenNeed::Required && facts.app.mode != Mode::Observe;
-    let part = kind == Kind::Part && strict && facts.token != TokenState::Good;
+    let part = strict && token == TokenNeed::Free && is_bare(kind, facts);
     Needs { token, origin: kind == Kind::WebSocket, claim, part }
+}
+
+/// Whether neither page nor proof of an entry comes with it, nor a device that stands for its user. Parts of pages are asked for
+/// by pages, whoever shows them.
+fn is_bare(kind: Kind, facts: &Facts<'_>) -> bool {
+    match facts.token {
+        TokenState::Good => false,
+        TokenState::Entered => kind == Kind::Part,
+        TokenState::None | TokenState::InBody | TokenState::Bad(_) => {
+            kind == Kind::Part || (facts.proof == Proof::Cookie && facts.app.mode != Mode::Observe)
+        }
+    }
 }
 
 /// In the order in which a stranger learns least: what is wrong by itself, where it comes from, the session, the token.

@@ -3,7 +3,7 @@
 use super::sign_in::own_path;
 use super::{Visit, target_of};
 use crate::charset::{self, Charset};
-use crate::classify::{Refusal, Verdict, is_part_type};
+use crate::classify::{Kind, Refusal, Verdict, is_part_type};
 use crate::coding::{self, Coding};
 use crate::csp::Admission;
 use crate::html::{PageRewriter, Plan, ScriptTag, rewrite_body};
@@ -87,7 +87,7 @@ impl Visit {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS || answer.headers().contains_key(crate::pages::REFUSED) {
             return answer;
         }
-        if asked.verdict.needs.part && !is_part(&answer) {
+        if asked.verdict.needs.part && (asked.verdict.kind == Kind::WebSocket || !is_part(&answer)) {
             return self.apart(asked, answer);
         }
         let answer = self.leading_on(live, asked, answer);
@@ -99,7 +99,7 @@ impl Visit {
     }
 
     /// What is no part of a page goes to nobody who shows no page. A redirect leads on, and a part that is missing is missing as it is
-    /// without the guard: both without their text.
+    /// without the guard: both without their text. Whoever asked for a WebSocket gets no part either.
     fn apart(&self, asked: &Asked, answer: Response<Body>) -> Response<Body> {
         if answer.status().is_success() {
             return *self.refuse_head(&asked.headers, Refusal::NoPage);

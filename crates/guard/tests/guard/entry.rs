@@ -327,3 +327,49 @@ async fn without_a_key_the_entry_asks_to_sign_in_again() {
     let browser = world.tunnel("bob", 1);
     assert_eq!(post(&browser, "challenge=A&to=/page&signature=A").await.said(), (403, "no-page"));
 }
+
+/// Whether a body holds anything that leads on.
+fn leads_on(answer: &Answer) -> bool {
+    let text = answer.text();
+    text.contains("data-page") || text.contains("name=\".vestibule\"") || text.contains("Desk")
+}
+
+#[tokio::test]
+async fn a_point_of_entry_gives_a_cookie_alone_no_page() {
+    let entry = ["POST /acs", "POST /put", "GET /page", "GET /ws"];
+    let world = World::with(json!({ "mode": "strict", "entry": entry })).await;
+    let key = Key::new();
+    let browser = signed_in(&world, "alice", &key).await;
+    let from_elsewhere = |target: &str| {
+        let mut request = browser.post(target);
+        let headers = request.headers_mut().unwrap();
+        headers.insert("sec-fetch-site", "cross-site".parse().unwrap());
+        headers.insert("origin", "https://login.example".parse().unwrap());
+        request
+    };
+    let socket = |target: &str| {
+        let request = browser.bare(Method::GET, target).header("connection", "upgrade").header("upgrade", "websocket");
+        request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").header("origin", browser.origin())
+    };
+    // The application answers each of them with a page.
+    let posted = "SAMLResponse=a";
+    for (request, body) in [(from_elsewhere("/acs"), posted), (browser.post("/acs"), posted), (socket("/page"), "")] {
+        let answer = browser.send(request, body).await;
+        assert_eq!(answer.said(), (403, "no-page"));
+        assert!(!leads_on(&answer), "{}", answer.text());
+    }
+    assert_eq!((world.app.at("/acs").len(), world.app.at("/page").len()), (2, 1), "they were let through");
+    let unconnected =
+        browser.bare(Method::GET, "/page").header("upgrade", "websocket").header("origin", browser.origin());
+    assert!(!leads_on(&browser.send(unconnected, "").await), "that asks for no WebSocket");
+    assert_eq!(browser.open(socket("/ws"), "").await.status(), 101);
+    // A redirect leads on, to where the browser proves itself.
+    let led = browser.send(from_elsewhere("/put"), "SAMLResponse=a").await;
+    assert_eq!((led.status, led.header("location"), led.text().as_str()), (303, "/page?put#there", ""));
+    let asked = Asked::of(&follow(&browser, "/page?put").await);
+    let page = follow(&browser, &way_in(&post(&browser, &key.proof(&asked, &browser.origin())).await)).await;
+    assert_eq!(page.status, 200);
+    // What a page of the application sends there is answered with a page.
+    let answer = browser.order("/acs", &page.token(), "SAMLResponse=b").await;
+    assert!(answer.status == 200 && leads_on(&answer), "{answer:?}");
+}
