@@ -27,7 +27,7 @@ use crate::path::{NormalPath, PathShape, PathTrick};
 use crate::sessions::{Gone, Live};
 use crate::token::{Context, Page, SealedGrants, TokenError};
 use crate::websocket::Handshake;
-use crate::{Body, Stamp};
+use crate::{Body, Stamp, cut_when};
 use hyper::header::REFERER;
 use hyper::http::request::Parts as Head;
 use hyper::http::uri::Uri;
@@ -92,6 +92,11 @@ pub(crate) async fn answer(parts: Arc<Parts>, peer: Arc<Peer>, request: Request<
     };
     let visit = Arc::new(Visit { parts, peer, place, words, now: wall_clock(), began: Instant::now() });
     let who = visit.who(request.headers()).await;
+    // Whoever is signed off in the middle of a request has not made it.
+    let request = match &who {
+        Ok(live) => request.map(|body| cut_when(body, live.ended())),
+        Err(_) => request,
+    };
     if request.uri().path().starts_with(pages::OWN) {
         return visit.own(who, request).await;
     }
@@ -212,10 +217,17 @@ impl Visit {
         path: &Result<NormalPath, PathTrick>,
         command: bool,
     ) -> Result<GrantSet, Early> {
-        let in_query = overrides::of_query(request.uri().query());
-        let instead = method_overrides(request.headers()).chain(in_query.iter().map(String::as_str));
-        let methods = std::iter::once(request.method().as_str()).chain(instead);
-        self.check_methods(live, shown, request, path, methods, command)
+        let methods = methods_of(request);
+        self.check_methods(live, shown, request, path, methods.iter().map(String::as_str), command)
+    }
+
+    /// Whether session and grants still stand: a body may have taken hours since its request's head was looked at.
+    fn still_stands<B>(&self, live: &Live, request: &Request<B>) -> Result<(), Refusal> {
+        if live.has_ended() {
+            return Err(Refusal::SignedOff);
+        }
+        let in_force = self.granted(live);
+        methods_of(request).iter().try_for_each(|method| permitted(&in_force, method, request.uri().path()))
     }
 
     /// Each of these methods, the request's own and those that the application is asked to read instead, must be granted.
@@ -237,17 +249,14 @@ impl Visit {
         let (serial, raw) = (shown.map(|shown| shown.page.serial), request.uri().path());
         for method in methods {
             for grants in std::iter::once(&in_force).chain(sealed) {
-                match grants.permits_request(&method.to_ascii_uppercase(), raw) {
-                    Ok(Permission::Permitted) => {}
-                    Ok(Permission::Missing { .. }) => {
-                        self.audit_refused(live, serial, request, command, Refusal::NotPermitted);
-                        return Err(self.not_permitted(live, request, path.as_ref().ok()));
+                permitted(grants, method, raw).map_err(|refusal| {
+                    self.audit_refused(live, serial, request, command, refusal);
+                    if refusal == Refusal::NotPermitted {
+                        self.not_permitted(live, request, path.as_ref().ok())
+                    } else {
+                        self.refuse_head(request.headers(), refusal)
                     }
-                    Err(_) => {
-                        self.audit_refused(live, serial, request, command, Refusal::Malformed);
-                        return Err(self.refuse_head(request.headers(), Refusal::Malformed));
-                    }
-                }
+                })?;
             }
         }
         Ok(in_force)
@@ -309,6 +318,20 @@ impl Visit {
             let outcome = AuditOutcome::Refused(refusal.word().to_owned());
             self.audit(&self.about(live, serial, request), outcome, None);
         }
+    }
+}
+
+/// A request's method, and those that the application is asked to read instead by what comes before the body.
+fn methods_of<B>(request: &Request<B>) -> Vec<String> {
+    let own = std::iter::once(request.method().as_str()).chain(method_overrides(request.headers()));
+    own.map(str::to_owned).chain(overrides::of_query(request.uri().query())).collect()
+}
+
+fn permitted(grants: &GrantSet, method: &str, path: &str) -> Result<(), Refusal> {
+    match grants.permits_request(&method.to_ascii_uppercase(), path) {
+        Ok(Permission::Permitted) => Ok(()),
+        Ok(Permission::Missing { .. }) => Err(Refusal::NotPermitted),
+        Err(_) => Err(Refusal::Malformed),
     }
 }
 

@@ -128,11 +128,19 @@ impl Visit {
         let (visit, live) = (self.clone(), live.clone());
         // From here on it runs to its end, whoever goes away: a browser that is clicked twice drops its first request.
         let run = tokio::spawn(async move {
+            visit.may_go(&live, &about, &request)?;
             visit.written(&about, &running).await?;
             let sent = visit.send(&live, request.map(crate::pages::whole)).await;
             visit.settle(about, running, sent)
         });
         self.answered(&headers, run.await.unwrap_or(Err(Refusal::UnknownOutcome)))
+    }
+
+    /// The command may still be given, now that all of it has come.
+    fn may_go<B>(&self, live: &Live, about: &About, request: &Request<B>) -> Result<(), Refusal> {
+        self.still_stands(live, request).inspect_err(|refusal| {
+            self.audit(about, AuditOutcome::Refused(refusal.word().to_owned()), None);
+        })
     }
 
     /// The command stands on the disk.
@@ -194,7 +202,10 @@ impl Visit {
             Err(error) => return self.cannot_claim(&about, &empty, &error),
         };
         let run = async {
-            // Returning early leaves it undecided: the application never gets the end.
+            // Returning early leaves it undecided: the application never gets the end. One that has answered may have acted already.
+            if early.is_none() {
+                self.may_go(live, &about, &empty)?;
+            }
             self.written(&about, &running).await?;
             decide.decide(Decision::Send);
             let sent = match early {

@@ -1,13 +1,14 @@
 //! The end of a session cuts what runs, within a second.
 
-use crate::world::{Browser, LONG, World, config, settings};
+use crate::world::{Browser, LONG, Stand, World, config, settings};
 use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use vestibule_guard::{Selector, TunnelSession, UpstreamSettings, UserName};
@@ -238,4 +239,83 @@ async fn a_websocket_takes_up_one_of_the_upstreams_connections() {
     drop(io);
     serving.await.unwrap();
     assert_eq!(browser.page("/page").await.status, 200);
+}
+
+/// A command whose body's end has not been sent yet, and that end.
+async fn begun(world: &World, browser: &Browser, target: &str, length: Option<usize>) -> (DuplexStream, String) {
+    let (mut client, server) = tokio::io::duplex(1 << 20);
+    let (guard, peer) = (world.guard.clone(), browser.peer.clone());
+    tokio::spawn(async move { guard.serve(server, peer).await });
+    let (framing, start, end) = match length {
+        Some(length) => (format!("Content-Length: {length}"), "x".repeat(length - 4), "last".to_owned()),
+        None => ("Transfer-Encoding: chunked".to_owned(), "4\r\nfour\r\n".to_owned(), "0\r\n\r\n".to_owned()),
+    };
+    let (host, origin, cookie) = (&browser.host, browser.origin(), browser.cookie.as_deref().unwrap_or("none"));
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nCookie: vestibule={cookie}\r\n\
+         Content-Type: application/octet-stream\r\nConnection: close\r\n{framing}\r\n\r\n{start}"
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    (client, end)
+}
+
+/// Sends the end, and gives the status and all that came.
+async fn ended((mut client, end): (DuplexStream, String)) -> String {
+    // It may have been told to go away already.
+    let _ = client.write_all(end.as_bytes()).await;
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(LONG, client.read_to_end(&mut answer)).await;
+    assert!(read.is_ok(), "no answer");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_command_that_is_half_sent_ends_with_its_session() {
+    let world = World::new().await;
+    for (browser, user) in [(world.tunnel("alice", 1), "alice"), (world.signed_in("bob").await, "bob")] {
+        let token = browser.token("/page").await;
+        let target = format!("/orders?.vestibule={token}");
+        let sent = [
+            begun(&world, &browser, &target, Some(300 << 10)).await,
+            begun(&world, &browser, &target, Some(100)).await,
+            begun(&world, &browser, &target, None).await,
+        ];
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        world.guard.revoke(&Selector::User(UserName::new(user).unwrap())).await.unwrap();
+        for sent in sent {
+            let answer = ended(sent).await;
+            assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("signed-off"), "{answer}");
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(world.app.commands(), 0);
+    assert!(!world.audit().iter().any(|line| line.starts_with("done")), "{:?}", world.audit());
+}
+
+#[tokio::test]
+async fn a_command_is_given_with_the_grants_of_its_end() {
+    let rules = serde_json::json!({ "rules": [
+        { "who": "everyone", "paths": ["/page"] },
+        { "who": "group:buyers", "paths": ["/orders"] },
+    ]});
+    let world = World::with(rules).await;
+    let standing = Arc::new(Stand(Mutex::new(vec!["buyers".to_owned()])));
+    let browser = world.tunnel_with("alice", 1, standing.clone());
+    let target = format!("/orders?.vestibule={}", browser.token("/page").await);
+    let goes = begun(&world, &browser, &target, Some(200 << 10)).await;
+    assert!(ended(goes).await.starts_with("HTTP/1.1 200 "));
+    let sent = [
+        begun(&world, &browser, &target, Some(300 << 10)).await,
+        begun(&world, &browser, &target, Some(100)).await,
+        begun(&world, &browser, &target, None).await,
+    ];
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    standing.0.lock().unwrap().clear();
+    for sent in sent {
+        let answer = ended(sent).await;
+        assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("not-permitted"), "{answer}");
+    }
+    assert_eq!(world.app.commands(), 1);
+    let (done, rest) = world.audit().into_iter().partition::<Vec<_>, _>(|line| line.starts_with("done"));
+    assert_eq!((done.len(), rest), (1, vec!["refused:not-permitted POST /orders".to_owned(); 3]));
 }
