@@ -12,6 +12,7 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use facts::overrides_method;
 pub use facts::{AppRules, EntryPoint, Facts, Mode, TokenState, method_overrides, origin_of};
 pub use fetch::{Dest, FetchFacts, FetchMode, Site};
 pub use judge::{Needs, Outcome, TokenNeed, Verdict, is_part_type, judge};

@@ -1,6 +1,7 @@
 //! What is known of a request before it is judged.
 
 use hyper::HeaderMap;
+use hyper::header::HeaderName;
 use hyper::http::request::Parts;
 use serde::{Deserialize, Serialize};
 use vestibule_policy::web::{NormalPath, PathPattern, PathTrick, is_safe_method};
@@ -9,12 +10,18 @@ use super::fetch::{FetchFacts, only};
 use super::refusal::Refusal;
 use crate::names::Proof;
 
-/// Headers by which a client asks a framework to read one method as another.
+/// Headers by which a client asks a framework to read one method as another; `-` and `_` are the same to many frameworks.
 const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
 /// The methods that a request asks the application to read instead of its own, one for each header that says so.
 pub fn method_overrides(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    OVERRIDES.into_iter().filter_map(|name| only(headers, name))
+    headers.keys().map(HeaderName::as_str).filter(|name| overrides_method(name)).filter_map(|name| only(headers, name))
+}
+
+/// Whether a header of this name, in small letters, asks for another method than the request has.
+pub(crate) fn overrides_method(name: &str) -> bool {
+    let with_dashes = || name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+    OVERRIDES.iter().any(|header| with_dashes().eq(header.bytes()))
 }
 
 /// All that a judgement depends on.
@@ -118,7 +125,7 @@ impl<'a> Facts<'a> {
         let said = |name| only(&head.headers, name);
         Self {
             method: head.method.as_str(),
-            method_override: OVERRIDES.into_iter().find_map(said),
+            method_override: method_overrides(&head.headers).next(),
             path,
             fetch: FetchFacts::of(&head.headers),
             origin: said("origin"),

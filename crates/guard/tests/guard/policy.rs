@@ -101,3 +101,22 @@ async fn a_name_that_nobody_has_published() {
     }
     assert!(world.app.seen().is_empty());
 }
+
+#[tokio::test]
+async fn no_header_gives_a_command_another_method_than_the_granted() {
+    let rules = json!({ "rules": [
+        { "who": "everyone", "methods": "reads", "paths": ["/page"] },
+        { "who": "everyone", "methods": "POST", "paths": ["/orders/**"] },
+    ]});
+    let world = World::with(rules).await;
+    let browser = world.tunnel("alice", 1);
+    let token = browser.token("/page").await;
+    let order = |name: &str, method: &str| browser.post(&format!("/orders/1?.vestibule={token}")).header(name, method);
+    for name in ["X_HTTP_Method_Override", "x-http_method", "X_METHOD_OVERRIDE", "x_method-override"] {
+        assert_eq!(browser.send(order(name, "delete"), "a=1").await.said(), (403, "not-permitted"), "{name}");
+        let both = order("X-HTTP-Method-Override", "POST").header(name, "DELETE");
+        assert_eq!(browser.send(both, "a=1").await.said(), (403, "not-permitted"), "{name}");
+    }
+    assert_eq!(world.app.commands(), 0);
+    assert_eq!(browser.send(order("X_HTTP_Method_Override", "POST"), "a=1").await.status, 200);
+}
