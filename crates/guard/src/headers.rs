@@ -4,7 +4,7 @@ pub(crate) mod cookies;
 pub(crate) mod origin;
 
 use crate::classify::overrides_method;
-use crate::{AppName, LogicalAddress, UserName};
+use crate::{AppName, LogicalAddress, UserName, websocket};
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::Method;
@@ -74,7 +74,7 @@ const FORGED: [&str; 12] = [
 
 const FORGED_BEGINNINGS: [&str; 4] = ["x-forwarded-", "vestibule-", "x-vestibule-", "x-arr-"];
 
-/// Makes a request's fields those that `mapping`'s upstream gets. With `upgrade` the two fields that ask for it stay.
+/// Makes a request's fields those that `mapping`'s upstream gets. With `upgrade` it asks for a WebSocket.
 pub(crate) fn to_upstream(
     fields: &mut HeaderMap,
     method: &Method,
@@ -82,7 +82,6 @@ pub(crate) fn to_upstream(
     caller: &Caller<'_>,
     mapping: &Mapping<'_>,
 ) {
-    let wanted = upgrade.then(|| fields.get(header::UPGRADE).cloned()).flatten();
     let trailers = takes_trailers(fields);
     strip_hop_by_hop(fields);
     fields.remove(header::EXPECT);
@@ -90,9 +89,8 @@ pub(crate) fn to_upstream(
     cookies::to_upstream(fields);
     mapping.request(fields);
     tell(fields, caller);
-    if let Some(protocol) = wanted {
-        fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        fields.insert(header::UPGRADE, protocol);
+    if upgrade {
+        websocket::say(fields);
     } else if trailers {
         fields.insert(header::TE, HeaderValue::from_static("trailers"));
         fields.insert(header::CONNECTION, HeaderValue::from_static("te"));

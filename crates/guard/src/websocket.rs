@@ -1,4 +1,5 @@
-//! WebSockets and whatever else begins with `Upgrade` (RFC 9110 section 7.8): once both sides agree, bytes pass unread.
+//! WebSockets: once both sides agree, bytes pass unread. No other protocol is passed on that begins with `Upgrade` (RFC 9110
+//! section 7.8): what would follow could not be judged.
 
 use crate::Body;
 use crate::server::Upgrades;
@@ -12,7 +13,10 @@ use tokio::io::copy_bidirectional_with_sizes;
 /// Bytes held for each direction.
 const BUFFER: usize = 8 * 1024;
 
-/// A client's wish to go on in another protocol; taken off the request before that goes to the upstream.
+/// The one protocol that is passed on.
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+/// A client's wish to go on with a WebSocket; taken off the request before that goes to the upstream.
 #[derive(Debug)]
 pub struct Handshake {
     client: OnUpgrade,
@@ -20,7 +24,7 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// Takes it off a request that asks for another protocol; `None` for every other. HTTP/2 isn't another protocol here.
+    /// Takes it off a request that asks for a WebSocket; `None` for every other.
     pub fn take<B>(request: &mut Request<B>) -> Option<Self> {
         asks(request.method(), request.version(), request.headers()).then(|| Self {
             upgrades: request.extensions_mut().remove().unwrap_or_default(),
@@ -58,7 +62,7 @@ async fn pass(client: OnUpgrade, upstream: OnUpgrade) {
     let _ = copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER).await;
 }
 
-/// Whether a request asks for another protocol.
+/// Whether a request asks for a WebSocket.
 pub(crate) fn is_asked(parts: &Parts) -> bool {
     asks(&parts.method, parts.version, &parts.headers)
 }
@@ -70,16 +74,26 @@ pub(crate) fn names_upgrade(fields: &HeaderMap) -> bool {
         && values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
 }
 
-/// Puts back the fields by which an answer agrees.
-pub(crate) fn confirm(fields: &mut HeaderMap, protocol: HeaderValue) {
+/// Puts the fields by which a request asks, or an answer agrees.
+pub(crate) fn say(fields: &mut HeaderMap) {
     fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    fields.insert(header::UPGRADE, protocol);
+    fields.insert(header::UPGRADE, WEBSOCKET);
+}
+
+/// Whether an answer agrees to a WebSocket, and to nothing else.
+pub(crate) fn is_agreed(fields: &HeaderMap) -> bool {
+    let mut protocols = protocols(fields);
+    protocols.next().is_some_and(is_websocket) && protocols.next().is_none()
 }
 
 fn asks(method: &Method, version: Version, fields: &HeaderMap) -> bool {
-    let is_http2 = |protocol: &HeaderValue| protocol.as_bytes().to_ascii_lowercase().starts_with(b"h2");
-    method == Method::GET
-        && version == Version::HTTP_11
-        && names_upgrade(fields)
-        && !fields.get_all(header::UPGRADE).iter().any(is_http2)
+    method == Method::GET && version == Version::HTTP_11 && names_upgrade(fields) && protocols(fields).any(is_websocket)
+}
+
+fn protocols(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    fields.get_all(header::UPGRADE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+}
+
+fn is_websocket(protocol: &[u8]) -> bool {
+    protocol.trim_ascii().eq_ignore_ascii_case(WEBSOCKET.as_bytes())
 }

@@ -9,6 +9,7 @@ use vestibule_policy::web::{NormalPath, PathPattern, PathTrick, is_safe_method};
 use super::fetch::{FetchFacts, only};
 use super::refusal::Refusal;
 use crate::names::Proof;
+use crate::websocket;
 
 /// Headers by which a client asks a framework to read one method as another; `-` and `_` are the same to many frameworks.
 const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
@@ -229,10 +230,9 @@ pub fn origin_of(url: &str) -> Option<&str> {
 
 /// RFC 6455 section 4.1, and RFC 8441 section 4 over HTTP/2.
 fn asks_for_websocket(head: &Parts) -> bool {
-    let upgrades = head.headers.get_all("upgrade").iter().any(|value| names(value.as_bytes(), b"websocket"));
     let connects =
         head.extensions.get::<hyper::ext::Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket");
-    (head.method == "GET" && upgrades) || (head.method == "CONNECT" && connects)
+    websocket::is_asked(head) || (head.method == "CONNECT" && connects)
 }
 
 fn is_prefetch(headers: &HeaderMap) -> bool {

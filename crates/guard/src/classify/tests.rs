@@ -177,33 +177,45 @@ fn rows() -> Vec<(&'static str, &'static str, String, Kind, Said)> {
         (
             "WebSocket, Chromium",
             "GET",
-            format!("upgrade: websocket\norigin: {OWN}\n"),
+            format!("connection: upgrade\nupgrade: websocket\norigin: {OWN}\n"),
             Kind::WebSocket,
             [ADMIT, NO_PAGE, NO_PAGE, NO_PAGE, SIGNED_OFF],
         ),
         (
             "WebSocket, Firefox",
             "GET",
-            own("websocket", "empty") + &format!("upgrade: websocket\norigin: {OWN}\n"),
+            own("websocket", "empty") + &format!("connection: upgrade\nupgrade: websocket\norigin: {OWN}\n"),
             Kind::WebSocket,
             [ADMIT, NO_PAGE, NO_PAGE, NO_PAGE, SIGNED_OFF],
         ),
         (
             "WebSocket from elsewhere",
             "GET",
-            "upgrade: websocket\norigin: http://evil.example\n".to_owned(),
+            "connection: upgrade\nupgrade: websocket\norigin: http://evil.example\n".to_owned(),
             Kind::WebSocket,
             STRANGER,
         ),
         (
             "WebSocket from another port",
             "GET",
-            "upgrade: websocket\norigin: http://orders.localhost:8081\n".to_owned(),
+            "connection: upgrade\nupgrade: websocket\norigin: http://orders.localhost:8081\n".to_owned(),
             Kind::WebSocket,
             STRANGER,
         ),
-        ("WebSocket from a sandbox", "GET", "upgrade: websocket\norigin: null\n".to_owned(), Kind::WebSocket, STRANGER),
-        ("WebSocket without origin", "GET", "upgrade: websocket\n".to_owned(), Kind::WebSocket, STRANGER),
+        (
+            "WebSocket from a sandbox",
+            "GET",
+            "connection: upgrade\nupgrade: websocket\norigin: null\n".to_owned(),
+            Kind::WebSocket,
+            STRANGER,
+        ),
+        (
+            "WebSocket without origin",
+            "GET",
+            "connection: upgrade\nupgrade: websocket\n".to_owned(),
+            Kind::WebSocket,
+            STRANGER,
+        ),
         // Elsewhere.
         ("form elsewhere", "POST", evil("navigate", "document") + &html(), Kind::CrossSite, STRANGER),
         (
@@ -396,7 +408,7 @@ fn entry_points_let_in_what_they_name_and_nothing_else() {
     assert_eq!(verdict(&own, &app, Proof::Cookie, true, TokenState::InBody).outcome, Outcome::LookInBody);
     assert!(verdict(&own, &app, Proof::Cookie, true, TokenState::Good).needs.claim);
     // A handshake keeps its origin.
-    let socket = head("GET", "upgrade: websocket\norigin: http://evil.example\n");
+    let socket = head("GET", "connection: upgrade\nupgrade: websocket\norigin: http://evil.example\n");
     assert_eq!(verdict(&socket, &app, Proof::Cookie, true, none).outcome, CROSS);
     // Strict reads prove themselves here too.
     let strict = AppRules { mode: Mode::Strict, ..app };
@@ -500,7 +512,7 @@ fn headers() -> impl Strategy<Value = String> {
     let dest = prop::option::of(prop::sample::select(vec!["document", "iframe", "empty", "image", "report", "x"]));
     let rest = prop::sample::select(vec![
         "",
-        "upgrade: websocket\n",
+        "connection: upgrade\nupgrade: websocket\n",
         "sec-purpose: prefetch\n",
         "content-type: text/plain\n",
         "accept: text/html\n",

@@ -197,13 +197,14 @@ impl Http {
     ) -> Tried {
         let (mut parts, body) = answer.into_parts();
         let switches = parts.status == StatusCode::SWITCHING_PROTOCOLS;
-        if switches && !upgrade || parts.status.is_informational() && !switches {
+        if switches && !(upgrade && websocket::is_agreed(&parts.headers))
+            || parts.status.is_informational() && !switches
+        {
             return Tried::Failed(UpstreamError::sent(Kind::BadAnswer));
         }
-        let protocol = switches.then(|| parts.headers.get(header::UPGRADE).cloned()).flatten();
         headers::to_client(&mut parts.headers, mapping);
-        if let Some(protocol) = protocol {
-            websocket::confirm(&mut parts.headers, protocol);
+        if switches {
+            websocket::say(&mut parts.headers);
         }
         parts.version = Version::HTTP_11;
         let body = if switches { nothing() } else { self.pool.body(key, connection, body) };

@@ -103,3 +103,27 @@ async fn a_websocket_passes_both_ways_and_ends_with_the_session() {
     assert_eq!(rest(&mut io).await, "");
     assert!(started.elapsed().as_millis() < 1_000);
 }
+
+#[tokio::test]
+async fn no_other_protocol_passes() {
+    // It agrees to whatever it likes.
+    let agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\nsecret";
+    for (asked, told) in [
+        ("foo", None),
+        ("h2c", None),
+        ("websockets", None),
+        ("foo, websocket", Some("Upgrade: websocket\r\n")),
+        ("websocket", Some("Upgrade: websocket\r\n")),
+    ] {
+        let (application, got) = answering(agreed).await;
+        let front = front(&[application]).await;
+        let ask = format!("GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, close\r\nUpgrade: {asked}\r\n\r\n");
+        let answer = exchange(&front, ask).await;
+        assert!(answer.starts_with("HTTP/1.1 502") && !answer.contains("secret"), "{asked}: {answer}");
+        let got = got.lock().unwrap().concat();
+        let line = got.split_inclusive("\r\n").find(|line| line.to_ascii_lowercase().starts_with("upgrade:"));
+        assert_eq!(line, told, "{asked}: {got}");
+        let error = UpstreamError { kind: UpstreamErrorKind::BadAnswer, sent: true };
+        assert_eq!(*front.errors.lock().unwrap(), [error], "{asked}");
+    }
+}
