@@ -150,6 +150,9 @@ pub enum UpstreamErrorKind {
     /// It has as many requests as it may have at once.
     #[error("the upstream is busy")]
     TooMany,
+    /// Not its fault: the request's path could lead out of the part of the server that its address names.
+    #[error("the path could lead out of the upstream's own")]
+    Path,
     /// Not its fault: the request's own body broke off.
     #[error("the request broke off: {0}")]
     Request(BodyError),

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
+use vestibule_policy::web::NormalPath;
 
 /// The most fields, and the most bytes, of an answer's head. An answer under way holds three buffers of that size at most, as what
 /// is read at once is no more.
@@ -87,6 +88,9 @@ impl Http {
         caller: &Caller<'_>,
         once: bool,
     ) -> Result<Response<Body>, UpstreamError> {
+        if self.bases.iter().any(|base| !base.prefix.is_empty()) && !stays_below(request.uri().path()) {
+            return Err(UpstreamError::unsent(Kind::Path));
+        }
         let mut kind = Kind::Away;
         for nth in self.order(caller) {
             match self.try_address(nth, request, caller, once).await {
@@ -231,6 +235,13 @@ struct Refused {
     outgoing: Outgoing,
     sent: bool,
     kind: Kind,
+}
+
+/// Whether a path that is put behind another leads on from there for every reader: those who cut segments off at a semicolon, who
+/// skip empty ones, and who decode twice.
+fn stays_below(path: &str) -> bool {
+    let segments: Vec<_> = path.split(['/', ';']).filter(|segment| !segment.is_empty()).collect();
+    path.starts_with('/') && NormalPath::from_request(&format!("/{}", segments.join("/"))).is_ok()
 }
 
 /// The head as the upstream gets it.

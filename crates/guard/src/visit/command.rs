@@ -393,6 +393,7 @@ pub(super) fn handed_over(answer: &Response<Bytes>, at: u64) -> Response<Body> {
 pub(super) fn refusal_of(error: &UpstreamError) -> Refusal {
     match error.kind {
         UpstreamErrorKind::Request(error) => of_body(error),
+        UpstreamErrorKind::Path => Refusal::Malformed,
         UpstreamErrorKind::Away
         | UpstreamErrorKind::Hangs
         | UpstreamErrorKind::Broken

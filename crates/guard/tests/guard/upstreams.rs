@@ -154,3 +154,36 @@ async fn every_command_stands_in_the_audit_log() {
     assert!(entry["at"].as_u64().unwrap() >= since.0 && entry["milliseconds"].is_u64());
     assert!(!lines.contains("1234") && !lines.contains(&token), "never queries or secrets");
 }
+
+#[tokio::test]
+async fn nothing_leads_out_of_the_part_of_a_server_that_is_named() {
+    let world = World::new().await;
+    let browser = world.tunnel("alice", 1);
+    let backend = Backend::Http(vec![format!("http://{}/app", world.app.address)]);
+    world.guard.set_apps(vec![GuardConfig::default().meant(orders(), &backend).unwrap()]).unwrap();
+    let token = browser.token("/page").await;
+    let before = world.app.seen().len();
+    for path in [
+        "/../x",
+        "/%2e%2e/x",
+        "/.%2E/x",
+        "/..%2fx",
+        "/..\\x",
+        "/..%5cx",
+        "/a/../../x",
+        "//../x",
+        "/..;/x",
+        "/..;a=b/x",
+        "/;../x",
+        "/%252e%252e/x",
+        "/..",
+    ] {
+        assert_eq!(browser.page(path).await.said(), (400, "malformed"), "{path}");
+        assert_eq!(browser.order(path, &token, "a=1").await.said(), (400, "malformed"), "{path}");
+    }
+    assert_eq!(world.app.seen().len(), before);
+    for path in ["/", "/a//b", "/a;jsessionid=1", "/a/.well-known/x..y", "/a?x=/../y", "/caf%C3%A9"] {
+        assert_eq!(browser.page(path).await.status, 200, "{path}");
+        assert_eq!(world.app.seen().last().unwrap().target, format!("/app{path}"));
+    }
+}
