@@ -90,6 +90,11 @@ impl Standing for User {
         let web = services.into_iter().filter(|service| service.kind == ServiceKind::Web);
         web.filter_map(|service| AppName::new(service.name.as_str()).ok()).collect()
     }
+
+    fn device_name(&self, device: &str) -> Option<String> {
+        let found = self.shared.upgrade()?.directory.device(&device.parse().ok()?).ok()??;
+        (found.user == self.name && !found.name.is_empty()).then_some(found.name)
+    }
 }
 
 /// The session as the guard knows it.

@@ -98,11 +98,16 @@ async fn tell(config: &GuardFileConfig, addresses: &[SocketAddr], guard: &Guard,
 impl AppConfig {
     /// The application's address in a browser.
     fn address(&self, name: &str, scheme: &str, at: SocketAddr, alone: bool) -> String {
-        let port = at.port();
-        match self.hosts.first() {
-            Some(host) => format!("{scheme}://{host}:{port}/"),
-            None if alone => format!("{scheme}://{at}/"),
-            None => format!("{scheme}://{name}.localhost:{port}/"),
+        let host = match self.hosts.first() {
+            Some(host) => host.clone(),
+            None if alone && at.is_ipv6() => format!("[{}]", at.ip()),
+            None if alone => at.ip().to_string(),
+            None => format!("{name}.localhost"),
+        };
+        // Browsers leave the scheme's own port out, and so does the origin that they send.
+        match (scheme, at.port()) {
+            ("https", 443) | ("http", 80) => format!("{scheme}://{host}/"),
+            (_, port) => format!("{scheme}://{host}:{port}/"),
         }
     }
 }
@@ -176,5 +181,27 @@ fn open_fault(error: &GuardError) -> Fault {
     match error {
         GuardError::Store(error) => roles::store_fault(error),
         GuardError::Once(_) => Fault::files(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app(hosts: &[&str]) -> AppConfig {
+        let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+        AppConfig { upstream: Vec::new(), cgi: None, files: None, hosts }
+    }
+
+    #[test]
+    fn addresses_as_browsers_write_them() {
+        let at = |text: &str| text.parse().unwrap();
+        let named = app(&["orders.example.org"]);
+        assert_eq!(named.address("orders", "https", at("10.0.0.8:443"), true), "https://orders.example.org/");
+        assert_eq!(named.address("orders", "https", at("10.0.0.8:80"), true), "https://orders.example.org:80/");
+        assert_eq!(named.address("orders", "http", at("10.0.0.8:443"), true), "http://orders.example.org:443/");
+        assert_eq!(app(&[]).address("orders", "http", at("127.0.0.1:80"), true), "http://127.0.0.1/");
+        assert_eq!(app(&[]).address("orders", "http", at("[::1]:8080"), true), "http://[::1]:8080/");
+        assert_eq!(app(&[]).address("orders", "https", at("[::1]:443"), false), "https://orders.localhost/");
     }
 }
