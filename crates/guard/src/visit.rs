@@ -21,6 +21,7 @@ use crate::classify::{Facts, Outcome, Refusal, TokenState, Verdict, judge, metho
 use crate::coverage::Sighting;
 use crate::entry::{self as proof, Entry};
 use crate::guard::{Parts, Peer, wall_clock};
+use crate::headers::origin::after_origin;
 use crate::once::ActionId;
 use crate::pages::{self, Words};
 use crate::path::{NormalPath, PathShape, PathTrick};
@@ -28,7 +29,7 @@ use crate::sessions::{Gone, Live};
 use crate::token::{Context, Page, SealedGrants, TokenError};
 use crate::websocket::Handshake;
 use crate::{Body, Stamp, cut_when};
-use hyper::header::REFERER;
+use hyper::header::{HeaderValue, REFERER};
 use hyper::http::request::Parts as Head;
 use hyper::http::uri::Uri;
 use hyper::{Request, Response};
@@ -221,13 +222,26 @@ impl Visit {
         self.check_methods(live, shown, request, path, methods.iter().map(String::as_str), command)
     }
 
+    /// The paths that a request is about: its own, and the one that it is to be copied or moved to (RFC 4918 section 10.3). An
+    /// address elsewhere stands here as it is, and is no path that any rule could allow.
+    fn paths_of<'a, B>(&self, request: &'a Request<B>) -> Vec<&'a str> {
+        let there = |value: &'a HeaderValue| {
+            let text = value.to_str().unwrap_or_default();
+            let rest = after_origin(text, self.place.scheme, &self.place.host).unwrap_or(text);
+            rest.split(['?', '#']).next().unwrap_or_default()
+        };
+        let destinations = request.headers().get_all("destination").iter().map(there);
+        std::iter::once(request.uri().path()).chain(destinations).collect()
+    }
+
     /// Whether session and grants still stand: a body may have taken hours since its request's head was looked at.
     fn still_stands<B>(&self, live: &Live, request: &Request<B>) -> Result<(), Refusal> {
         if live.has_ended() {
             return Err(Refusal::SignedOff);
         }
-        let in_force = self.granted(live);
-        methods_of(request).iter().try_for_each(|method| permitted(&in_force, method, request.uri().path()))
+        let (in_force, paths) = (self.granted(live), self.paths_of(request));
+        let all = |method: &String| paths.iter().try_for_each(|path| permitted(&in_force, method, path));
+        methods_of(request).iter().try_for_each(all)
     }
 
     /// Each of these methods, the request's own and those that the application is asked to read instead, must be granted.
@@ -246,10 +260,10 @@ impl Visit {
             // What the name stands for is what was in force; what is in force now is asked anyhow.
             Some(SealedGrants::Reference(_)) | None => None,
         };
-        let (serial, raw) = (shown.map(|shown| shown.page.serial), request.uri().path());
+        let (serial, paths) = (shown.map(|shown| shown.page.serial), self.paths_of(request));
         for method in methods {
             for grants in std::iter::once(&in_force).chain(sealed) {
-                permitted(grants, method, raw).map_err(|refusal| {
+                paths.iter().try_for_each(|path| permitted(grants, method, path)).map_err(|refusal| {
                     self.audit_refused(live, serial, request, command, refusal);
                     if refusal == Refusal::NotPermitted {
                         self.not_permitted(live, request, path.as_ref().ok())

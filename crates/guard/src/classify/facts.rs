@@ -194,6 +194,18 @@ impl<'a> Facts<'a> {
     }
 }
 
+/// Whether a request with these fields says of itself that a page of `own_origin` sent it; one that says nothing does not.
+pub(crate) fn is_from_own_page(fields: &HeaderMap, own_origin: &str) -> bool {
+    match FetchFacts::of(fields).site {
+        Some(site) => site == super::fetch::Site::SameOrigin,
+        None => {
+            let origin = only(fields, "origin").filter(|origin| *origin != "null");
+            let origin = origin.or_else(|| origin_of(only(fields, "referer")?));
+            origin.is_some_and(|origin| origin.eq_ignore_ascii_case(own_origin))
+        }
+    }
+}
+
 /// Where a request comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Source {

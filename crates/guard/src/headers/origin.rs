@@ -102,7 +102,8 @@ impl Mapping<'_> {
 }
 
 /// What follows `scheme://host` in an address; nothing when it has another origin.
-fn after_origin<'t>(text: &'t str, scheme: &str, host: &str) -> Option<&'t str> {
+/// What follows the origin, where an address has this one.
+pub(crate) fn after_origin<'t>(text: &'t str, scheme: &str, host: &str) -> Option<&'t str> {
     let rest = after(text, scheme)?.strip_prefix("://")?;
     let rest = after(rest, host)?;
     let own_port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };

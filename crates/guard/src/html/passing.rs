@@ -81,7 +81,7 @@ fn value(tag: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// As [`memchr`], quicker where the byte is near.
+/// As [`memchr()`], quicker where the byte is near.
 pub(super) fn find(wanted: u8, bytes: &[u8]) -> Option<usize> {
     let near = &bytes[..bytes.len().min(NEAR)];
     match near.iter().position(|byte| *byte == wanted) {

@@ -3,7 +3,7 @@
 use super::command::SEND;
 use super::who::{COOKIE_LEN, binding_of};
 use super::{Early, Visit, carrying, target_of};
-use crate::classify::Refusal;
+use crate::classify::{Refusal, is_from_own_page};
 use crate::kept::{BODY_LIMIT, KeptForm};
 use crate::pages::{self, Button, LOGIN_PATH, Login, Notice};
 use crate::path::NormalPath;
@@ -43,7 +43,9 @@ impl Visit {
             Method::GET => target_of(&request).to_owned(),
             _ => "/".to_owned(),
         };
-        let kept = match (*request.method() == Method::POST, self.peer.binding(request.headers())) {
+        // What another site's page has written is not what the person wants to send.
+        let own = is_from_own_page(request.headers(), &self.place.origin);
+        let kept = match (own && *request.method() == Method::POST, self.peer.binding(request.headers())) {
             (true, Some(binding)) => self.rescue(&binding, request).await,
             (true, None) | (false, _) => None,
         };

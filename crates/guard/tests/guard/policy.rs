@@ -120,3 +120,28 @@ async fn no_header_gives_a_command_another_method_than_the_granted() {
     assert_eq!(world.app.commands(), 0);
     assert_eq!(browser.send(order("X_HTTP_Method_Override", "POST"), "a=1").await.status, 200);
 }
+
+#[tokio::test]
+async fn copies_go_where_a_rule_lets_them() {
+    let world = World::with(json!({ "rules": [{ "who": "everyone", "paths": ["/page", "/public/**"] }] })).await;
+    let browser = world.tunnel("alice", 1);
+    let copy = async |destinations: &[&str]| {
+        let token = browser.token("/page").await;
+        let method = hyper::Method::from_bytes(b"COPY").unwrap();
+        let mut request = browser.call(method, "/public/x", Some(&token));
+        for to in destinations {
+            request = request.header("destination", *to);
+        }
+        browser.send(request, "").await.said().0
+    };
+    let origin = browser.origin();
+    for bad in
+        ["/admin/config", "/public/../admin", "http://evil.example/public/y", "//evil.example/public/y", "public/y"]
+    {
+        assert_ne!(copy(&[bad]).await, 200, "{bad}");
+    }
+    assert_ne!(copy(&[&format!("{origin}/admin/config")]).await, 200);
+    assert_ne!(copy(&["/public/y", "/admin/config"]).await, 200);
+    assert_eq!(world.app.commands(), 0);
+    assert_eq!((copy(&["/public/y"]).await, copy(&[&format!("{origin}/public/y?z")]).await), (200, 200));
+}

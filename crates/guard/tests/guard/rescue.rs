@@ -110,3 +110,25 @@ async fn another_site_has_nothing_kept() {
     assert_eq!(answer.said(), (403, "cross-site"));
     assert!(answer.forms().is_empty());
 }
+
+#[tokio::test]
+async fn what_another_site_wrote_is_not_kept() {
+    let world = World::new().await;
+    let browser = world.signed_in("alice").await;
+    let token = browser.token("/page").await;
+    world.guard.revoke(&Selector::All).await.unwrap();
+    for origin in [Some("null"), Some("http://evil.example"), None] {
+        let mut request = browser.post("/orders");
+        let fields = request.headers_mut().unwrap();
+        for told in ["origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest"] {
+            fields.remove(told);
+        }
+        fields.insert("accept", "text/html".parse().unwrap());
+        fields.extend(
+            origin.map(|origin| ("origin".parse::<hyper::header::HeaderName>().unwrap(), origin.parse().unwrap())),
+        );
+        let answer = browser.send(request, format!(".vestibule={token}&article=Desk")).await;
+        assert_ne!(answer.status, 200, "{origin:?}");
+        assert!(answer.forms().iter().all(|form| form.fields.iter().all(|(name, _)| name != "kept")), "{origin:?}");
+    }
+}
