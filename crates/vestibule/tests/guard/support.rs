@@ -182,6 +182,9 @@ pub(crate) fn serve(mut stream: &TcpStream, requests: &AtomicUsize, orders: &Ato
     let _ = stream.write_all(format!("{head}\r\n\r\n{page}").as_bytes());
 }
 
+/// What a browser says of itself when its person opens an address.
+const READS: &str = "Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n";
+
 /// A browser, by hand: one cookie.
 pub(crate) struct Browser {
     pub(crate) at: SocketAddr,
@@ -201,7 +204,7 @@ impl Browser {
     }
 
     pub(crate) fn get(&mut self, path: &str) -> Answer {
-        self.asks("GET", path, "Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n", "")
+        self.asks("GET", path, READS, "")
     }
 
     pub(crate) fn post(&mut self, path: &str, form: &str) -> Answer {
@@ -215,14 +218,7 @@ impl Browser {
     }
 
     pub(crate) fn asks(&mut self, method: &str, path: &str, fields: &str, form: &str) -> Answer {
-        let cookie = self.cookie.as_ref().map(|cookie| format!("Cookie: {cookie}\r\n")).unwrap_or_default();
-        let host = &self.host;
-        let mut stream = TcpStream::connect(self.at).unwrap();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\nConnection: close\r\n{cookie}{fields}\r\n{form}"
-        );
-        stream.write_all(request.as_bytes()).unwrap();
-        let answer = Answer::read(stream);
+        let answer = Answer::read(self.sends(method, path, fields, form));
         let set = answer.head.lines().find_map(|line| line.strip_prefix("set-cookie: "));
         if let Some(set) = set {
             self.cookie = set.split(';').next().map(str::to_owned);
@@ -230,16 +226,28 @@ impl Browser {
         answer
     }
 
+    fn sends(&self, method: &str, path: &str, fields: &str, form: &str) -> TcpStream {
+        let cookie = self.cookie.as_ref().map(|cookie| format!("Cookie: {cookie}\r\n")).unwrap_or_default();
+        let host = &self.host;
+        let mut stream = TcpStream::connect(self.at).unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\nConnection: close\r\n{cookie}{fields}\r\n{form}"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    }
+
     pub(crate) fn signs_in(&mut self, user: &str, password: &str) -> u16 {
         let form = format!("user={user}&password={}&to=%2F", password.replace(' ', "+"));
         self.post("/.vestibule/login", &form).status
     }
 
-    /// Whether the session has ended within the time that a running guard has for it.
+    /// Whether the session has ended within the time that a running guard has for it. A request that is under way at
+    /// that moment is cut without an answer, so only the next one is told.
     pub(crate) fn is_cut(&mut self) -> bool {
         let start = Instant::now();
         while start.elapsed() < SOON {
-            if self.get("/").status == 401 {
+            if Answer::of(self.sends("GET", "/", READS, "")).is_ok_and(|answer| answer.status == 401) {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -249,14 +257,19 @@ impl Browser {
 }
 
 impl Answer {
-    pub(crate) fn read(mut stream: impl Read) -> Self {
+    pub(crate) fn read(stream: impl Read) -> Self {
+        Self::of(stream).unwrap_or_else(|text| panic!("no answer: {text}"))
+    }
+
+    /// The answer; what came instead of one, if the connection ended before its head was whole.
+    fn of(mut stream: impl Read) -> Result<Self, String> {
         let mut bytes = Vec::new();
         // A peer that closes TLS without a word is no failure.
         let _ = stream.read_to_end(&mut bytes);
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text}"));
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { return Err(text) };
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Self { status, head: head.to_owned(), body: body.to_owned() }
+        Ok(Self { status, head: head.to_owned(), body: body.to_owned() })
     }
 
     /// The token of the page's form.
