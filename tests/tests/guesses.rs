@@ -8,7 +8,7 @@ use vestibule_lab::{Context, Fixture, Result, Service, Upstream, until};
 const FREE: u64 = 5;
 
 #[test]
-fn wrong_passwords_are_counted_across_kills_of_the_gateway() -> Result<()> {
+fn t12_wrong_passwords_are_counted_across_kills_of_the_gateway() -> Result<()> {
     let mut fixture = Fixture::start()?;
     // Without typo bits every wrong password becomes a knock.
     let file = fixture.gateway_dir().join("gateway.toml");

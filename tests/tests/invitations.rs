@@ -5,7 +5,7 @@ use vestibule_lab::{Capture, Context, Fixture, Result, until};
 use vestibule_scenarios::installed;
 
 #[test]
-fn a_used_invitation_is_told_and_audited() -> Result<()> {
+fn t26_a_used_invitation_is_told_and_audited() -> Result<()> {
     let fixture = Fixture::start()?;
     fixture.add_user("alice", &[])?;
     let link = fixture.invite("alice")?;
@@ -82,7 +82,7 @@ fn a_cut_or_mistyped_invitation_is_told_without_a_packet() -> Result<()> {
 }
 
 #[test]
-fn two_hosts_at_once_enrol_one_device() -> Result<()> {
+fn t26_two_hosts_at_once_enrol_one_device() -> Result<()> {
     let fixture = Fixture::start()?;
     fixture.add_user("alice", &[])?;
     let link = fixture.invite("alice")?;

@@ -44,7 +44,7 @@ fn fixture() -> Result<(Fixture, Person, Upstream)> {
 }
 
 #[test]
-fn what_does_not_open_sends_nothing() -> Result<()> {
+fn t10_what_does_not_open_sends_nothing() -> Result<()> {
     let (fixture, alice, _echo) = fixture()?;
     let own = credential(alice.dir())?;
 

@@ -8,7 +8,7 @@ use vestibule_scenarios::installed;
 const UNUSED: u16 = 4435;
 
 #[test]
-fn nmap_finds_nothing_before_during_and_after_a_session() -> Result<()> {
+fn t01_nmap_finds_nothing_before_during_and_after_a_session() -> Result<()> {
     let fixture = Fixture::start()?;
     let inside = fixture.network.host("inside")?;
     let echo = Upstream::echo(&inside, fixture.dir())?;

@@ -57,7 +57,7 @@ fn audited(fixture: &Fixture, kind: &str) -> Result<()> {
 }
 
 #[test]
-fn alone_every_level_of_revocation_cuts_within_a_second() -> Result<()> {
+fn alone_t14_every_level_of_revocation_cuts_within_a_second() -> Result<()> {
     let (fixture, _ticks, alice) = scene()?;
 
     let mut flow = Flow::start(&fixture, &alice, 7000, "session.log")?;

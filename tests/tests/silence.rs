@@ -24,7 +24,7 @@ fn sent_by(packets: &Packets, host: &Host) -> Vec<(SocketAddr, Vec<u8>)> {
 }
 
 #[test]
-fn all_recorded_datagrams_are_worth_nothing_to_another_host() -> Result<()> {
+fn t24_all_recorded_datagrams_are_worth_nothing_to_another_host() -> Result<()> {
     let (fixture, _echo, alice) = scene()?;
     let capture = Capture::start(&alice.host)?;
     alice.vestibule_with_password(&["pipe", "echo", "--alone"])?.stdin(format!("{}\n", alice.password)).run()?.ok()?;
@@ -46,7 +46,7 @@ fn all_recorded_datagrams_are_worth_nothing_to_another_host() -> Result<()> {
 }
 
 #[test]
-fn all_recorded_datagrams_are_worth_nothing_after_restarts() -> Result<()> {
+fn t24_all_recorded_datagrams_are_worth_nothing_after_restarts() -> Result<()> {
     let (mut fixture, _echo, alice) = scene()?;
     let capture = Capture::start(&alice.host)?;
     alice.vestibule_with_password(&["pipe", "echo", "--alone"])?.run()?.ok()?;
@@ -74,7 +74,7 @@ fn all_recorded_datagrams_are_worth_nothing_after_restarts() -> Result<()> {
 }
 
 #[test]
-fn malformed_truncated_oversized_and_wrong_version_datagrams_get_silence() -> Result<()> {
+fn t01_malformed_truncated_oversized_and_wrong_version_datagrams_get_silence() -> Result<()> {
     let (fixture, _echo, alice) = scene()?;
     let capture = Capture::start(&alice.host)?;
     alice.vestibule_with_password(&["pipe", "echo", "--alone"])?.run()?.ok()?;
@@ -113,7 +113,7 @@ fn malformed_truncated_oversized_and_wrong_version_datagrams_get_silence() -> Re
 }
 
 #[test]
-fn a_device_that_is_no_longer_known_gets_silence() -> Result<()> {
+fn t01_a_device_that_is_no_longer_known_gets_silence() -> Result<()> {
     let (fixture, _echo, alice) = scene()?;
     fixture.at_gateway(&["user", "remove", "alice"])?.run()?.ok()?;
     let capture = Capture::start(&alice.host)?;
@@ -137,7 +137,7 @@ fn with_clock(alice: &Person, offset: &str) -> Result<Invocation> {
 }
 
 #[test]
-fn a_clock_off_by_an_hour_is_told_under_seal_and_corrected() -> Result<()> {
+fn t25_a_clock_off_by_an_hour_is_told_under_seal_and_corrected() -> Result<()> {
     let (_fixture, _echo, alice) = scene()?;
     with_clock(&alice, "+1h")?.run()?.ok()?;
     with_clock(&alice, "-1h")?.run()?.ok()?;

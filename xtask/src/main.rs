@@ -1,8 +1,9 @@
-//! Tasks of the tree: `cargo xtask test | deny | fuzz | dist | bench`.
+//! Tasks of the tree: `cargo xtask test | attacks | deny | fuzz | dist | bench`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks by printing")]
 
 mod apps;
+mod attacks;
 mod bench;
 mod deny;
 mod dist;
@@ -22,6 +23,8 @@ use clap::Parser;
 enum Task {
     /// Install what is missing, run every check and every test.
     Test(test::Args),
+    /// Say whether the book's threat model is what tests/attacks.toml says, or write it.
+    Attacks(attacks::Args),
     /// Check licences, bans, duplicates and sources of the dependencies against deny.toml.
     Deny,
     /// Feed the decoders with what a fuzzer finds.
@@ -35,6 +38,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Test(args) => test::test(&args),
+        Task::Attacks(args) => attacks::attacks(&args),
         Task::Deny => deny::deny(),
         Task::Fuzz(args) => fuzz::fuzz(&args),
         Task::Dist => dist::dist(),

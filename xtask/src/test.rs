@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::{
-    apps, deny,
+    apps, attacks, deny,
     report::{Report, Tally},
     run::{Result, cargo, run, run_reading, target},
     tools,
@@ -23,6 +23,12 @@ pub(crate) struct Args {
     /// Also try the page guard on the real applications that take long to install.
     #[arg(long)]
     apps: bool,
+    /// Only the tests that the compromise matrix names; prints the matrix with what came out.
+    #[arg(long, conflicts_with_all = ["filter", "fast", "apps"])]
+    attacks: bool,
+    /// With --attacks: also print rows as JSON.
+    #[arg(long, requires = "attacks")]
+    json: bool,
     /// Install nothing; say what is missing.
     #[arg(long)]
     no_install: bool,
@@ -31,8 +37,11 @@ pub(crate) struct Args {
 /// Runs the steps, all of them even when one fails, and prints what became of each. The last line counts the tests.
 ///
 /// # Errors
-/// Never: what can't be run is a failed step.
+/// With --attacks, the matrix can't be read. Else never: what can't be run is a failed step.
 pub(crate) fn test(args: &Args) -> Result<bool> {
+    if args.attacks {
+        return attacks::test(args.json, !args.no_install);
+    }
     let mut report = Report::default();
     report.step("tools", || tools::provide(!args.no_install, args.apps).map(|_| true));
     if args.filter.is_none() {
@@ -118,7 +127,7 @@ fn with_cargo_test(args: &Args, tally: &mut Tally, alone: bool) -> Result<bool> 
 }
 
 /// Tells the lab that the programs have just been built.
-fn with_programs(mut command: Command) -> Command {
+pub(crate) fn with_programs(mut command: Command) -> Command {
     command.env("VESTIBULE_LAB_PROGRAMS", target().join("debug"));
     if tools::is_ci() {
         command.env("RUST_BACKTRACE", "1");

@@ -66,7 +66,7 @@ async fn every_first_packet_bears_the_tag() {
 }
 
 #[tokio::test]
-async fn a_server_with_another_key_is_refused() {
+async fn t06_a_server_with_another_key_is_refused() {
     let gateway = Gateway::bind();
     let [tag, ..] = gateway.admit();
     let pins = [key(8).spki(), key(9).spki()];
@@ -90,7 +90,7 @@ async fn any_of_several_pins_will_do() {
 }
 
 #[tokio::test]
-async fn a_client_with_another_key_is_refused() {
+async fn t06_a_client_with_another_key_is_refused() {
     let gateway = Gateway::bind();
     let [tag, ..] = gateway.admit();
     let expected = key(8);
@@ -120,7 +120,7 @@ async fn at_a_first_contact_any_key_will_do_and_is_told() {
 }
 
 #[tokio::test]
-async fn a_client_that_speaks_another_protocol_is_refused() {
+async fn t06_a_client_that_speaks_another_protocol_is_refused() {
     let gateway = Gateway::bind();
     let [tag, ..] = gateway.admit();
     let (client, pins) = (client_key(), [server_key().spki()]);
@@ -192,7 +192,7 @@ impl rustls::client::danger::ServerCertVerifier for AnyServer {
 }
 
 #[tokio::test]
-async fn a_client_without_the_hybrid_group_is_refused() {
+async fn t06_a_client_without_the_hybrid_group_is_refused() {
     for with_hybrid in [true, false] {
         let gateway = Gateway::bind();
         let [tag, ..] = gateway.admit();

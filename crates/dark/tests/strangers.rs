@@ -104,7 +104,7 @@ fn assert_silent(gateway: &Gateway, strangers: &[&UdpSocket]) {
 }
 
 #[tokio::test]
-async fn nothing_that_no_endpoint_of_ours_sends_is_answered() {
+async fn t01_nothing_that_no_endpoint_of_ours_sends_is_answered() {
     for gateway in [Gateway::bind_at(HERE, Role::Gateway, false), controller(false)] {
         let stranger = stranger();
         gateway.admit();
@@ -133,7 +133,7 @@ async fn nothing_that_only_looks_like_ours_is_answered() {
 }
 
 #[tokio::test]
-async fn knocks_are_counted_queued_or_refused_and_never_answered() {
+async fn t01_knocks_are_counted_queued_or_refused_and_never_answered() {
     let mut controller = controller(true);
     let (one, other) = (stranger(), stranger());
     send_all(&one, controller.address, &[knock(0), knock(1), knock(2)]);
@@ -257,7 +257,7 @@ async fn recorded(gateway: &Gateway) -> (Relay, Both, Tag) {
 }
 
 #[tokio::test]
-async fn a_spent_tag_is_worth_nothing_elsewhere() {
+async fn t05_a_spent_tag_is_worth_nothing_elsewhere() {
     let gateway = Gateway::bind();
     let (relay, both, tag) = recorded(&gateway).await;
     let stranger = stranger();
@@ -272,7 +272,7 @@ async fn a_spent_tag_is_worth_nothing_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_recording_of_a_live_connection_is_not_answered_elsewhere() {
+async fn t03_a_recording_of_a_live_connection_is_not_answered_elsewhere() {
     let gateway = Gateway::bind();
     let (relay, both, _) = recorded(&gateway).await;
     let stranger = stranger();
@@ -289,7 +289,7 @@ async fn a_recording_of_a_live_connection_is_not_answered_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_recording_of_a_closed_connection_is_not_answered_anywhere() {
+async fn t03_a_recording_of_a_closed_connection_is_not_answered_anywhere() {
     let gateway = Gateway::bind();
     let (relay, both, _) = recorded(&gateway).await;
     both.client.close(0u32.into(), b"");

@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_over_a_restart_gives_no_session_more_time() {
+    fn t25_a_clock_set_back_over_a_restart_gives_no_session_more_time() {
         let created = Stamp::from_millis(1_800_000_000_000);
         let record = |last_use| SessionRecord {
             id: SessionId::new([1; 16]),

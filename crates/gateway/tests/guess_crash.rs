@@ -113,7 +113,7 @@ fn spawn(root: &Path) -> Child {
 }
 
 #[test]
-fn no_kill_makes_a_guess_free() {
+fn t12_no_kill_makes_a_guess_free() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for kill_after in 1..=3 {
         let root = tempfile::tempdir().unwrap();

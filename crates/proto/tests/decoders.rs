@@ -111,7 +111,7 @@ fn other_lengths_are_refused_before_anything_is_computed() {
 }
 
 #[test]
-fn other_versions_and_types_are_no_knocks() {
+fn t06_other_versions_and_types_are_no_knocks() {
     let exchange = exchange();
     for (position, value) in [(0, 0), (0, 2), (0, 3), (0, 4), (0, 0x41), (1, 0), (1, 2), (1, 255), (2, 1), (3, 1)] {
         let mut k1 = exchange.k1.clone();
@@ -122,7 +122,7 @@ fn other_versions_and_types_are_no_knocks() {
 }
 
 #[test]
-fn wrong_keys_open_nothing() {
+fn t06_wrong_keys_open_nothing() {
     let Exchange { parties, i1, k1, k6, mut await_guidance, .. } = exchange();
     let (other, psk): (PrivateKey, Psk) = (PrivateKey::from_bytes(Secret::new([1; 32])), Secret::new([1; 32]));
     let outer =

@@ -334,7 +334,7 @@ async fn without_a_controller_the_session_goes_on_and_comes_back_later() {
 }
 
 #[tokio::test]
-async fn a_revoked_session_is_over_at_once() {
+async fn t14_a_revoked_session_is_over_at_once() {
     let world = World::new().await;
     world.echo().await;
     let machine = world.alice().await;

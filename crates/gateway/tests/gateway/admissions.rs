@@ -167,7 +167,7 @@ async fn a_thousand_admissions_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_repeated_knock_does_nothing_from_anywhere_after_anything() {
+async fn t16_a_repeated_knock_does_nothing_from_anywhere_after_anything() {
     let mut bare = Bare::new(2).await;
     let (admit, mut await_ready) = sealed(&bare.devices[0].keys, Duration::ZERO);
     let first = bare.admit(&admit).await;
@@ -195,7 +195,7 @@ async fn doors_are_shut_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_old_knock_is_refused_and_junk_makes_the_controller_suspect() {
+async fn t16_an_old_knock_is_refused_and_junk_makes_the_controller_suspect() {
     let bare = Bare::new(1).await;
     let device = &bare.devices[0];
     let (old, _) = sealed(&device.keys, Duration::from_secs(61));

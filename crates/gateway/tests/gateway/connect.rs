@@ -120,7 +120,7 @@ async fn another_user_on_this_device_looks_like_a_wrong_password() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wrong_second_layers_and_wrong_logins_share_one_counter() {
+async fn t12_wrong_second_layers_and_wrong_logins_share_one_counter() {
     let world = World::new().await;
     let device = world.enrol("alice", "right").await;
     for expected in 1..=2 {
@@ -185,7 +185,7 @@ async fn nothing_but_the_knocked_purpose_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_admission_serves_no_other_device() {
+async fn t09_an_admission_serves_no_other_device() {
     let world = World::new().await;
     let (alice, bob) = (world.enrol("alice", "right").await, world.enrol("bob", "bobs").await);
     for wrong_key in [&bob.d_tls, &SigningKey::random(&mut SystemEntropy)] {
@@ -204,7 +204,7 @@ async fn an_admission_serves_no_other_device() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tag_opens_once() {
+async fn t07_a_tag_opens_once() {
     let world = World::new().await;
     let device = world.enrol("alice", "right").await;
     let admitted = device.knock(Purpose::Login, None).await.unwrap();

@@ -41,7 +41,7 @@ async fn an_invitation_enrols_one_device() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_enrolments_at_once_the_first_to_confirm_wins() {
+async fn t26_of_two_enrolments_at_once_the_first_to_confirm_wins() {
     let world = World::new().await;
     world.add_user("alice", &[]).await;
     let invitation = invited(&world).await;
@@ -52,7 +52,7 @@ async fn of_two_enrolments_at_once_the_first_to_confirm_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_cut_off_before_the_confirmation_begins_again() {
+async fn t26_who_is_cut_off_before_the_confirmation_begins_again() {
     let world = World::new().await;
     world.add_user("alice", &[]).await;
     let invitation = invited(&world).await;
@@ -63,7 +63,7 @@ async fn who_is_cut_off_before_the_confirmation_begins_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_expired_invitation_is_refused_with_its_reason() {
+async fn t26_an_expired_invitation_is_refused_with_its_reason() {
     let mut world = World::new().await;
     world.add_user("alice", &[]).await;
     let invitation = invited(&world).await;
@@ -86,7 +86,7 @@ async fn an_expired_invitation_is_refused_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_altered_invitation_is_refused_and_leaves_a_trace() {
+async fn t26_an_altered_invitation_is_refused_and_leaves_a_trace() {
     let world = World::new().await;
     world.add_user("alice", &[]).await;
     let mut invitation = invited(&world).await;

@@ -184,7 +184,7 @@ async fn revoking_a_session_cuts_it_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn revoking_a_device_cuts_its_sessions_and_shuts_it_out() {
+async fn t14_revoking_a_device_cuts_its_sessions_and_shuts_it_out() {
     let (_world, device, _) =
         revokes(async |_, device, _| Request::Device(DeviceRequest::Revoke { device: device.id.to_string() })).await;
     assert!(matches!(device.login("right").await, Err(Failure::Knock(_))));
@@ -206,7 +206,7 @@ async fn suspending_a_user_cuts_the_sessions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn revoking_a_device_shuts_a_door_that_stands_open() {
+async fn t14_revoking_a_device_shuts_a_door_that_stands_open() {
     let world = World::new().await;
     let device = world.enrol("alice", "right").await;
     let admitted = device.knock(Purpose::Login, None).await.unwrap();

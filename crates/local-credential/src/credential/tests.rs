@@ -58,7 +58,7 @@ fn a_wrong_password_is_refused_and_may_be_repeated() {
 
 /// T11: who holds the file, the fingerprint and a list of passwords keeps 2^-t of them, and can't tell which one is right.
 #[test]
-fn survivors_of_the_typo_bits_are_as_many_as_chance_gives_and_all_alike() {
+fn t11_survivors_of_the_typo_bits_are_as_many_as_chance_gives_and_all_alike() {
     const CANDIDATES: u32 = 10_000;
     for typo_bits in [2, 4, 7, 10] {
         let file = credential(&three_sources(), cheap(typo_bits));

@@ -255,7 +255,7 @@ fn comes_in_with_the_gateways_own_word() {
 }
 
 #[test]
-fn no_bit_of_the_answer_can_be_altered_and_junk_has_no_effect() {
+fn t06_no_bit_of_the_answer_can_be_altered_and_junk_has_no_effect() {
     let mut bench = Bench::new();
     let k1 = bench.k1();
     let k6 = bench.ready(&k1, &Says::default());
@@ -305,7 +305,7 @@ fn the_answer_to_another_knock_is_none() {
 }
 
 #[test]
-fn ready_without_the_gateways_seal_admits_nobody() {
+fn t16_ready_without_the_gateways_seal_admits_nobody() {
     for inner in [None, Some([0; 208]), Some([7; 208])] {
         let mut bench = Bench::new();
         let k1 = bench.k1();
@@ -320,7 +320,7 @@ fn ready_without_the_gateways_seal_admits_nobody() {
 }
 
 #[test]
-fn a_controller_that_announces_another_address_is_reported() {
+fn t16_a_controller_that_announces_another_address_is_reported() {
     let cases = [
         (HOME, "203.0.113.8:4000", vec![], true),
         (HOME, HOME, vec!["203.0.113.7:0"], false),
@@ -473,7 +473,7 @@ fn a_clock_that_is_wrong_by_more_is_the_persons_to_look_at() {
 }
 
 #[test]
-fn a_controller_cannot_make_it_knock_for_ever() {
+fn t16_a_controller_cannot_make_it_knock_for_ever() {
     let mut bench = Bench::new();
     let (began, mut k1) = (bench.now, bench.k1());
     let mut knocks = 1;

@@ -39,7 +39,7 @@ fn a_refusal_is_carried_sealed() {
 }
 
 #[test]
-fn no_bit_of_a_knock_can_be_altered() {
+fn t01_no_bit_of_a_knock_can_be_altered() {
     let mut bench = Bench::new();
     let sent = bench.knock();
     for bit in 0..8 * sent.k1.len() {
@@ -69,7 +69,7 @@ fn cut_and_stretched_knocks_are_silence() {
 }
 
 #[test]
-fn who_has_no_row_or_other_keys_hears_nothing() {
+fn t01_who_has_no_row_or_other_keys_hears_nothing() {
     let mut bench = Bench::new();
     let right = bench.person.device.clone();
     let other = Realm::new(9);
@@ -109,7 +109,7 @@ fn a_version_must_be_in_common() {
 }
 
 #[test]
-fn a_copy_is_answered_three_times_to_its_sender_and_admits_nobody_again() {
+fn t24_a_copy_is_answered_three_times_to_its_sender_and_admits_nobody_again() {
     let mut bench = Bench::new();
     let mut sent = bench.knock();
     let (gateway, request) = bench.admitted(HOME, sent.k1.as_slice());

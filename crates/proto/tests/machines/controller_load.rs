@@ -66,7 +66,7 @@ fn a_cookie_dies() {
 }
 
 #[test]
-fn recordings_get_no_cookie_whenever_they_were_made() {
+fn t24_recordings_get_no_cookie_whenever_they_were_made() {
     let (mut bench, recorded) = loaded();
     for from in [HOME, "203.0.113.66:1"] {
         assert!(bench.deliver(from, recorded.k1.as_slice()).is_empty(), "seen before there was load");

@@ -93,7 +93,7 @@ fn a_lost_time_answer_is_repeated_to_its_sender() {
 }
 
 #[test]
-fn a_withheld_knock_gets_one_sealed_answer_and_no_admission() {
+fn t24_a_withheld_knock_gets_one_sealed_answer_and_no_admission() {
     let mut bench = Bench::new();
     let withheld = bench.knock();
     bench.skip(Duration::from_secs(3_600));

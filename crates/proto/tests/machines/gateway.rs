@@ -62,7 +62,7 @@ fn an_unknown_digest_is_silence_and_suspect() {
 }
 
 #[test]
-fn a_knock_for_another_gateway_or_digest_is_none_here() {
+fn t16_a_knock_for_another_gateway_or_digest_is_none_here() {
     let mut bench = Bench::new();
     let device = bench.person.device.clone();
     let elsewhere = Device { gateway: GatewayId::new([9; 16]), ..copy(&device) };
@@ -140,7 +140,7 @@ fn what_is_too_old_is_refused_and_what_is_ahead_is_the_seen_sets_to_decide() {
 }
 
 #[test]
-fn a_clock_set_back_does_not_revive_what_was_too_old() {
+fn t25_a_clock_set_back_does_not_revive_what_was_too_old() {
     let mut bench = Bench::new();
     let withheld = bench.right();
     bench.pass(Duration::from_secs(3_600));
@@ -170,7 +170,7 @@ fn a_clock_that_was_ahead_for_a_while_shuts_nobody_out() {
 }
 
 #[test]
-fn versions_never_fall_below_the_floor() {
+fn t06_versions_never_fall_below_the_floor() {
     let versions = |lowest, highest| Versions { lowest, highest };
     for (spoken, floor, refused) in
         [(versions(1, 1), 0, false), (versions(1, 9), 1, false), (versions(1, 1), 2, true), (versions(2, 3), 0, true)]

@@ -129,7 +129,7 @@ proptest! {
     /// A thief with the device file guesses as he likes, the gateway is killed whenever it likes, between any two steps:
     /// never more than 20 seals are tried, and none is answered that was not written down.
     #[test]
-    fn never_more_than_twenty_are_looked_at(steps in prop::collection::vec((0..10u8, 0..4_000u64), 1..120)) {
+    fn t12_never_more_than_twenty_are_looked_at(steps in prop::collection::vec((0..10u8, 0..4_000u64), 1..120)) {
         let mut bench = Bench::new();
         let (mut durable, mut answered, mut tried) = (GuessCount::default(), 0u32, 0u32);
         for (number, (dice, pause)) in steps.into_iter().enumerate() {

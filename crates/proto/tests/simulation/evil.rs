@@ -34,7 +34,7 @@ proptest! {
     /// Replayed, reordered, duplicated, altered, under other digests, with other addresses: one door per knock that a
     /// device made, and no try counted against anybody.
     #[test]
-    fn a_controller_opens_at_most_one_door_per_knock(deeds in prop::collection::vec(deed(), 1..60)) {
+    fn t16_a_controller_opens_at_most_one_door_per_knock(deeds in prop::collection::vec(deed(), 1..60)) {
         let (mut realm, mut now, mut dice) = (Realm::new(7), start(), Dice::new(7));
         let people: Vec<_> = (0..3).map(|_| realm.person()).collect();
         let mut gateway = Admissions::new(realm.gateway.clone(), AdmissionConfig::default(), now);
@@ -117,7 +117,7 @@ proptest! {
 
     /// Whatever a controller says to a client: without the gateway's seal nobody is led anywhere, and the client ends.
     #[test]
-    fn a_controllers_word_alone_admits_nobody(sayings in prop::collection::vec((any::<u8>(), any::<[u8; 32]>()), 1..20)) {
+    fn t16_a_controllers_word_alone_admits_nobody(sayings in prop::collection::vec((any::<u8>(), any::<[u8; 32]>()), 1..20)) {
         let (mut realm, mut now, mut dice) = (Realm::new(8), start(), Dice::new(8));
         let person = realm.person();
         let controller = address("198.51.100.1:7000");

@@ -41,7 +41,7 @@ fn half_of_all_datagrams_may_be_lost() {
 }
 
 #[test]
-fn a_recording_draws_nothing_for_an_hour_from_anywhere() {
+fn t24_a_recording_draws_nothing_for_an_hour_from_anywhere() {
     let mut world = World::new(3, 2);
     world.run(secs(1));
     for client in 0..2 {
@@ -68,7 +68,7 @@ fn a_recording_draws_nothing_for_an_hour_from_anywhere() {
 }
 
 #[test]
-fn what_was_accepted_just_before_a_crash_is_refused_by_the_gateway() {
+fn t24_what_was_accepted_just_before_a_crash_is_refused_by_the_gateway() {
     let mut world = World::new(4, 1);
     world.run(secs(1));
     world.act(Act::Knock(0));
@@ -88,7 +88,7 @@ fn what_was_accepted_just_before_a_crash_is_refused_by_the_gateway() {
 }
 
 #[test]
-fn a_wrong_clock_comes_in_and_needs_no_correction_the_next_time_its_clock_is_right() {
+fn t25_a_wrong_clock_comes_in_and_needs_no_correction_the_next_time_its_clock_is_right() {
     for off in [-20 * HOUR, -HOUR, HOUR, 20 * HOUR] {
         let mut world = World::new(5, 1);
         world.run(secs(1));
@@ -103,7 +103,7 @@ fn a_wrong_clock_comes_in_and_needs_no_correction_the_next_time_its_clock_is_rig
 }
 
 #[test]
-fn a_clock_ten_years_off_is_for_the_person_and_does_no_harm() {
+fn t25_a_clock_ten_years_off_is_for_the_person_and_does_no_harm() {
     for off in [-87_600 * HOUR, 87_600 * HOUR] {
         let mut world = World::new(6, 1);
         world.run(secs(1));
@@ -116,7 +116,7 @@ fn a_clock_ten_years_off_is_for_the_person_and_does_no_harm() {
 }
 
 #[test]
-fn a_clock_that_jumps_while_knocking_comes_in() {
+fn t25_a_clock_that_jumps_while_knocking_comes_in() {
     for (seed, jump) in (20..).zip([-HOUR, HOUR, -23 * HOUR, 23 * HOUR]) {
         let mut world = World::new(seed, 1);
         world.run(secs(1));
@@ -130,7 +130,7 @@ fn a_clock_that_jumps_while_knocking_comes_in() {
 }
 
 #[test]
-fn the_servers_clock_set_back_an_hour_shuts_nobody_out() {
+fn t25_the_servers_clock_set_back_an_hour_shuts_nobody_out() {
     for restart in [false, true] {
         let mut world = World::new(7, 2);
         world.run(secs(1));
