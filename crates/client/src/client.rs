@@ -13,6 +13,7 @@ use crate::local::Unlocked;
 use crate::stream::{Counted, Opening, TunnelStream};
 use crate::timings::Timings;
 use crate::tunnel::{self, Tunnel};
+use crate::why::Passage;
 use bytes::Bytes;
 use keeping::Order;
 use std::io;
@@ -93,11 +94,23 @@ impl Client {
     /// # Errors
     /// Everything that [`ClientError`] tells of controller, gateway and login.
     pub async fn connect(unlocked: Unlocked, options: Options) -> Result<Self, ClientError> {
+        Self::connect_passing(unlocked, options, &mut Passage::default()).await
+    }
+
+    /// As [`Client::connect`], and leaves in `passage` what was passed, also when it fails.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect_passing(
+        unlocked: Unlocked,
+        options: Options,
+        passage: &mut Passage,
+    ) -> Result<Self, ClientError> {
         let Unlocked { sealed, keys, login_input, needs_raise, path, times } = unlocked;
         let names = Names::of(&sealed);
         let identity = Arc::new(Identity::of_device(&sealed, &keys, path));
         let Connected { live, control, services } =
-            connect::log_in(&identity, &names, login_input, times, None).await?;
+            connect::log_in(&identity, &names, login_input, times, None, passage).await?;
         let live = Arc::new(live);
         let shared = Arc::new(Shared {
             identity: Mutex::new(identity),
@@ -128,7 +141,9 @@ impl Client {
         }
         let identity = Arc::new(Identity::of_device(&sealed, &keys, path));
         let clock_offset_ms = Some(self.shared.latest().clock_offset_ms);
-        let connected = connect::log_in(&identity, &self.shared.names, login_input, times, clock_offset_ms).await?;
+        let passage = &mut Passage::default();
+        let connected =
+            connect::log_in(&identity, &self.shared.names, login_input, times, clock_offset_ms, passage).await?;
         let Connected { live, control, services } = connected;
         let timings = live.timings;
         let live = Arc::new(live);

@@ -6,6 +6,7 @@ use crate::error::ClientError;
 use crate::identity::{Identity, Names};
 use crate::knock::{self, Knocked};
 use crate::timings::{LocalTimes, Timings};
+use crate::why::Passage;
 use quinn::{Connection, Endpoint};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -39,20 +40,24 @@ pub(crate) struct Connected {
     pub(crate) services: Vec<ServiceInfo>,
 }
 
-/// Knock, dial, login: a new session.
+/// Knock, dial, login: a new session. `passage` is told how far it came.
 pub(crate) async fn log_in(
     identity: &Identity,
     names: &Names,
     login_input: Secret<32>,
     local: LocalTimes,
     clock_offset_ms: Option<i64>,
+    passage: &mut Passage,
 ) -> Result<Connected, ClientError> {
     let knocked = knock::knock(identity, Purpose::Login, None, clock_offset_ms).await?;
+    passage.knocked(&knocked.admitted, knocked.took);
     let dialled = dial::dial(&knocked.admitted, identity).await?;
+    passage.gateway = Some((dialled.took, dialled.address()));
     let begun = Instant::now();
     let said = channel::log_in(&dialled, &knocked.admitted.ticket, &names.login, login_input).await;
     let (control, welcome, ksf) = closing(&dialled, said)?;
     let login = begun.elapsed().saturating_sub(ksf);
+    passage.login = Some(login);
     let timings = Timings { local, knock: knocked.took, dial: dialled.took, login, ksf };
     Ok(connected(dialled, control, welcome, timings, &knocked))
 }
@@ -136,8 +141,7 @@ const LONGEST_LIFE: Duration = Duration::from_secs(366 * 24 * 3_600);
 impl Live {
     /// The gateway's address.
     pub(crate) fn address(&self) -> SocketAddr {
-        let address = self.connection.remote_address();
-        SocketAddr::new(address.ip().to_canonical(), address.port())
+        dial::remote(&self.connection)
     }
 }
 

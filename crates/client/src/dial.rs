@@ -31,6 +31,19 @@ pub(crate) struct Dialled {
     pub(crate) took: Duration,
 }
 
+impl Dialled {
+    /// Where the gateway answered.
+    pub(crate) fn address(&self) -> SocketAddr {
+        remote(&self.connection)
+    }
+}
+
+/// The other end of a connection, in its own family.
+pub(crate) fn remote(connection: &Connection) -> SocketAddr {
+    let address = connection.remote_address();
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// Dials the gateway that an admission leads to.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ use crate::identity::{Identity, Names};
 use crate::knock;
 use crate::local::{self, create_error, save_error};
 use crate::timings::LocalTimes;
+use crate::why::Passage;
 use channel::Agreed;
 use place::Place;
 use std::sync::Arc;
@@ -252,7 +253,8 @@ async fn take_up(
     let names = Names::of(&unlocked.sealed);
     let identity = Identity::of_device(&unlocked.sealed, &unlocked.keys, file.path);
     let LoginNames { device, .. } = names.login;
-    let connected = connect::log_in(&identity, &names, unlocked.login_input, LocalTimes::default(), None).await;
+    let (times, passage) = (LocalTimes::default(), &mut Passage::default());
+    let connected = connect::log_in(&identity, &names, unlocked.login_input, times, None, passage).await;
     let Ok(connected) = connected else { return Ok(None) };
     place.take()?;
     connect::end(connected).await;

@@ -13,7 +13,7 @@
 //! | | [`forward`] [`pipe`] [`proxy`]: local connections into the [`tunnel`] |
 //! | | [`neighbours`]: whose local connections are served |
 //! | | [`agent`]: what other processes ask of a running `up` |
-//! | | [`error`] [`timings`]: what went wrong, and how long it took |
+//! | | [`error`] [`timings`] [`why`]: what went wrong, how long it took, and at which step |
 
 mod address;
 pub mod agent;
@@ -38,6 +38,7 @@ pub mod stdio;
 mod stream;
 pub mod timings;
 pub mod tunnel;
+pub mod why;
 
 #[cfg(test)]
 mod fake;

@@ -105,7 +105,8 @@ fn meant(command: Command) -> Result<(Option<PathBuf>, Request), Fault> {
         | Command::Demo(_)
         | Command::DemoUpstream { .. }
         | Command::Completions { .. }
-        | Command::Man { .. } => return Err(Fault::unexpected("this is no command of the gateway's owner")),
+        | Command::Man { .. }
+        | Command::Why(_) => return Err(Fault::unexpected("this is no command of the gateway's owner")),
     })
 }
 

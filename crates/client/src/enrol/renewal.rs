@@ -13,6 +13,7 @@ use crate::error::ClientError;
 use crate::home::{CredentialFile, Home};
 use crate::identity::{Identity, Names};
 use crate::local::Unlocked;
+use crate::why::Passage;
 use std::path::Path;
 use std::sync::Arc;
 use vestibule_local_credential::{Params, Password, Sources};
@@ -45,7 +46,8 @@ pub async fn renew(
     let names = Names::of(&sealed);
     let identity = Identity::of_device(&sealed, &keys, path);
     let place = Place { file: file.clone() };
-    let mut connected = match connect::log_in(&identity, &names, login_input, times, None).await {
+    let passage = &mut Passage::default();
+    let mut connected = match connect::log_in(&identity, &names, login_input, times, None, passage).await {
         Ok(connected) => connected,
         Err(error @ ClientError::LoginFailed { .. }) => return Err(error),
         // The former device may have ended already: then its successor waits beside its place.

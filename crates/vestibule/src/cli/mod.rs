@@ -14,7 +14,8 @@ pub(crate) use guard::{
 };
 pub(crate) use roles::{ControllerCommand, ControllerInitArgs, GatewayCommand, GatewayInitArgs, RoleArgs};
 pub(crate) use user::{
-    AgentArgs, CheckArgs, CredentialArgs, DemoArgs, EnrollArgs, ForwardArgs, PasswdArgs, PasswordArgs, PipeArgs, UpArgs,
+    AgentArgs, CheckArgs, CredentialArgs, DemoArgs, EnrollArgs, ForwardArgs, PasswdArgs, PasswordArgs, PipeArgs,
+    UpArgs, WhyArgs,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -89,6 +90,8 @@ pub(crate) enum Command {
     Pipe(PipeArgs),
     /// Forward local ports to services.
     Forward(ForwardArgs),
+    /// Find out why a connect does not come about: every step of one, and which says no.
+    Why(WhyArgs),
 
     /// Check configuration files without running anything.
     Check(CheckArgs),

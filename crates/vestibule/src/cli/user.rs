@@ -111,6 +111,21 @@ pub(crate) struct PipeArgs {
     pub(crate) password: PasswordArgs,
 }
 
+/// `why`.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  vestibule why           # each step of a connect, and the first that fails\n  vestibule why db        # and whether that service opens\n  vestibule why --json db\n\nIt knocks and logs in on its own, beside a running `up`, and signs off. The exit code is that of the step that failed."
+)]
+pub(crate) struct WhyArgs {
+    /// A service's name, or the `HOST:PORT` of its upstream.
+    #[arg(value_name = "HOST:PORT|SERVICE")]
+    pub(crate) service: Option<String>,
+    #[command(flatten)]
+    pub(crate) credential: CredentialArgs,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+}
+
 /// `forward`.
 #[derive(Args)]
 #[command(

@@ -7,6 +7,7 @@ pub(crate) mod forward;
 pub(crate) mod passwd;
 pub(crate) mod pipe;
 pub(crate) mod up;
+pub(crate) mod why;
 
 use crate::cli::{CredentialArgs, PasswordArgs};
 use crate::config::{self, ClientConfig};
@@ -19,8 +20,9 @@ use std::time::Duration;
 use vestibule_client::error::{CredentialTrouble, Trouble};
 use vestibule_client::home::{CredentialFile, Home};
 use vestibule_client::keeper::Event;
-use vestibule_client::local::{self, Unlocked};
+use vestibule_client::local::{self, Recognised, Unlocked};
 use vestibule_client::{Client, ClientError, Neighbours};
+use vestibule_local_credential::Password;
 use vestibule_local_credential::fingerprint::Sources;
 use vestibule_proto::session::ServiceKind;
 
@@ -82,13 +84,28 @@ pub(crate) fn configuration(home: &Home) -> Result<ClientConfig, Fault> {
 
 /// Step 1 of the connect, with the person: the device first, then the password. Sends nothing.
 pub(crate) fn unlock(file: &CredentialFile, password: &PasswordArgs, output: &Output) -> Result<Unlocked, Fault> {
+    let recognised = recognise(file)?;
+    let typed = typed(file, password)?;
+    Ok(open(&recognised, &typed, output)?)
+}
+
+/// The first half of step 1: this machine.
+pub(crate) fn recognise(file: &CredentialFile) -> Result<Recognised, ClientError> {
     let recognised = local::recognise(file, &Sources::system())?;
     if let Some(missing) = recognised.missing() {
         output::note(&format!("note: this machine no longer tells its {missing}; the credential opens without it"));
     }
-    let source = Source::choose(password)?;
-    let typed = source.ask(&format!("Password of {}: ", file.name()))?;
-    let unlocked = recognised.unlock(&typed)?;
+    Ok(recognised)
+}
+
+/// The password, from wherever the person wants it to come.
+pub(crate) fn typed(file: &CredentialFile, password: &PasswordArgs) -> Result<Password, Fault> {
+    Source::choose(password)?.ask(&format!("Password of {}: ", file.name()))
+}
+
+/// The second half of step 1: the password.
+pub(crate) fn open(recognised: &Recognised, typed: &Password, output: &Output) -> Result<Unlocked, ClientError> {
+    let unlocked = recognised.unlock(typed)?;
     if let Some(reminder) = reminder(unlocked.needs_raise(), output) {
         output::note(reminder);
     }

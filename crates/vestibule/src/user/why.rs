@@ -1,0 +1,95 @@
+//! `vestibule why [SERVICE]`: a connect step by step, and which of them says no.
+
+use crate::cli::WhyArgs;
+use crate::fault::Fault;
+use crate::output::Output;
+use serde::Serialize;
+use std::process::ExitCode;
+use std::time::Instant;
+use vestibule_client::why::{Finding, Passage, findings, hint};
+use vestibule_client::{Client, ClientError, Options, Tunnel, names};
+
+/// One step, as JSON.
+#[derive(Serialize)]
+struct Line {
+    step: &'static str,
+    outcome: vestibule_client::why::Outcome,
+    said: String,
+}
+
+/// Goes through all steps of a connect of its own, prints what was found at each, and ends as the first one that failed
+/// would have ended any other command.
+pub(crate) fn run(arguments: WhyArgs, output: &Output) -> Result<ExitCode, Fault> {
+    let mut passage = Passage::default();
+    let asked = arguments.service.as_deref();
+    let end = go(&arguments, output, &mut passage);
+    let error = match &end {
+        Ok(()) => None,
+        Err(Stopped::Connect(error)) => Some(error),
+        // Nothing of a connect: the command line, a terminal that is missing.
+        Err(Stopped::Before(fault)) => return Err(fault.clone()),
+    };
+    print(&findings(&passage, asked, error.map_or(Ok(()), Err)), output)?;
+    error.map_or(Ok(ExitCode::SUCCESS), |error| Err(told(error, &passage)))
+}
+
+/// Where it ended.
+enum Stopped {
+    Connect(ClientError),
+    Before(Fault),
+}
+
+impl From<ClientError> for Stopped {
+    fn from(error: ClientError) -> Self {
+        Self::Connect(error)
+    }
+}
+
+impl From<Fault> for Stopped {
+    fn from(fault: Fault) -> Self {
+        Self::Before(fault)
+    }
+}
+
+fn go(arguments: &WhyArgs, output: &Output, passage: &mut Passage) -> Result<(), Stopped> {
+    let home = super::home(&arguments.credential)?;
+    crate::logging::start(&super::configuration(&home)?.log);
+    let file = super::choose(&home, &arguments.credential)?;
+    let recognised = super::recognise(&file)?;
+    let typed = super::typed(&file, &arguments.password)?;
+    let unlocked = super::open(&recognised, &typed, output)?;
+    crate::roles::client_runtime()?.block_on(async {
+        let client = Client::connect_passing(unlocked, Options::default(), passage).await?;
+        let served = serve(&client, arguments.service.as_deref(), passage).await;
+        // What was asked is answered; a gateway that can't be told ends the session by its idle limit.
+        let _ = client.sign_off().await;
+        Ok(served?)
+    })
+}
+
+/// Step T for the service that was asked for: opened, and closed without a word.
+async fn serve(client: &Client, asked: Option<&str>, passage: &mut Passage) -> Result<(), ClientError> {
+    let Some(asked) = asked else { return Ok(()) };
+    let target = names::find(&client.services(), asked)?;
+    let begun = Instant::now();
+    client.open(target).await?;
+    passage.service = Some(begun.elapsed());
+    Ok(())
+}
+
+fn print(found: &[Finding], output: &Output) -> Result<(), Fault> {
+    let lines: Vec<Line> = found
+        .iter()
+        .map(|finding| Line { step: finding.step.word(), outcome: finding.outcome, said: finding.said.clone() })
+        .collect();
+    output.list(&lines, &["step", "outcome", "what"], |line| {
+        vec![line.step.to_owned(), line.outcome.words().to_owned(), line.said.clone()]
+    })
+}
+
+/// The error as any other command would tell it, with what the steps before it add.
+fn told(error: &ClientError, passage: &Passage) -> Fault {
+    let hint = hint(passage, error);
+    let detail = if hint.is_empty() { error.detail() } else { format!("{}\n{hint}", error.detail()) };
+    Fault::from(error.clone()).detail(detail)
+}
