@@ -8,6 +8,7 @@ mod bench;
 mod deny;
 mod dist;
 mod fuzz;
+mod models;
 mod report;
 mod run;
 mod test;

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::{
-    apps, attacks, deny,
+    apps, attacks, deny, models,
     report::{Report, Tally},
     run::{Result, cargo, run, run_reading, target},
     tools,
@@ -26,8 +26,12 @@ pub(crate) struct Args {
     /// Only the tests that the compromise matrix names; prints the matrix with what came out.
     #[arg(long, conflicts_with_all = ["filter", "fast", "apps"])]
     attacks: bool,
-    /// With --attacks: also print rows as JSON.
-    #[arg(long, requires = "attacks")]
+    /// Only the models of formal/, those included that other runs leave out.
+    #[arg(long, conflicts_with_all = ["filter", "fast", "apps", "attacks"])]
+    models: bool,
+    /// Print rows as JSON: with --attacks also, with --models instead of the table
+    /// (`{model, tool, variant, expected, got, seconds, states}`).
+    #[arg(long)]
     json: bool,
     /// Install nothing; say what is missing.
     #[arg(long)]
@@ -37,10 +41,17 @@ pub(crate) struct Args {
 /// Runs the steps, all of them even when one fails, and prints what became of each. The last line counts the tests.
 ///
 /// # Errors
-/// With --attacks, the matrix can't be read. Else never: what can't be run is a failed step.
+/// With --attacks or --models, when their list can't be read, and with --json alone. Else never: what can't be run is a failed
+/// step.
 pub(crate) fn test(args: &Args) -> Result<bool> {
     if args.attacks {
         return attacks::test(args.json, !args.no_install);
+    }
+    if args.models {
+        return models::all(!args.no_install, args.json);
+    }
+    if args.json {
+        return Err("--json goes with --attacks or --models".into());
     }
     let mut report = Report::default();
     report.step("tools", || tools::provide(!args.no_install, args.apps).map(|_| true));
@@ -50,6 +61,7 @@ pub(crate) fn test(args: &Args) -> Result<bool> {
             run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))
         });
         report.step("dependencies", deny::deny);
+        report.step("models", || models::check(models::Which::Quick, !args.no_install));
     }
     if args.fast {
         report.skip("scenarios", "left out (--fast)");

@@ -39,8 +39,11 @@ const TOOLS: &[Tool] = &[
     Tool { is_there: has_dokuwiki, package: "dokuwiki", serves: "the guard before DokuWiki" },
     Tool { is_there: has_venv, package: "python3-venv", serves: "the guard before Django and other applications" },
     Tool { is_there: has_postgres, package: "postgresql", serves: "psql through `forward`" },
+    SPIN,
     Tool { is_there: || which("systemd-analyze").is_some(), package: "systemd", serves: "the unit files" },
 ];
+
+const SPIN: Tool = Tool { is_there: || which("spin").is_some(), package: "spin", serves: "the models of formal/" };
 
 /// What only the tests with `--apps` run.
 const FOR_APPS: &[Tool] =
@@ -51,14 +54,7 @@ const SYSTEM_POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Installs what is missing, where it may, and says plainly what it can't install. Nothing of it ends the run: what
 /// needs a missing program fails by itself and says so.
 pub(crate) fn provide(may_install: bool, apps: bool) -> Result<bool> {
-    let missing = self::missing(apps);
-    if !missing.is_empty() {
-        let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
-        match as_root().filter(|_| may_install && which("apt-get").is_some()) {
-            Some(root) => install(&root, &packages)?,
-            None => println!("not installed, because that takes root: sudo apt-get install {}", packages.join(" ")),
-        }
-    }
+    provide_packages(&self::missing(apps), may_install)?;
     provide_component("fmt", "rustfmt", may_install)?;
     provide_component("clippy", "clippy", may_install)?;
     let missing = self::missing(apps);
@@ -69,6 +65,25 @@ pub(crate) fn provide(may_install: bool, apps: bool) -> Result<bool> {
         println!("everything is there");
     }
     Ok(missing.is_empty())
+}
+
+/// Installs what the models of `formal/` take, where it may.
+pub(crate) fn provide_for_models(may_install: bool) -> Result<()> {
+    if (SPIN.is_there)() { Ok(()) } else { provide_packages(&[&SPIN], may_install) }
+}
+
+fn provide_packages(missing: &[&Tool], may_install: bool) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    match as_root().filter(|_| may_install && which("apt-get").is_some()) {
+        Some(root) => install(&root, &packages),
+        None => {
+            println!("not installed, because that takes root: sudo apt-get install {}", packages.join(" "));
+            Ok(())
+        }
+    }
 }
 
 fn missing(apps: bool) -> Vec<&'static Tool> {
