@@ -244,7 +244,7 @@ fn detail(code: RefusalCode) -> &'static str {
         RefusalCode::WrongPassword => "the password is wrong",
         RefusalCode::Wait => "too many wrong passwords: wait before the next try",
         RefusalCode::Suspended => "this device is suspended: ask the gateway's owner",
-        RefusalCode::Revoked => "this device is revoked: ask the gateway's owner",
+        RefusalCode::Revoked => "this device is revoked, or its user suspended: ask the gateway's owner",
         RefusalCode::InvitationUsed => "this invitation was used already",
         RefusalCode::InvitationExpired => "this invitation has expired",
         RefusalCode::Version => "client and gateway have no version in common",

@@ -135,3 +135,29 @@ pub(crate) struct LoginVectors {
     pub(crate) ke3: String,
     pub(crate) session_key: String,
 }
+
+/// `frames.json`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FrameVectors {
+    pub(crate) about: String,
+    pub(crate) frames: Vec<Frame>,
+}
+
+/// A frame, whole and field by field.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Frame {
+    pub(crate) name: String,
+    pub(crate) message: String,
+    pub(crate) frame: String,
+    pub(crate) fields: Vec<Field>,
+}
+
+/// A field of a document, in the order of its encoding.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Field {
+    pub(crate) field: String,
+    pub(crate) bytes: String,
+}

@@ -5,10 +5,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
+mod clean_frames;
 mod clean_room;
 mod corpus;
 mod documents;
+mod frames;
 mod make;
+mod strict;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -35,6 +38,7 @@ fn made() -> Vec<(PathBuf, Vec<u8>)> {
     files.push((path("knock.json"), json(&make::knock())));
     files.push((path("ticket.json"), json(&make::ticket())));
     files.push((path("login.json"), json(&make::login())));
+    files.push((path("frames.json"), json(&frames::document())));
     files
 }
 
