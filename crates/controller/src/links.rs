@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use vestibule_dark::framed::{read_frame, write_frame};
 use vestibule_dark::tls::{self, ClientPins};
-use vestibule_dark::{FirstContact, TransportKind, transport};
+use vestibule_dark::{FirstContact, TransportKind, peer_address, transport};
 use vestibule_proto::id::{GatewayId, LoginDigest, TicketId};
 use vestibule_proto::key::Spki;
 use vestibule_proto::link::{Answer, Hello, LINK_VERSION, LinkRefusal, ToController, ToGateway, Welcome};
@@ -81,7 +81,7 @@ impl Links {
     /// How the link to a gateway stands.
     pub(crate) fn view(&self, gateway: &GatewayId) -> Option<LinkView> {
         self.inner().standing.get(gateway).map(|standing| LinkView {
-            from: standing.connection.remote_address(),
+            from: peer_address(&standing.connection),
             addresses: standing.addresses.clone(),
             age: standing.since.elapsed(),
             rtt: standing.connection.rtt(),
@@ -204,7 +204,7 @@ async fn link(executor: &Executor, contact: FirstContact, expected: Expected) ->
         return Err("it was removed meanwhile".to_owned());
     }
     executor.step(0, |recognition| recognition.set_link(gateway, LinkState::Up));
-    tracing::info!(%gateway, name, from = %connection.remote_address(), "gateway linked");
+    tracing::info!(%gateway, name, from = %peer_address(&connection), "gateway linked");
     serve(executor, gateway, &spki, &connection).await;
     if shared.links.fall(&gateway, &connection) {
         executor.link_down(gateway);

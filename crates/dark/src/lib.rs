@@ -50,4 +50,4 @@ pub use endpoint::{Dark, Options};
 pub use gate::{KnockFilter, Role};
 pub use knocks::{KnockQueue, QUEUE_LIMIT, ReceivedKnock};
 pub use tls::{NoExporter, exporter};
-pub use transport::{FIRST_STREAMS, IDLE_TIMEOUT, KEEP_ALIVE, STREAMS_LIMIT, TransportKind, transport};
+pub use transport::{FIRST_STREAMS, IDLE_TIMEOUT, KEEP_ALIVE, STREAMS_LIMIT, TransportKind, peer_address, transport};

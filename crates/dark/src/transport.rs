@@ -1,9 +1,9 @@
 //! How our QUIC connections behave on the wire.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use quinn::{MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{Connection, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,13 @@ pub(crate) fn fit_to_path(config: &mut TransportConfig, peer: IpAddr) {
 
 /// UDP payload of jumbo frames: 9000 bytes less 48 of IPv6 and UDP.
 const JUMBO: u16 = 8_952;
+
+/// The peer's address as people write it: IPv4 that a socket of IPv6 shows mapped is IPv4.
+#[must_use]
+pub fn peer_address(connection: &Connection) -> SocketAddr {
+    let address = connection.remote_address();
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
 
 /// The search for jumbo frames ends when a step would be smaller than this. It halves what is left by each probe, and a probe is
 /// all padding, which its receiver reads byte by byte: QUIC's usual 20 takes twice as many probes, for 3 % larger datagrams.

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use vestibule_dark::framed::{FramedError, read_frame_within, write_frame};
+use vestibule_dark::peer_address;
 use vestibule_proto::id::LinkRequest;
 use vestibule_proto::link::{Hello, LINK_VERSION, LinkRefusal, Welcome};
 use vestibule_proto::session::code;
@@ -133,7 +134,7 @@ impl Link {
     pub(crate) fn view(&self) -> LinkState {
         let state = self.state();
         LinkState {
-            up: state.up.as_ref().map(|up| up.connection.remote_address()),
+            up: state.up.as_ref().map(|up| peer_address(&up.connection)),
             since: state.since.elapsed(),
             rtt: state.up.as_ref().map(|up| up.connection.rtt()),
             trouble: state.trouble.clone().or_else(|| self.left_out().trouble()),
@@ -243,7 +244,7 @@ async fn link(
     shared.link.outbox.open();
     let rows = shared.directory.published_rows().await?;
     let number = shared.link.stands(connection.clone(), local);
-    tracing::info!(controller = %connection.remote_address(), rows = rows.len(), "linked to the controller");
+    tracing::info!(controller = %peer_address(&connection), rows = rows.len(), "linked to the controller");
     let ended = tokio::select! {
         lost = requests::serve(shared, number, &connection) => LinkError::Lost(lost),
         broke = shared.link.outbox.publish(shared, &connection, rows) => match broke {

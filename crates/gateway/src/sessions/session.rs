@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use vestibule_dark::framed::{FramedError, write_frame};
+use vestibule_dark::peer_address;
 use vestibule_proto::id::{DeviceId, ServiceName, SessionId, UserName};
 use vestibule_proto::key::Secret;
 use vestibule_proto::session::{Notice, Reason, code};
@@ -235,7 +236,7 @@ impl Session {
         let mut flows: Vec<_> = state.flows.iter().map(|(service, flows)| (service.clone(), flows.count)).collect();
         flows.sort();
         SessionView {
-            remote: state.live.as_ref().map(|live| live.connection.remote_address()),
+            remote: state.live.as_ref().map(|live| peer_address(&live.connection)),
             flows,
             idle: now.saturating_duration_since(state.last_use),
         }
