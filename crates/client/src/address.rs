@@ -14,6 +14,30 @@ pub(crate) fn source_towards(to: SocketAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip().to_canonical()).filter(|source| !source.is_unspecified())
 }
 
+/// Of two, the one that an address belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// IPv4, also mapped into IPv6.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// That of an address.
+    pub(crate) fn of(address: SocketAddr) -> Self {
+        if address.ip().to_canonical().is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// The other one.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
+    }
+}
+
 /// Any address of `to`'s family, any port.
 pub(crate) fn unspecified(to: SocketAddr) -> SocketAddr {
     match to {

@@ -1,10 +1,11 @@
 //! Steps 2 to 6 in a row: from an identity to a session that stands on a connection.
 
+use crate::arrive::{Arrived, arrive};
 use crate::channel::{self, Control};
-use crate::dial::{self, Dialled};
+use crate::dial::Dialled;
 use crate::error::ClientError;
 use crate::identity::{Identity, Names};
-use crate::knock::{self, Knocked};
+use crate::knock::Knocked;
 use crate::timings::{LocalTimes, Timings};
 use crate::why::Passage;
 use quinn::{Connection, Endpoint};
@@ -49,9 +50,9 @@ pub(crate) async fn log_in(
     clock_offset_ms: Option<i64>,
     passage: &mut Passage,
 ) -> Result<Connected, ClientError> {
-    let knocked = knock::knock(identity, Purpose::Login, None, clock_offset_ms).await?;
+    let arriving = arrive(identity, Purpose::Login, None, clock_offset_ms, passage);
+    let Arrived { knocked, dialled } = arriving.await?;
     passage.knocked(&knocked.admitted, knocked.took);
-    let dialled = dial::dial(&knocked.admitted, identity).await?;
     passage.gateway = Some((dialled.took, dialled.address()));
     let begun = Instant::now();
     let said = channel::log_in(&dialled, &knocked.admitted.ticket, &names.login, login_input).await;
@@ -70,8 +71,8 @@ pub(crate) async fn resume(
     resume_secret: &Secret<32>,
     clock_offset_ms: i64,
 ) -> Result<Connected, ClientError> {
-    let knocked = knock::knock(identity, purpose, Some(session), Some(clock_offset_ms)).await?;
-    let dialled = dial::dial(&knocked.admitted, identity).await?;
+    let passage = &mut Passage::default();
+    let Arrived { knocked, dialled } = arrive(identity, purpose, Some(session), Some(clock_offset_ms), passage).await?;
     let begun = Instant::now();
     let said = channel::resume(&dialled, &knocked.admitted.ticket, session, resume_secret).await;
     let (control, welcome) = closing(&dialled, said)?;
@@ -141,7 +142,7 @@ const LONGEST_LIFE: Duration = Duration::from_secs(366 * 24 * 3_600);
 impl Live {
     /// The gateway's address.
     pub(crate) fn address(&self) -> SocketAddr {
-        dial::remote(&self.connection)
+        vestibule_dark::peer_address(&self.connection)
     }
 }
 

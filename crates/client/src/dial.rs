@@ -3,7 +3,7 @@
 //! An admission has four tags. Several addresses race with a small head start each; one address alone gets a second chance with a fresh
 //! tag and a fresh socket when it stays silent.
 
-use crate::address::unspecified;
+use crate::address::{Family, unspecified};
 use crate::error::{ClientError, GatewayAway};
 use crate::identity::Identity;
 use futures_util::StreamExt;
@@ -34,14 +34,8 @@ pub(crate) struct Dialled {
 impl Dialled {
     /// Where the gateway answered.
     pub(crate) fn address(&self) -> SocketAddr {
-        remote(&self.connection)
+        vestibule_dark::peer_address(&self.connection)
     }
-}
-
-/// The other end of a connection, in its own family.
-pub(crate) fn remote(connection: &Connection) -> SocketAddr {
-    let address = connection.remote_address();
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Dials the gateway that an admission leads to.
@@ -70,9 +64,8 @@ struct Attempt {
 /// Addresses of the family that the knock came by first: that path is known to work. Each address once, then again as far
 /// as the tags go.
 fn plan(gateways: &[SocketAddr], seen: SocketAddr, tags: [Tag; 4]) -> Vec<Attempt> {
-    let is_v4 = |address: SocketAddr| address.ip().to_canonical().is_ipv4();
     let mut addresses: Vec<SocketAddr> = gateways.to_vec();
-    addresses.sort_by_key(|address| is_v4(*address) != is_v4(seen));
+    addresses.sort_by_key(|address| Family::of(*address) != Family::of(seen));
     let rounds = addresses.iter().cycle().take(if addresses.is_empty() { 0 } else { tags.len() });
     let attempts = rounds.zip(tags).enumerate();
     attempts

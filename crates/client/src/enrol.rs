@@ -10,12 +10,11 @@ mod renewal;
 
 pub use renewal::{RenewOptions, renew};
 
+use crate::arrive::{Arrived, arrive};
 use crate::connect;
-use crate::dial;
 use crate::error::{ClientError, CredentialTrouble, InvitationTrouble, Refused};
 use crate::home::{CredentialFile, Home};
 use crate::identity::{Identity, Names};
-use crate::knock;
 use crate::local::{self, create_error, save_error};
 use crate::timings::LocalTimes;
 use crate::why::Passage;
@@ -160,8 +159,9 @@ impl<'a> Prepared<'a> {
     async fn run(&self, password: &Arc<Password>) -> Result<EnrolledDevice, ClientError> {
         let secrets = Secrets::random();
         let identity = Identity::of_invitation(self.invitation);
-        let knocked = knock::knock(&identity, Purpose::Enrol, None, None).await.map_err(not_taken)?;
-        let dialled = dial::dial(&knocked.admitted, &identity).await?;
+        let passage = &mut Passage::default();
+        let arriving = arrive(&identity, Purpose::Enrol, None, None, passage);
+        let Arrived { dialled, .. } = arriving.await.map_err(not_taken)?;
         let registration = channel::Registration {
             user: self.user.clone(),
             gateway: self.invitation.gateway,

@@ -1,6 +1,6 @@
 //! Steps 2 to 5: the knock over UDP, with sockets of its own that are gone when it is over.
 
-use crate::address::{is_global, source_towards, unspecified};
+use crate::address::{Family, is_global, source_towards, unspecified};
 use crate::error::{ClientError, GatewayAway, Refused};
 use crate::identity::Identity;
 use std::collections::BTreeSet;
@@ -35,17 +35,19 @@ pub(crate) struct Knocked {
 }
 
 /// Knocks, and waits for guidance. `clock_offset_ms` is what earlier knocks of this process have found this machine's
-/// clock to be behind by; at the first one the state beside the credential tells.
+/// clock to be behind by; at the first one the state beside the credential tells. `family` keeps the knock to the
+/// controller's addresses of that family.
 ///
 /// # Errors
 /// Everything that a knock can meet, from [`ClientError::ControllerAway`] to the gateway's own reasons.
 pub(crate) async fn knock(
     identity: &Identity,
+    family: Option<Family>,
     purpose: Purpose,
     session: Option<SessionId>,
     clock_offset_ms: Option<i64>,
 ) -> Result<Knocked, ClientError> {
-    let controllers = resolve(&identity.controllers).await?;
+    let controllers = resolve(&identity.controllers, family).await?;
     let state = identity.credential.as_deref().map_or(State::default(), known);
     let offset_ms = clock_offset_ms.unwrap_or_else(|| state.offset_ms(moment()));
     let sockets = Sockets::bind(&controllers);
@@ -75,8 +77,8 @@ pub(crate) async fn knock(
     Ok(Knocked { clock_offset_ms: admitted.clock_offset_ms, admitted, took: run.begun.elapsed() })
 }
 
-/// All addresses that the names stand for now.
-async fn resolve(controllers: &[String]) -> Result<Vec<SocketAddr>, ClientError> {
+/// All addresses that the names stand for now, of one family if it is given.
+async fn resolve(controllers: &[String], family: Option<Family>) -> Result<Vec<SocketAddr>, ClientError> {
     let mut found = Vec::new();
     let mut trouble = None;
     for controller in controllers {
@@ -86,7 +88,7 @@ async fn resolve(controllers: &[String]) -> Result<Vec<SocketAddr>, ClientError>
         }
     }
     let mut known = BTreeSet::new();
-    found.retain(|address| known.insert(*address));
+    found.retain(|address| family.is_none_or(|family| Family::of(*address) == family) && known.insert(*address));
     found.truncate(CONTROLLERS);
     if found.is_empty() {
         return Err(ClientError::ControllerAway { controllers: controllers.to_vec(), trouble });

@@ -9,6 +9,7 @@
 //! | 1 | [`local`]: the credential is opened, before a packet is sent |
 //! | 2-5 | `knock`: UDP, guidance |
 //! | 6 | `dial`, `channel`: the connection by tag, the login or the resumption |
+//! | 2-6 | `arrive`: knock and dial, by either address family |
 //! | T | [`client`]: the session; [`keeper`] decides when it is taken up again (R1) |
 //! | | [`forward`] [`pipe`] [`proxy`]: local connections into the [`tunnel`] |
 //! | | [`neighbours`]: whose local connections are served |
@@ -17,6 +18,7 @@
 
 mod address;
 pub mod agent;
+mod arrive;
 mod channel;
 pub mod client;
 mod connect;

@@ -305,9 +305,9 @@ fn refused(why: Refused, tries: u8, limit: u8, retry_after: Duration) -> Told {
             "ask the gateway's owner",
         ),
         Refused::Revoked => told(
-            "this device was revoked",
-            "The gateway's owner took its access away, or its user's.",
-            "ask the gateway's owner; a new invitation enrols the device anew",
+            "the gateway's owner has taken this access away",
+            "This device was revoked, or its user suspended or removed.",
+            "ask the gateway's owner: a suspension can be lifted, a revoked device enrolled anew by a new invitation",
         ),
         Refused::Version => told(
             "the gateway speaks another version of the protocol",
