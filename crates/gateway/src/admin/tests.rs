@@ -219,6 +219,26 @@ async fn a_name_that_fits_two_devices_is_not_guessed() {
     let error = refusal(&directory, r#"{"device":{"revoke":{"device":"laptop-1"}}}"#).await;
     assert_eq!(error.kind, AdminErrorKind::Invalid);
     assert!(error.message.contains(&first) && error.message.contains(&second), "{error}");
+
+    // Of two with one name the one that was revoked is not meant.
+    let revoked = done(&directory, &format!(r#"{{"device":{{"revoke":{{"device":"{first}"}}}}}}"#)).await;
+    assert_eq!(revoked, format!("the device laptop-1 of alice ({first}) is revoked"));
+    let Answer::Device(left) = answer(&directory, r#"{"device":{"show":{"device":"alice/laptop-1"}}}"#).await else {
+        panic!()
+    };
+    assert_eq!(left.id.to_string(), second);
+    // Both revoked: the name fits two again.
+    done(&directory, &format!(r#"{{"device":{{"revoke":{{"device":"{second}"}}}}}}"#)).await;
+    assert_eq!(refusal(&directory, r#"{"device":{"show":{"device":"laptop-1"}}}"#).await.kind, AdminErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn the_devices_of_somebody_unknown_are_not_an_empty_list() {
+    let (_root, directory) = directory();
+    answer(&directory, r#"{"user":{"add":{"name":"alice","groups":[]}}}"#).await;
+    let Answer::Devices(none) = answer(&directory, r#"{"device":{"list":{"user":"alice"}}}"#).await else { panic!() };
+    assert_eq!(none, []);
+    assert_eq!(refusal(&directory, r#"{"device":{"list":{"user":"bob"}}}"#).await.kind, AdminErrorKind::NotFound);
 }
 
 #[tokio::test]

@@ -1,33 +1,48 @@
 //! Devices.
 
-use vestibule_proto::id::Stamp;
+use vestibule_proto::id::{Stamp, UserName};
 
 use super::super::answer::{Answer, DeviceView};
 use super::super::request::DeviceRequest;
 use super::super::{AdminError, selector};
 use super::{Outcome, name, told};
-use crate::directory::{Device, DeviceState, Directory, guess_policy};
+use crate::directory::{Device, DeviceState, Directory, What, guess_policy};
 
 pub(super) async fn execute(directory: &Directory, request: DeviceRequest, now: Stamp) -> Outcome {
     match request {
-        DeviceRequest::List { user } => {
-            let user = user.map(|text| name(&text)).transpose()?;
-            told(Answer::Devices(directory.devices(user).await?.iter().map(view).collect()))
+        DeviceRequest::List { user: None } => told(listed(&directory.devices(None).await?)),
+        DeviceRequest::List { user: Some(text) } => {
+            let user: UserName = name(&text)?;
+            let devices = directory.devices(Some(user.clone())).await?;
+            // Of a user who was removed there may still be revoked devices.
+            if devices.is_empty() && directory.user(&user)?.is_none() {
+                return Err(AdminError::not_found(What::User, &text));
+            }
+            told(listed(&devices))
         }
         DeviceRequest::Show { device } => told(Answer::Device(Box::new(view(&find(directory, &device).await?)))),
         DeviceRequest::Revoke { device } => {
             let device = find(directory, &device).await?;
             let effects = directory.revoke_device(device.id, now).await?;
             let already = if device.state == DeviceState::Revoked { " already" } else { "" };
-            Ok((Answer::Done(format!("the device {} of {} is revoked{already}", device.id, device.user)), effects))
+            Ok((Answer::Done(format!("{} is revoked{already}", called(&device))), effects))
         }
         DeviceRequest::Resume { device } => {
             let device = find(directory, &device).await?;
             let effects = directory.resume_device(device.id, now).await?;
             let so = if device.state == DeviceState::Active { "was not suspended" } else { "may be used again" };
-            Ok((Answer::Done(format!("the device {} of {} {so}", device.id, device.user)), effects))
+            Ok((Answer::Done(format!("{} {so}", called(&device))), effects))
         }
     }
+}
+
+fn listed(devices: &[Device]) -> Answer {
+    Answer::Devices(devices.iter().map(view).collect())
+}
+
+/// A device by both of its names, for sentences.
+fn called(device: &Device) -> String {
+    format!("the device {} of {} ({})", device.name, device.user, device.id)
 }
 
 async fn find(directory: &Directory, text: &str) -> Result<Device, AdminError> {
