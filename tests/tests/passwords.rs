@@ -15,6 +15,24 @@ fn pipe(person: &Person, password: &str) -> Result<Invocation> {
     Ok(person.vestibule(&["pipe", "echo", "--alone", "--password-stdin"])?.stdin(format!("{password}\n")))
 }
 
+/// A pipe through a running `up` needs no password; one that was announced on stdin is not the service's either.
+#[test]
+fn a_password_on_stdin_reaches_no_service() -> Result<()> {
+    let fixture = Fixture::start()?;
+    let inside = fixture.network.host("inside")?;
+    let echo = Upstream::echo(&inside, fixture.dir())?;
+    fixture.add_service("echo", Service::Tcp(echo.address()), &["everyone"])?;
+    let alice = fixture.add_person("alice", &[])?;
+    let echoed = || -> Result<String> {
+        let pipe = alice.vestibule_with_password(&["pipe", "echo"])?;
+        Ok(pipe.stdin(format!("{}\nhello\n", alice.password)).run()?.ok()?.out())
+    };
+    assert_eq!(echoed()?, "hello", "by a session of its own");
+    let _up = alice.up(&[])?;
+    assert_eq!(echoed()?, "hello", "through the running one");
+    Ok(())
+}
+
 #[test]
 fn a_changed_password_opens_and_the_former_one_does_not() -> Result<()> {
     let mut fixture = Fixture::start()?;

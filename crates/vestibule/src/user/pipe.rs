@@ -4,11 +4,12 @@ use super::agent::{Millis, millis};
 use crate::cli::PipeArgs;
 use crate::fault::Fault;
 use crate::output::{self, Output};
+use crate::password::Source;
 use std::process::ExitCode;
 use vestibule_client::agent::RunningUp;
 use vestibule_client::home::CredentialFile;
 use vestibule_client::pipe::{Piped, pipe};
-use vestibule_client::{Client, ClientError, Options, stdio};
+use vestibule_client::{Client, Options, stdio};
 
 /// Connects stdin and stdout to a service: through a running `up`, or by a connect of its own.
 pub(crate) fn run(arguments: PipeArgs, output: &Output) -> Result<ExitCode, Fault> {
@@ -16,7 +17,7 @@ pub(crate) fn run(arguments: PipeArgs, output: &Output) -> Result<ExitCode, Faul
     crate::logging::start(&super::configuration(&home)?.log);
     let file = super::choose(&home, &arguments.credential)?;
     let runtime = crate::roles::client_runtime()?;
-    let through_up = if arguments.alone { None } else { runtime.block_on(through_up(&file, &arguments.target)) };
+    let through_up = if arguments.alone { None } else { runtime.block_on(through_up(&file, &arguments)) };
     let piped = match through_up {
         Some(piped) => piped?,
         None => alone(&runtime, &file, &arguments, output)?,
@@ -31,16 +32,22 @@ pub(crate) fn run(arguments: PipeArgs, output: &Output) -> Result<ExitCode, Faul
     Ok(ExitCode::SUCCESS)
 }
 
-/// Through a running `up`; `None` when there is none.
-async fn through_up(file: &CredentialFile, target: &str) -> Option<Result<Piped, ClientError>> {
+/// Through a running `up`; `None` when there is none. A password that was announced on stdin is needed by nobody then, the service
+/// least of all.
+async fn through_up(file: &CredentialFile, arguments: &PipeArgs) -> Option<Result<Piped, Fault>> {
     let up = RunningUp::find(file).await.ok()?;
+    if arguments.password.password_stdin
+        && let Err(fault) = Source::Stdin.ask("")
+    {
+        return Some(Err(fault));
+    }
     let (input, output) = match stdio::take() {
         Ok(streams) => streams,
         Err(error) => {
-            return Some(Err(ClientError::Unexpected { what: format!("stdin or stdout can't be used: {error}") }));
+            return Some(Err(Fault::unexpected(format!("stdin or stdout can't be used: {error}"))));
         }
     };
-    Some(up.pipe(target, input, output).await)
+    Some(up.pipe(&arguments.target, input, output).await.map_err(Fault::from))
 }
 
 /// Knocks and logs in for this one connection.
