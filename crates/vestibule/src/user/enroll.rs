@@ -1,9 +1,11 @@
 //! `vestibule enroll`.
 
 use crate::cli::EnrollArgs;
+use crate::directories::Role;
 use crate::fault::Fault;
 use crate::output::{self, Output};
 use crate::password::{self, Source, unbuffered_stdin};
+use crate::roles;
 use std::io::Read;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -42,7 +44,7 @@ pub(crate) fn run(arguments: EnrollArgs, output: &Output) -> Result<ExitCode, Fa
     enrol::check(&invitation, &options)?;
     let password = Source::choose(&arguments.password)?
         .ask_new("Choose a password: ", |password| enrol::check_password(&invitation, password).map_err(Fault::from))?;
-    let enrolled = crate::roles::client_runtime()?.block_on(enrol::enrol(&invitation, Arc::new(password), &options))?;
+    let enrolled = roles::client_runtime()?.block_on(enrol::enrol(&invitation, Arc::new(password), &options))?;
     let made = serde_json::json!({
         "credential": enrolled.file.name(),
         "device": enrolled.device.to_string(),
@@ -51,9 +53,10 @@ pub(crate) fn run(arguments: EnrollArgs, output: &Output) -> Result<ExitCode, Fa
     });
     output.say(&made, || {
         format!(
-            "This device is enrolled as {} ({}).\nNext:  vestibule up",
+            "This device is enrolled as {} ({}).\nNext:  {}",
             enrolled.file.name(),
-            enrolled.file.path.display()
+            enrolled.file.path.display(),
+            roles::command("up", Role::Client, options.home.dir())
         )
     })?;
     if !enrolled.published {
