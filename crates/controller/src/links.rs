@@ -19,6 +19,8 @@ use vestibule_proto::session::code;
 
 /// How long a dialling gateway may take for TLS and its first frame.
 const GREETING_WITHIN: Duration = Duration::from_secs(5);
+/// How long a gateway that is refused may take to read why.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often a linked gateway is asked whether it lives, and how long it may take to say so.
 const PING_EVERY: Duration = Duration::from_secs(15);
 const PING_WITHIN: Duration = Duration::from_secs(5);
@@ -189,6 +191,8 @@ async fn link(executor: &Executor, contact: FirstContact, expected: Expected) ->
     write_frame(&mut send, &welcome).await.map_err(|error| error.to_string())?;
     let _ = send.finish();
     let Some(spki) = spki else {
+        // A close overtakes what lies in a stream: the gateway is to read why.
+        let _ = tokio::time::timeout(FAREWELL, send.stopped()).await;
         connection.close(code::REFUSED.into(), b"");
         return Err(match welcome {
             Welcome::Refused(refusal) => format!("refused: {}", refusal.as_str()),

@@ -11,3 +11,4 @@ mod link;
 mod sessions;
 mod start;
 mod tunnel;
+mod versions;

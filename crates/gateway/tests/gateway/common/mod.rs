@@ -73,7 +73,7 @@ impl World {
         // The port is known only once bound: the first start finds a free one.
         let controller = start_controller(controller_settings(controller_dir.clone(), own_address())).await;
         let controller_at = controller.local_addrs()[0];
-        let invitation = invite_gateway(&controller_dir, controller_at).await;
+        let invitation = invite_gateway(&controller_dir, controller_at, "home").await;
         controller.stop().await;
         let controller = start_controller(controller_settings(controller_dir, controller_at)).await;
 
@@ -117,6 +117,17 @@ impl World {
         let mut settings = controller_settings(self.controller_dir(), self.controller_at);
         change(&mut settings);
         self.controller = Some(start_controller(settings).await);
+    }
+
+    /// Links for other gateways; the controller starts again with them.
+    pub(crate) async fn invite_gateways(&mut self, names: &[&str]) -> Vec<GatewayInvitation> {
+        self.stop_controller().await;
+        let mut invitations = Vec::new();
+        for name in names {
+            invitations.push(invite_gateway(&self.controller_dir(), self.controller_at, name).await);
+        }
+        self.start_controller().await;
+        invitations
     }
 
     /// Waits until the link stands.
@@ -228,13 +239,13 @@ pub(crate) async fn start_gateway(settings: &Settings) -> Gateway {
     }
 }
 
-async fn invite_gateway(dir: &std::path::Path, at: SocketAddr) -> GatewayInvitation {
+async fn invite_gateway(dir: &std::path::Path, at: SocketAddr, name: &str) -> GatewayInvitation {
     use vestibule_controller::admin::{Answer, Request, execute};
-    let (dir, public) = (dir.to_owned(), vec![at.to_string()]);
+    let (dir, public, name) = (dir.to_owned(), vec![at.to_string()], name.to_owned());
     let inviting = tokio::task::spawn_blocking(move || {
         let rows = Rows::open(&vestibule_controller::settings::database(&dir)).unwrap();
         let keys = vestibule_controller::keys::Keys::read(&vestibule_controller::settings::key_file(&dir)).unwrap();
-        execute(&rows, &keys, &public, Request::Invite { name: "home".to_owned(), expires_in: 3_600 }).0
+        execute(&rows, &keys, &public, Request::Invite { name, expires_in: 3_600 }).0
     });
     match inviting.await.unwrap() {
         Answer::Invited(invited) => GatewayInvitation::from_link(&invited.link).unwrap(),
