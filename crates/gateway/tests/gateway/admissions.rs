@@ -14,7 +14,7 @@ use vestibule_gateway::{Gateway, Settings};
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::id::{DeviceId, LoginDigest, UserName};
 use vestibule_proto::inner::{AwaitReady, I1_LEN, RefusalCode, open_refusal};
-use vestibule_proto::key::{PrivateKey, Psk, SigningKey};
+use vestibule_proto::key::{PrivateKey, Psk, SigningKey, Spki};
 use vestibule_proto::knocker;
 use vestibule_proto::link::{Answer, ToGateway};
 use vestibule_proto::outer::ControllerPin;
@@ -25,22 +25,22 @@ use crate::common::client::now;
 use crate::common::{ANY, SOON, cheap, eventually, own_address, start_gateway};
 
 /// A gateway with devices, under a controller of the test's own.
-struct Bare {
-    controller: BareController,
-    link: Connection,
+pub(crate) struct Bare {
+    pub(crate) controller: BareController,
+    pub(crate) link: Connection,
     gateway: Option<Gateway>,
-    settings: Settings,
-    devices: Vec<Enrolled>,
+    pub(crate) settings: Settings,
+    pub(crate) devices: Vec<Enrolled>,
     _root: TempDir,
 }
 
-struct Enrolled {
-    keys: Arc<knocker::Device>,
-    d_tls: SigningKey,
+pub(crate) struct Enrolled {
+    pub(crate) keys: Arc<knocker::Device>,
+    pub(crate) d_tls: SigningKey,
 }
 
 impl Bare {
-    async fn new(devices: usize) -> Self {
+    pub(crate) async fn new(devices: usize) -> Self {
         let root = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
         let dir = root.path().join("gateway");
         let mut controller = BareController::new();
@@ -53,7 +53,7 @@ impl Bare {
         Self { controller, link, gateway: Some(gateway), settings, devices, _root: root }
     }
 
-    fn gateway(&self) -> &Gateway {
+    pub(crate) fn gateway(&self) -> &Gateway {
         self.gateway.as_ref().unwrap()
     }
 
@@ -63,18 +63,23 @@ impl Bare {
         self.link = self.controller.link().await;
     }
 
-    async fn admit(&self, admit: &Admit) -> Answer {
+    pub(crate) async fn admit(&self, admit: &Admit) -> Answer {
         self.controller.admit(&self.link, admit).await
     }
 
-    async fn counter(&self, name: &str) -> u64 {
+    pub(crate) async fn counter(&self, name: &str) -> u64 {
         let running = self.gateway().status().await;
         running.counters.iter().find(|(known, _)| known == name).unwrap().1
     }
 
+    /// The key by which clients know the gateway.
+    pub(crate) fn pin(&self) -> Spki {
+        Keys::read(&self.settings.dir).unwrap().tls.spki()
+    }
+
     /// Whether the bearer of this ticket comes in.
-    async fn lets_in(&self, device: &Enrolled, ticket: &Ticket) -> bool {
-        let (at, pins) = (self.settings.listen[0], [Keys::read(&self.settings.dir).unwrap().tls.spki()]);
+    pub(crate) async fn lets_in(&self, device: &Enrolled, ticket: &Ticket) -> bool {
+        let (at, pins) = (self.settings.listen[0], [self.pin()]);
         let behaviour = transport(TransportKind::Session);
         let dialled = dial(ANY, at, ticket.tag(0), &device.d_tls, &pins, tls::ALPN_SESSION, behaviour);
         match tokio::time::timeout(Duration::from_secs(2), dialled).await {
@@ -129,13 +134,13 @@ async fn enrol_many(keys: &Keys, database: &std::path::Path, count: usize) -> Ve
     enrolling.join_all().await
 }
 
-fn ticket(answer: &Answer, await_ready: &mut AwaitReady) -> Ticket {
+pub(crate) fn ticket(answer: &Answer, await_ready: &mut AwaitReady) -> Ticket {
     let Answer::Ready { inner, .. } = answer else { panic!("not ready") };
     let (ready, hash) = await_ready.open_ready(inner).unwrap();
     Ticket::derive(hash, &ready.ticket_secret, ready.ticket)
 }
 
-fn refusal(answer: &Answer, device: &Enrolled, admit: &Admit) -> RefusalCode {
+pub(crate) fn refusal(answer: &Answer, device: &Enrolled, admit: &Admit) -> RefusalCode {
     let Answer::Refused { inner } = answer else { panic!("not refused") };
     open_refusal(&device.keys.psk_r, &admit.inner, inner).unwrap().code
 }

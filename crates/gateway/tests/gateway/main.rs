@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a panic in a test is its report")]
 
 mod admissions;
+mod attacks;
 mod common;
 mod connect;
 mod enrol;

@@ -187,7 +187,7 @@ impl World {
         Rows::open(&vestibule_controller::settings::database(&self.controller_dir())).unwrap()
     }
 
-    fn controller_dir(&self) -> PathBuf {
+    pub(crate) fn controller_dir(&self) -> PathBuf {
         self.root.path().join("controller")
     }
 
