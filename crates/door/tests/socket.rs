@@ -72,6 +72,36 @@ fn admitted(door: &SocketDoor, number: u16, now: Instant) -> Admission {
     admission
 }
 
+/// T7, in the pure door: whoever shares the address knows the ticket, too, every other time, and still has no tag.
+#[test]
+fn t07_a_million_random_tags_open_nothing() {
+    let (door, now) = (SocketDoor::default(), Instant::now());
+    let admissions = [1, 2, 3].map(|number| admitted(&door, number, now));
+    let neighbour = SocketAddr::new(admissions[0].announced, 4_711);
+    // Splitmix: any tags will do, as long as they differ.
+    let mut state = 7_u64;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb)
+    };
+    let mut dcid = [0; 20];
+    for number in 0..1_000_000 {
+        dcid[..8].copy_from_slice(&next().to_be_bytes());
+        dcid[8..16].copy_from_slice(&next().to_be_bytes());
+        dcid[16..].copy_from_slice(&next().to_be_bytes()[..4]);
+        if number % 2 == 0 {
+            dcid[..8].copy_from_slice(admissions[number % 3].ticket.as_bytes());
+        }
+        assert_eq!(door.first_packet(neighbour, &dcid, now), FirstPacket::Stranger, "{dcid:?}");
+    }
+    for admission in &admissions {
+        let tag = admission.tags[0].as_bytes();
+        assert_ne!(door.first_packet(source(1), tag, now), FirstPacket::Stranger, "it is the bearer's as before");
+        assert_eq!(door.first_packet(neighbour, tag, now), FirstPacket::Stranger, "a used tag");
+    }
+}
+
 #[test]
 fn one_connection_takes_over_a_tag() {
     let (door, now) = (SocketDoor::default(), Instant::now());

@@ -17,4 +17,5 @@ mod machines {
     mod gateway_doors;
     mod gateway_guesses;
     mod gateway_order;
+    mod timing;
 }
