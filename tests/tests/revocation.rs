@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 use vestibule_lab::{Context, Fixture, Person, Result, Role, Running, Service, Upstream, until};
+use vestibule_scenarios::installed;
 
 /// The promise.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
@@ -90,6 +91,39 @@ fn alone_t14_every_level_of_revocation_cuts_within_a_second() -> Result<()> {
 
     // A revoked device: its row is withdrawn, the controller is silent, or the gateway refuses under seal.
     let again = alice.vestibule_with_password(&["pipe", "ticks", "--alone"])?.run()?;
+    assert!(matches!(again.code(), Some(20 | 22)), "{:?}: {}", again.code(), again.err());
+    Ok(())
+}
+
+/// A download that would take long is cut, and what comes afterwards gets nothing: neither a new one nor a new connect.
+#[test]
+fn alone_t14_a_revocation_cuts_a_download_within_a_second() -> Result<()> {
+    let fixture = Fixture::start()?;
+    let inside = fixture.network.host("inside")?;
+    let web = Upstream::web(&inside, fixture.dir())?;
+    fixture.add_service("files", Service::Web(web.address()), &["everyone"])?;
+    let alice = fixture.add_person("alice", &[])?;
+    let up = alice.up(&["--http=127.0.0.1:8118"])?;
+    let curl = installed("curl", "curl")?;
+    // Slowly enough to be still running.
+    let words =
+        ["-sS", "--fail", "--no-progress-meter", "--limit-rate", "1M", "-o", "/dev/null", "-w", "%{size_download}\n"];
+    let url = "http://files.localhost:8118/bytes/1000000000";
+    let mut download = alice.host.command(&curl).args(words).arg(url).spawn(fixture.dir().join("download.log"))?;
+    until(Duration::from_secs(10), "the download to begin", || Ok((web.accepted() > 0).then_some(())))?;
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(download.is_running()?, "{}", download.log());
+
+    let device = first(&fixture, &["device", "list", "--json"], "id")?;
+    let given = Instant::now();
+    owner(&fixture, &["device", "revoke", &device])?;
+    until(Duration::from_secs(10), "the download to end", || Ok((!download.is_running()?).then_some(())))?;
+    let cut = given.elapsed();
+    assert!(cut <= CUT_WITHIN, "{cut:?}");
+    let code = download.wait(Duration::from_secs(1))?;
+    assert_ne!(code, 0, "it was not complete: {}", download.log());
+    drop(up);
+    let again = alice.vestibule_with_password(&["pipe", "files", "--alone"])?.run()?;
     assert!(matches!(again.code(), Some(20 | 22)), "{:?}: {}", again.code(), again.err());
     Ok(())
 }
