@@ -2,26 +2,23 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quinn::Connection;
 use tempfile::TempDir;
 use vestibule_dark::{TransportKind, dial, tls, transport};
-use vestibule_gateway::directory::{AuditKind, Directory, NewDevice};
+use vestibule_gateway::directory::AuditKind;
 use vestibule_gateway::keys::Keys;
 use vestibule_gateway::{Gateway, Settings};
 use vestibule_proto::entropy::SystemEntropy;
-use vestibule_proto::id::{DeviceId, LoginDigest, UserName};
+use vestibule_proto::id::LoginDigest;
 use vestibule_proto::inner::{AwaitReady, I1_LEN, RefusalCode, open_refusal};
-use vestibule_proto::key::{PrivateKey, Psk, SigningKey, Spki};
-use vestibule_proto::knocker;
+use vestibule_proto::key::Spki;
 use vestibule_proto::link::{Answer, ToGateway};
-use vestibule_proto::outer::ControllerPin;
 use vestibule_proto::ticket::Ticket;
 
 use crate::common::bare::{Admit, BareController, ask, sealed};
-use crate::common::client::now;
+use crate::common::many::{Enrolled, enrol_many};
 use crate::common::{ANY, SOON, cheap, eventually, own_address, start_gateway};
 
 /// A gateway with devices, under a controller of the test's own.
@@ -32,11 +29,6 @@ pub(crate) struct Bare {
     pub(crate) settings: Settings,
     pub(crate) devices: Vec<Enrolled>,
     _root: TempDir,
-}
-
-pub(crate) struct Enrolled {
-    pub(crate) keys: Arc<knocker::Device>,
-    pub(crate) d_tls: SigningKey,
 }
 
 impl Bare {
@@ -87,51 +79,6 @@ impl Bare {
             Ok(Err(_)) | Err(_) => false,
         }
     }
-}
-
-/// Users with a device each, written into the directory as enrolments do.
-async fn enrol_many(keys: &Keys, database: &std::path::Path, count: usize) -> Vec<Enrolled> {
-    let directory = Directory::open(database, keys.identity()).unwrap();
-    let mut enrolling = tokio::task::JoinSet::new();
-    for number in 0..count {
-        let (directory, pin) = (directory.clone(), keys.controller.clone());
-        let (gateway, gateway_key) = (keys.gateway, keys.inner.public());
-        enrolling.spawn(async move {
-            let (entropy, time) = (&mut SystemEntropy, now().wall);
-            let user = UserName::parse(&format!("user{number}")).unwrap();
-            directory.add_user(user.clone(), &[], time).await.unwrap();
-            let (issued, _) = directory.invite(user, Duration::from_secs(600), time, entropy).await.unwrap();
-            let (d_out, d_in) = (PrivateKey::random(entropy), PrivateKey::random(entropy));
-            let (d_tls, psk_g, id) = (SigningKey::random(entropy), Psk::random(entropy), DeviceId::random(entropy));
-            let new = NewDevice {
-                id,
-                name: "laptop".to_owned(),
-                d_out: d_out.public(),
-                d_in: d_in.public(),
-                d_tls: d_tls.spki(),
-                psk_g: psk_g.clone(),
-                fingerprint_commitment: [0; 32],
-                record: vec![0; 192],
-                ksf: cheap(),
-                version_floor: 1,
-            };
-            let pending = directory.register_device(issued.id, new, time, entropy).await.unwrap();
-            directory.confirm_device(issued.id, id, time).await.unwrap();
-            let keys = knocker::Device {
-                gateway,
-                controller: ControllerPin { key: pin.key, realm: pin.realm },
-                d_out,
-                psk_c: pending.psk_c,
-                psk_r: pending.psk_r,
-                digest: pending.digest,
-                gateway_key,
-                d_in,
-                psk_g,
-            };
-            Enrolled { keys: Arc::new(keys), d_tls }
-        });
-    }
-    enrolling.join_all().await
 }
 
 pub(crate) fn ticket(answer: &Answer, await_ready: &mut AwaitReady) -> Ticket {

@@ -11,5 +11,6 @@ mod left_out;
 mod link;
 mod sessions;
 mod start;
+mod thousand;
 mod tunnel;
 mod versions;

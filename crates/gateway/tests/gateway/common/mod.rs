@@ -2,6 +2,7 @@
 
 pub(crate) mod bare;
 pub(crate) mod client;
+pub(crate) mod many;
 pub(crate) mod upstream;
 
 use std::fs::Permissions;
