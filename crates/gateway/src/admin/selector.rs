@@ -36,7 +36,11 @@ fn the_only<T, I: Display>(mut found: Vec<T>, what: What, text: &str, id: impl F
     if found.len() > 1 {
         let ids: Vec<_> = found.iter().take(4).map(|thing| id(thing).to_string()).collect();
         let message = format!("`{text}` fits {} {what}s: {}", found.len(), ids.join(" "));
-        return Err(AdminError::invalid(message, "name the one that is meant by its id"));
+        let next = match what {
+            What::Device => "name it by its id, or as USER/NAME",
+            What::User | What::Invitation | What::Service | What::Session => "give more of the id",
+        };
+        return Err(AdminError::invalid(message, next));
     }
     found.pop().ok_or_else(|| AdminError::not_found(what, text))
 }
