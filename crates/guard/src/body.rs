@@ -26,9 +26,9 @@ pub enum BodyError {
     /// The session was signed off, revoked, or ran out while it streamed.
     #[error("the session ended")]
     SessionEnded,
-    /// The command that it belongs to has been given before: what is left of it goes nowhere.
-    #[error("the command was given before")]
-    Repeated,
+    /// The command that it belongs to is not to be carried out after all: what is left of it goes nowhere.
+    #[error("the command was stopped")]
+    Stopped,
     /// Something of the guard's own (its store, its memory limit) gave way.
     #[error("the guard could not go on")]
     Own,

@@ -10,10 +10,22 @@ pub const VARIABLE: &str = "VESTIBULE_FAULT";
 /// Every point in the life of a command, in the order in which a command passes them. The test of crashes takes its list from
 /// here: a point that is never passed fails it.
 pub const POINTS: &[&str] = &[
+    // A large command has begun, in memory.
+    "start-claimed",
+    // The record of its start is in the queue of the log.
+    "start-queued",
+    // Its start is on the disk; nothing was sent.
+    "start-sending",
+    // The application has got its beginning.
+    "start-sent",
     // The command has a name; nobody knows of it yet.
     "once-named",
     // It is claimed in memory.
     "once-claimed",
+    // Of a large one the record of its name is in the queue of the log.
+    "start-named",
+    // Of a large one the name is on the disk; its end was not sent.
+    "start-whole",
     // Its record is in the queue of the log.
     "once-queued",
     // Its record is written, not synced.

@@ -49,8 +49,8 @@ pub use headers::{Caller, USER_FIELD};
 pub use limits::{Limits, cut_when};
 pub use names::{AppName, Binding, InvalidName, LogicalAddress, Proof, Serial, UserName};
 pub use once::{
-    About, ActionId, Answer, Captured, ClaimName, Claimed, CommandName, Done, Interrupted, InvalidAction, Once,
-    OnceError, OnceKey, OnceSettings, Outcome, Repeat, Running, StoredAnswer, Waiting,
+    About, ActionId, Answer, Beginning, Begun, Captured, ClaimName, Claimed, CommandName, Done, Extent, Interrupted,
+    InvalidAction, Once, OnceError, OnceKey, OnceSettings, Outcome, Repeat, Running, StoredAnswer, Waiting,
 };
 pub use proxy_protocol::{ProxyProtocolError, accept as accept_proxy_protocol};
 pub use server::serve_connection;

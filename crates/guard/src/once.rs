@@ -8,25 +8,35 @@
 //! 3. [`Running::answered`] (mostly by [`StoredAnswer::tee`]) tells those who wait and keeps the answer, sealed;
 //!    [`Running::unsent`] gives the claim back when no byte reached the application; dropping it means that nobody knows.
 //!
+//! The content of a large command is known when its end has come, and its beginning is sent before: [`Once::begin`] decides by how
+//! it starts, [`Begun::sending`] puts that on the disk before the application gets a byte, and [`Running::sending_all`] takes the
+//! place of `sending`. What could be the same and comes meanwhile waits; what comes afterwards is compared before it is sent; one
+//! that broke off is "sent, outcome unknown".
+//!
 //! A browser that gives a command twice breaks off the first request: what runs a command must not be dropped with the
 //! connection of its client. Start it as a task of its own.
 
 mod answer;
 mod answers;
+mod begun;
 mod ledger;
 mod log;
 mod name;
 mod record;
+mod replay;
 mod running;
 mod segment;
+mod starts;
 mod tee;
 
 pub use answer::{OnceKey, StoredAnswer};
 pub(crate) use answers::SCHEMA;
+pub use begun::Begun;
 pub use name::{ActionId, ClaimName, CommandName, InvalidAction};
 pub use record::About;
 pub(crate) use record::fuzz as fuzz_record;
 pub use running::{Answer, Running};
+pub use starts::Extent;
 pub use tee::Captured;
 
 use crate::{LogicalAddress, Stamp, fault};
@@ -34,6 +44,8 @@ use answers::Answers;
 use ledger::{Bounds, Decision, Ledger, Now};
 use log::Log;
 use record::Record;
+use replay::Replay;
+use starts::{Start, Starts};
 use std::collections::HashMap;
 use std::path::Path;
 use std::pin::Pin;
@@ -99,6 +111,21 @@ pub enum Claimed {
     First(Running),
     /// It isn't: it was given before.
     Repeat(Repeat),
+}
+
+/// Whether a large command may be sent as it comes.
+pub enum Beginning {
+    /// Nothing that it could be is known: it may.
+    First(Box<Begun>),
+    /// One that it could be is under way: ask again when this has come. Bound the wait; dropping it is fine.
+    Waiting(Waiting),
+    /// One that it could be has come to its end: this one is to be read to its end, and claimed, before any of it is sent.
+    Alike,
+    /// One that it could be began and never came to its end: nobody knows what became of it.
+    Unknown {
+        /// When it was given.
+        at: Stamp,
+    },
 }
 
 /// What there is for a repeat.
@@ -167,6 +194,7 @@ struct Shared {
 /// What changes together.
 struct Table {
     ledger: Ledger,
+    starts: Starts,
     waiting: HashMap<ClaimName, Vec<oneshot::Sender<Outcome>>>,
     /// Answers on their way into the store.
     fresh: HashMap<ClaimName, Arc<StoredAnswer>>,
@@ -202,12 +230,13 @@ impl Once {
             per_user: settings.claims_per_user,
             per_address: settings.claims_per_address,
         };
-        let mut replay = Replay { ledger: Ledger::new(bounds), sent: HashMap::new() };
+        let mut replay = Replay::new(bounds);
         let directory = store.path().parent().unwrap_or(Path::new(".")).join(DIRECTORY);
         let log = Log::open(&directory, |record| replay.take(record))?;
-        let (ledger, interrupted) = replay.end();
+        let (ledger, starts, interrupted) = replay.end();
         let answers = Answers::open(store, settings.answers_limit)?;
-        let table = Mutex::new(Table { ledger, waiting: HashMap::new(), fresh: HashMap::new(), fresh_bytes: 0 });
+        let table =
+            Mutex::new(Table { ledger, starts, waiting: HashMap::new(), fresh: HashMap::new(), fresh_bytes: 0 });
         let shared = Shared { settings, key, answers, table, log, opened: Instant::now() };
         Ok((Self { shared: Arc::new(shared) }, interrupted))
     }
@@ -233,6 +262,31 @@ impl Once {
         }
     }
 
+    /// A large command has come whose content begins like this.
+    ///
+    /// # Errors
+    /// There is no room for another ([`OnceError::TooManyClaims`], [`OnceError::TooManyWaiting`]).
+    pub fn begin(&self, start: ClaimName, extent: Extent, about: About, now: Stamp) -> Result<Beginning, OnceError> {
+        let mut table = self.shared.lock();
+        let time = self.shared.time(now);
+        let (key, found) = table.starts.begin((start, extent), &about.user, about.address, time);
+        match found {
+            Start::First => {
+                drop(table);
+                fault::point("start-claimed");
+                let begun = Begun::new(Arc::clone(&self.shared), (start, extent), key, about.bounded(), now);
+                Ok(Beginning::First(Box::new(begun)))
+            }
+            Start::Wait => {
+                let told = table.wait(key, self.shared.settings.waiting)?;
+                Ok(Beginning::Waiting(Waiting { told, given: now }))
+            }
+            Start::Alike => Ok(Beginning::Alike),
+            Start::Unknown { at } => Ok(Beginning::Unknown { at }),
+            Start::Full => Err(OnceError::TooManyClaims),
+        }
+    }
+
     /// The interrupted commands stand in the audit log: they need not be told again.
     pub fn acknowledge(&self, interrupted: &[Interrupted]) {
         for one in interrupted {
@@ -250,8 +304,9 @@ impl Once {
         let shared = &self.shared;
         let oldest = {
             let mut table = shared.lock();
-            table.ledger.expire(shared.time(now), lives);
-            table.ledger.oldest()
+            table.ledger.expire(shared.time(now), &lives);
+            table.starts.expire(shared.time(now), &lives);
+            table.ledger.oldest().into_iter().chain(table.starts.oldest()).min()
         };
         let outdated = now.before(shared.settings.keep_claims);
         shared.log.expire(oldest.map_or(outdated, |oldest| oldest.min(outdated)));
@@ -262,7 +317,9 @@ impl Once {
     ///
     /// A command claimed after that may be a repeat: before [`Running::sending`] the caller makes sure that its session lives.
     pub fn release(&self, is_over: impl Fn(LogicalAddress) -> bool) -> usize {
-        self.shared.lock().ledger.release(is_over)
+        let mut table = self.shared.lock();
+        table.starts.release(&is_over);
+        table.ledger.release(&is_over)
     }
 
     /// Removes the answers kept for this address: its session has ended. Its claims go with [`release`](Self::release).
@@ -345,37 +402,6 @@ impl Table {
         let (tell, told) = oneshot::channel();
         waiting.push(tell);
         Ok(told)
-    }
-}
-
-/// What the log says, being read.
-struct Replay {
-    ledger: Ledger,
-    sent: HashMap<ClaimName, Interrupted>,
-}
-
-impl Replay {
-    fn take(&mut self, record: Record) {
-        let name = record.name();
-        match record {
-            Record::Sent { given, about, .. } => {
-                self.ledger.replay_sent(name, &about.user, about.address, given);
-                self.sent.insert(name, Interrupted { name, given, about });
-                return;
-            }
-            Record::Done { at, status, stored, .. } => self.ledger.done(name, at, status, stored),
-            Record::Unsent { .. } => self.ledger.give_back(name),
-            Record::Unknown { .. } => self.ledger.unknown(name),
-        }
-        self.sent.remove(&name);
-    }
-
-    /// What was sent and has no answer never will have one.
-    fn end(mut self) -> (Ledger, Vec<Interrupted>) {
-        self.sent.keys().for_each(|&name| self.ledger.unknown(name));
-        let mut interrupted: Vec<_> = self.sent.into_values().collect();
-        interrupted.sort_by_key(|one| (one.given, one.name));
-        (self.ledger, interrupted)
     }
 }
 

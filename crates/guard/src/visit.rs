@@ -234,14 +234,17 @@ impl Visit {
         std::iter::once(request.uri().path()).chain(destinations).collect()
     }
 
-    /// Whether session and grants still stand: a body may have taken hours since its request's head was looked at.
-    fn still_stands<B>(&self, live: &Live, request: &Request<B>) -> Result<(), Refusal> {
+    /// Whether session and grants still stand, by the rules that are in force now: a body may have taken hours since its request's
+    /// head was looked at. `named` are the methods that stand in the body.
+    fn still_stands<B>(&self, live: &Live, request: &Request<B>, named: &[String]) -> Result<(), Refusal> {
         if live.has_ended() {
             return Err(Refusal::SignedOff);
         }
-        let (in_force, paths) = (self.granted(live), self.paths_of(request));
+        let apps = self.parts.apps();
+        let app = apps.named(&self.place.app.settings.name).ok_or(Refusal::NotPermitted)?;
+        let (in_force, paths) = (self.granted_by(&app.settings.policy, live), self.paths_of(request));
         let all = |method: &String| paths.iter().try_for_each(|path| permitted(&in_force, method, path));
-        methods_of(request).iter().try_for_each(all)
+        methods_of(request).iter().chain(named).try_for_each(all)
     }
 
     /// Each of these methods, the request's own and those that the application is asked to read instead, must be granted.

@@ -13,12 +13,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use vestibule_guard::{
-    About, AppName, Audit, AuditOutcome, AuditQuery, AuditSettings, BodyError, ClaimName, Claimed, Entry, Interrupted,
-    LogicalAddress, Once, OnceKey, OnceSettings, Repeat, Running, Serial, Stamp, StoredAnswer, UserName, fault,
+    About, AppName, Audit, AuditOutcome, AuditQuery, AuditSettings, Beginning, Begun, BodyError, ClaimName, Claimed,
+    Entry, Extent, Interrupted, LogicalAddress, Once, OnceKey, OnceSettings, Repeat, Running, Serial, Stamp,
+    StoredAnswer, UserName, fault,
 };
 
 const DIRECTORY: &str = "VESTIBULE_TEST_DIRECTORY";
-const COMMANDS: u8 = 4;
+/// Every other one is large: its beginning goes to the application before it has a name.
+const COMMANDS: u8 = 6;
+const EXTENT: Extent = Extent { length: Some(1 << 30), boundary: 40 };
 const NOW: Stamp = Stamp(1_000_000);
 
 struct Guard {
@@ -33,6 +36,14 @@ fn open(directory: &Path) -> Guard {
     let audit = Audit::open(store.clone(), AuditSettings::at(directory.join("guard/audit.jsonl"))).unwrap();
     let (once, interrupted) = Once::open(store, OnceSettings::default(), OnceKey::new([7; 32])).unwrap();
     Guard { once, audit, interrupted, effects: directory.join("effects") }
+}
+
+fn is_large(n: u8) -> bool {
+    n % 2 == 1
+}
+
+fn start(n: u8) -> ClaimName {
+    ClaimName([n | 0x80; 32])
 }
 
 fn about(n: u8) -> About {
@@ -62,12 +73,49 @@ fn entry(about: &About, outcome: AuditOutcome) -> Entry {
 }
 
 impl Guard {
-    /// Runs the command as the guard does: on the disk, then to the application, then the answer part by part.
-    async fn run(&self, n: u8, running: Running) {
-        running.sending().await.unwrap();
+    /// Gives the command as the guard does; one of before is not run. Says whether it was.
+    async fn give(&self, n: u8) -> Result<(), Repeat> {
+        if is_large(n) {
+            match self.once.begin(start(n), EXTENT, about(n), NOW).unwrap() {
+                Beginning::First(begun) => {
+                    self.run_large(n, *begun).await;
+                    return Ok(());
+                }
+                Beginning::Unknown { at } => return Err(Repeat::Unknown { at }),
+                Beginning::Waiting(waiting) => return Err(Repeat::Waiting(waiting)),
+                Beginning::Alike => {}
+            }
+        }
+        match self.once.claim(ClaimName([n; 32]), about(n), NOW).await.unwrap() {
+            Claimed::First(running) => {
+                running.sending().await.unwrap();
+                self.take_effect(n);
+                fault::point("upstream-sent");
+                self.answer(running).await;
+                Ok(())
+            }
+            Claimed::Repeat(repeat) => Err(repeat),
+        }
+    }
+
+    /// An application that acts on the beginning, and nobody knows the end yet.
+    async fn run_large(&self, n: u8, begun: Begun) {
+        begun.sending().await.unwrap();
+        self.take_effect(n);
+        fault::point("start-sent");
+        let claimed = self.once.claim(ClaimName([n; 32]), about(n), NOW).await.unwrap();
+        let Claimed::First(running) = claimed else { panic!("{n} was given before") };
+        running.sending_all(begun).await.unwrap();
+        self.answer(running).await;
+    }
+
+    fn take_effect(&self, n: u8) {
         let mut effects = std::fs::File::options().create(true).append(true).open(&self.effects).unwrap();
         effects.write_all(format!("{n}\n").as_bytes()).unwrap();
-        fault::point("upstream-sent");
+    }
+
+    /// The answer comes part by part.
+    async fn answer(&self, running: Running) {
         let parts =
             ["placed ", "order"].map(|part| Ok::<_, BodyError>(Frame::data(Bytes::from_static(part.as_bytes()))));
         let body = StreamBody::new(futures_util::stream::iter(parts)).boxed_unsync();
@@ -89,19 +137,16 @@ impl Guard {
     /// What a repeat is told must be so; a first is run.
     async fn repeat(&self, n: u8, why: &str) {
         let sent = self.times(n);
-        match self.once.claim(ClaimName([n; 32]), about(n), NOW).await.unwrap() {
-            Claimed::First(running) => {
-                assert_eq!(sent, 0, "{why}: {n} would be given twice");
-                self.run(n, running).await;
-            }
-            Claimed::Repeat(Repeat::Done(done)) => {
+        match self.give(n).await {
+            Ok(()) => assert_eq!(sent, 0, "{why}: {n} was given twice"),
+            Err(Repeat::Done(done)) => {
                 assert_eq!((sent, done.status), (1, 201), "{why}: {n}");
                 if let Some(answer) = done.answer {
                     assert_eq!(answer.body, "placed order", "{why}: {n}");
                 }
             }
-            Claimed::Repeat(Repeat::Unknown { at }) => assert_eq!(at, NOW, "{why}: {n}"),
-            Claimed::Repeat(Repeat::Waiting(_)) => panic!("{why}: {n}: nobody runs it"),
+            Err(Repeat::Unknown { at }) => assert_eq!(at, NOW, "{why}: {n}"),
+            Err(Repeat::Waiting(_)) => panic!("{why}: {n}: nobody runs it"),
         }
         assert!(self.times(n) <= 1, "{why}: {n} was given twice");
     }
@@ -120,9 +165,8 @@ fn child_that_gives_commands() {
     runtime.block_on(async {
         let guard = open(&directory);
         for n in 0..COMMANDS {
-            if let Claimed::First(running) = guard.once.claim(ClaimName([n; 32]), about(n), NOW).await.unwrap() {
-                guard.run(n, running).await;
-            }
+            // What an earlier one has given is not given again.
+            let _ = guard.give(n).await;
             // The answer goes into the store by a task of its own.
             tokio::time::sleep(Duration::from_millis(40)).await;
         }

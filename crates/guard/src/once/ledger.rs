@@ -97,12 +97,8 @@ impl Ledger {
 
     /// A request of this name has come.
     pub(crate) fn claim(&mut self, name: ClaimName, user: &UserName, address: LogicalAddress, now: Now) -> Decision {
-        if let Some(entry) = self.entries.get(&name) {
-            return match entry.standing {
-                Standing::Claimed | Standing::Sent => Decision::Wait,
-                Standing::Done { at, status, stored } => Decision::Done { at, status, stored },
-                Standing::Unknown => Decision::Unknown { at: entry.given },
-            };
+        if let Some(decision) = self.standing(name) {
+            return decision;
         }
         let held = self.held.get(&address).copied().unwrap_or(0);
         let held_by = self.held_by.get(user).copied().unwrap_or(0);
@@ -113,6 +109,16 @@ impl Ledger {
         let user = self.known(user);
         self.enter(name, Entry { given: now.wall, since: now.running, user, address, standing: Standing::Claimed });
         Decision::First
+    }
+
+    /// What a repeat of this name would be, if there is one to repeat.
+    pub(crate) fn standing(&self, name: ClaimName) -> Option<Decision> {
+        let entry = self.entries.get(&name)?;
+        Some(match entry.standing {
+            Standing::Claimed | Standing::Sent => Decision::Wait,
+            Standing::Done { at, status, stored } => Decision::Done { at, status, stored },
+            Standing::Unknown => Decision::Unknown { at: entry.given },
+        })
     }
 
     /// Its record is on the disk: it may be sent from now on.

@@ -315,7 +315,7 @@ fn begin(directory: &Path, last: Option<(u64, usize)>) -> Result<Segment, StoreE
 
 fn given(record: &Record) -> Option<Stamp> {
     match record {
-        Record::Sent { given, .. } => Some(*given),
+        Record::Sent { given, .. } | Record::SentAll { given, .. } | Record::Begun { given, .. } => Some(*given),
         Record::Done { .. } | Record::Unsent { .. } | Record::Unknown { .. } => None,
     }
 }

@@ -1,9 +1,11 @@
 //! Any interleaving of what can happen to commands, crashes among them, against the one thing that counts: how often each was
-//! given to the application. The disk is a list of records of which a crash takes any part that was not synced.
+//! given to the application. The disk is a list of records of which a crash takes any part that was not synced. Of the large
+//! commands the application gets the beginning before they have a name.
 
 use super::ledger::{Bounds, Decision, Ledger, Now};
 use super::name::ClaimName;
 use super::record::{About, Record};
+use super::starts::{Extent, Start, Starts, key_of};
 use super::{Interrupted, Replay};
 use crate::{AppName, LogicalAddress, Serial, Stamp, UserName};
 use proptest::prelude::*;
@@ -11,6 +13,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 const COMMANDS: u8 = 4;
+/// From here on they are large.
+const LARGE: u8 = 2;
+const EXTENT: Extent = Extent { length: None, boundary: 0 };
 const BOUNDS: Bounds = Bounds { keep: Duration::from_secs(3_600), total: 1_000, per_user: 1_000, per_address: 1_000 };
 
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +27,8 @@ enum Step {
     Sync,
     /// It goes to the application, if it may.
     Forward(u8),
+    /// The end of a large one has come.
+    Name(u8),
     Answered(u8),
     Unsent(u8),
     Drop(u8),
@@ -39,10 +46,19 @@ enum Stage {
     Queued,
     MaySend,
     Forwarded,
+    /// A large one, by its start alone.
+    Begun,
+    StartQueued,
+    MayBegin,
+    /// Its beginning was forwarded.
+    Half,
+    /// Its name is in the queue of the log.
+    Named,
 }
 
 struct World {
     ledger: Ledger,
+    starts: Starts,
     running: HashMap<u8, Stage>,
     disk: Vec<Record>,
     synced: usize,
@@ -59,6 +75,7 @@ impl World {
     fn new() -> Self {
         Self {
             ledger: Ledger::new(BOUNDS),
+            starts: Starts::new(BOUNDS),
             running: HashMap::new(),
             disk: Vec::new(),
             synced: 0,
@@ -77,6 +94,7 @@ impl World {
             Step::Queue(n) => self.queue(n),
             Step::Sync => self.sync(),
             Step::Forward(n) => self.forward(n),
+            Step::Name(n) => self.name(n),
             Step::Answered(n) => self.answer(n),
             Step::Unsent(n) => self.unsent(n),
             Step::Drop(n) => self.drop_running(n),
@@ -93,6 +111,7 @@ impl World {
     fn set_clock(&mut self, wall: u64) {
         self.now = wall;
         self.ledger.expire(self.time(), |_| true);
+        self.starts.expire(self.time(), |_| true);
     }
 
     fn forwarded(&self, n: u8) -> u32 {
@@ -101,6 +120,9 @@ impl World {
 
     /// A repeat is told nothing that isn't so.
     fn claim(&mut self, n: u8) {
+        if n >= LARGE && !self.begin(n) {
+            return;
+        }
         let decision = self.ledger.claim(name(n), &user(), address(), self.time());
         let running = self.running.contains_key(&n);
         match decision {
@@ -116,7 +138,39 @@ impl World {
         }
     }
 
+    /// Whether only the whole content tells what it is.
+    fn begin(&mut self, n: u8) -> bool {
+        let (_, start) = self.starts.begin((start_of(n), EXTENT), &user(), address(), self.time());
+        let running = self.running.get(&n).copied();
+        match start {
+            Start::First => {
+                assert!(running.is_none() && self.forwarded(n) == 0, "{n} would begin a second time");
+                self.running.insert(n, Stage::Begun);
+            }
+            Start::Wait => assert!(running.is_some(), "{n}: nobody to wait for"),
+            Start::Unknown { .. } => assert!(running.is_none(), "{n} is under way"),
+            Start::Alike => {}
+            Start::Full => panic!("there is room"),
+        }
+        start == Start::Alike
+    }
+
+    /// Its end has come, and it is claimed by its name.
+    fn name(&mut self, n: u8) {
+        if self.running.get(&n) == Some(&Stage::Half) {
+            let decision = self.ledger.claim(name(n), &user(), address(), self.time());
+            assert_eq!(decision, Decision::First, "{n} is known");
+            self.running.insert(n, Stage::Named);
+            let (begun, given) = (key(n).0, Stamp(self.now));
+            self.disk.push(Record::SentAll { name: name(n).0, begun, given, about: about() });
+        }
+    }
+
     fn queue(&mut self, n: u8) {
+        if self.advance(n, Stage::Begun, Stage::StartQueued) {
+            let (start, given) = (start_of(n).0, Stamp(self.now));
+            self.disk.push(Record::Begun { start, extent: EXTENT, given, about: about() });
+        }
         if self.advance(n, Stage::Claimed, Stage::Queued) {
             self.disk.push(Record::Sent { name: name(n).0, given: Stamp(self.now), about: about() });
         }
@@ -125,15 +179,27 @@ impl World {
     fn sync(&mut self) {
         self.synced = self.disk.len();
         for (n, stage) in &mut self.running {
-            if *stage == Stage::Queued {
-                *stage = Stage::MaySend;
-                self.ledger.sent(name(*n));
+            match *stage {
+                Stage::Queued => {
+                    *stage = Stage::MaySend;
+                    self.ledger.sent(name(*n));
+                }
+                Stage::StartQueued => {
+                    *stage = Stage::MayBegin;
+                    self.starts.sent(key(*n));
+                }
+                Stage::Named => {
+                    *stage = Stage::Forwarded;
+                    self.ledger.sent(name(*n));
+                    self.starts.whole(key(*n), Stamp(self.now));
+                }
+                Stage::Claimed | Stage::MaySend | Stage::Forwarded | Stage::Begun | Stage::MayBegin | Stage::Half => {}
             }
         }
     }
 
     fn forward(&mut self, n: u8) {
-        if self.advance(n, Stage::MaySend, Stage::Forwarded) {
+        if self.advance(n, Stage::MaySend, Stage::Forwarded) || self.advance(n, Stage::MayBegin, Stage::Half) {
             *self.forwards.entry(n).or_default() += 1;
         }
     }
@@ -148,24 +214,45 @@ impl World {
     }
 
     fn unsent(&mut self, n: u8) {
-        if let Some(stage) = self.running.get(&n).copied().filter(|stage| *stage != Stage::Forwarded) {
-            self.running.remove(&n);
-            self.ledger.give_back(name(n));
-            if stage != Stage::Claimed {
-                self.disk.push(Record::Unsent { name: name(n).0 });
+        match self.running.get(&n).copied() {
+            Some(stage @ (Stage::Claimed | Stage::Queued | Stage::MaySend)) => {
+                self.running.remove(&n);
+                self.ledger.give_back(name(n));
+                if stage != Stage::Claimed {
+                    self.disk.push(Record::Unsent { name: name(n).0 });
+                }
             }
+            Some(stage @ (Stage::Begun | Stage::StartQueued | Stage::MayBegin)) => {
+                self.running.remove(&n);
+                self.starts.give_back(key(n));
+                if stage != Stage::Begun {
+                    self.disk.push(Record::Unsent { name: key(n).0 });
+                }
+            }
+            Some(Stage::Forwarded | Stage::Half | Stage::Named) | None => {}
         }
     }
 
     fn drop_running(&mut self, n: u8) {
         match self.running.get(&n) {
-            Some(Stage::Claimed | Stage::Queued) => self.unsent(n),
-            Some(Stage::MaySend | Stage::Forwarded) => {
-                self.running.remove(&n);
-                self.ledger.unknown(name(n));
-                self.disk.push(Record::Unknown { name: name(n).0 });
-            }
+            Some(Stage::Claimed | Stage::Queued | Stage::Begun | Stage::StartQueued) => self.unsent(n),
+            Some(Stage::MaySend | Stage::Forwarded) => self.lose(n, false, true),
+            Some(Stage::MayBegin | Stage::Half) => self.lose(n, true, false),
+            Some(Stage::Named) => self.lose(n, true, true),
             None => {}
+        }
+    }
+
+    /// Nobody knows what became of its beginning, and of all of it.
+    fn lose(&mut self, n: u8, start: bool, all: bool) {
+        self.running.remove(&n);
+        if start {
+            self.starts.unknown(key(n));
+            self.disk.push(Record::Unknown { name: key(n).0 });
+        }
+        if all {
+            self.ledger.unknown(name(n));
+            self.disk.push(Record::Unknown { name: name(n).0 });
         }
     }
 
@@ -174,13 +261,15 @@ impl World {
         self.disk.truncate(self.synced + kept.min(unsynced));
         self.synced = self.disk.len();
         self.running.clear();
-        let mut replay = Replay { ledger: Ledger::new(BOUNDS), sent: HashMap::new() };
+        let mut replay = Replay::new(BOUNDS);
         self.disk.iter().cloned().for_each(|record| replay.take(record));
-        (self.ledger, self.interrupted) = replay.end();
+        (self.ledger, self.starts, self.interrupted) = replay.end();
         // Whatever reached the application is remembered, and what has no outcome is told.
         for n in self.forwards.keys() {
-            let told = self.interrupted.iter().any(|one| one.name == name(*n));
-            let settled = self.disk.iter().any(|r| r.name() == name(*n) && !matches!(r, Record::Sent { .. }));
+            let its = |one: ClaimName| one == name(*n) || one == key(*n);
+            let told = self.interrupted.iter().any(|one| its(one.name));
+            let opens = |r: &Record| matches!(r, Record::Sent { .. } | Record::SentAll { .. } | Record::Begun { .. });
+            let settled = self.disk.iter().any(|r| its(r.name()) && !opens(r));
             assert!(told || settled, "{n} was forwarded and nobody is told");
         }
     }
@@ -199,6 +288,15 @@ impl World {
 
 fn name(n: u8) -> ClaimName {
     ClaimName([n; 32])
+}
+
+fn start_of(n: u8) -> ClaimName {
+    ClaimName([n | 0x80; 32])
+}
+
+/// What a large one is called until it has its name.
+fn key(n: u8) -> ClaimName {
+    key_of(start_of(n), EXTENT)
 }
 
 fn user() -> UserName {
@@ -227,6 +325,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         3 => n.clone().prop_map(Step::Queue),
         3 => Just(Step::Sync),
         3 => n.clone().prop_map(Step::Forward),
+        3 => n.clone().prop_map(Step::Name),
         2 => n.clone().prop_map(Step::Answered),
         1 => n.clone().prop_map(Step::Unsent),
         1 => n.prop_map(Step::Drop),

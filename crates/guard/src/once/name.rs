@@ -9,6 +9,7 @@ use thiserror::Error;
 const ACTION_LONGEST: usize = 32;
 /// Sets these digests apart from every other SHA-256 of the project.
 const DOMAIN: &[u8] = b"vestibule claim 1";
+const START_DOMAIN: &[u8] = b"vestibule claim start 1";
 
 /// What of a page was used: `f0`, `f1`… for its forms, a fresh random text for each call of its scripts; nothing when the
 /// request says only which page it comes from. 0 to 32 bytes of `A-Za-z0-9_-`.
@@ -71,8 +72,17 @@ impl ActionId {
 impl CommandName<'_> {
     /// The claim's name: every part with its length, so that no two commands run into each other.
     pub fn digest(&self) -> ClaimName {
+        self.digest_in(DOMAIN)
+    }
+
+    /// The name of all commands whose bodies begin alike: `body` is the digest of the beginning.
+    pub fn start(&self) -> ClaimName {
+        self.digest_in(START_DOMAIN)
+    }
+
+    fn digest_in(&self, domain: &[u8]) -> ClaimName {
         let mut context = Context::new(&SHA256);
-        context.update(DOMAIN);
+        context.update(domain);
         let address = self.address.to_string();
         let serial = self.serial.0.to_be_bytes();
         let body = self.body.as_ref().map_or(&[][..], |digest| &digest[..]);
@@ -142,5 +152,6 @@ mod tests {
         let distinct: HashSet<_> = names.iter().map(CommandName::digest).collect();
         assert_eq!(distinct.len(), names.len());
         assert_eq!(base.digest(), base.digest());
+        assert!(!distinct.contains(&base.start()), "a start is no whole");
     }
 }

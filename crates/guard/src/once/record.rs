@@ -9,6 +9,7 @@
 //! record counts only where it was written. A length of 0 ends the segment.
 
 use super::name::ClaimName;
+use super::starts::{Extent, key_of};
 use crate::{AppName, LogicalAddress, Serial, Stamp, UserName};
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,10 @@ pub(crate) enum Record {
     Unsent { name: [u8; 32] },
     /// Its outcome is not known and will not be.
     Unknown { name: [u8; 32] },
+    /// A large one that begins like this: from here on its beginning may have taken effect.
+    Begun { start: [u8; 32], extent: Extent, given: Stamp, about: About },
+    /// As `Sent`, of one whose beginning was called `begun`: its content has come to its end.
+    SentAll { name: [u8; 32], begun: [u8; 32], given: Stamp, about: About },
 }
 
 /// The head of a segment.
@@ -87,9 +92,12 @@ impl Record {
     /// The claim it speaks of.
     pub(crate) fn name(&self) -> ClaimName {
         match self {
-            Self::Sent { name, .. } | Self::Done { name, .. } | Self::Unsent { name } | Self::Unknown { name } => {
-                ClaimName(*name)
-            }
+            Self::Sent { name, .. }
+            | Self::SentAll { name, .. }
+            | Self::Done { name, .. }
+            | Self::Unsent { name }
+            | Self::Unknown { name } => ClaimName(*name),
+            Self::Begun { start, extent, .. } => key_of(ClaimName(*start), *extent),
         }
     }
 
@@ -181,7 +189,7 @@ pub(crate) fn fuzz(bytes: &[u8]) {
 mod tests {
     use super::*;
 
-    fn records() -> [Record; 4] {
+    fn records() -> [Record; 6] {
         let about = About {
             user: UserName::new("alice").unwrap(),
             address: LogicalAddress("10.0.0.7".parse().unwrap()),
@@ -190,11 +198,14 @@ mod tests {
             method: "POST".to_owned(),
             path: "/place".to_owned(),
         };
+        let extent = Extent { length: Some(1 << 40), boundary: 38 };
         [
-            Record::Sent { name: [1; 32], given: Stamp(5), about },
+            Record::Sent { name: [1; 32], given: Stamp(5), about: about.clone() },
             Record::Done { name: [1; 32], at: Stamp(6), status: 303, stored: true },
             Record::Unsent { name: [2; 32] },
             Record::Unknown { name: [3; 32] },
+            Record::Begun { start: [4; 32], extent, given: Stamp(7), about: about.clone() },
+            Record::SentAll { name: [5; 32], begun: [6; 32], given: Stamp(7), about },
         ]
     }
 
@@ -237,11 +248,11 @@ mod tests {
             let mut bytes = bytes.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
             let found = all(&id, &bytes);
-            assert!(found.len() < 4, "bit {bit}");
+            assert!(found.len() < records().len(), "bit {bit}");
             assert_eq!(found[..], records()[..found.len()]);
         }
         for cut in HEADER..end {
-            assert!(all(&id, &bytes[..cut]).len() < 4, "cut at {cut}");
+            assert!(all(&id, &bytes[..cut]).len() < records().len(), "cut at {cut}");
         }
     }
 

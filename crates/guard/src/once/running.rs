@@ -1,6 +1,7 @@
 //! A command that is being run.
 
 use super::answer::StoredAnswer;
+use super::begun::Begun;
 use super::name::ClaimName;
 use super::record::{About, Record};
 use super::{Done, Outcome, Shared, Table};
@@ -69,6 +70,23 @@ impl Running {
         self.shared.lock().ledger.sent(self.name);
         self.stage.store(SENDING, Ordering::Release);
         fault::point("once-sending");
+        Ok(())
+    }
+
+    /// The same for a large command whose beginning was sent already: from now on it goes by its own name alone.
+    ///
+    /// # Errors
+    /// The disk refused: the request must not be sent to its end. Its outcome is unknown.
+    pub async fn sending_all(&self, begun: Begun) -> Result<(), StoreError> {
+        self.stage.store(SENDING, Ordering::Release);
+        let record =
+            Record::SentAll { name: self.name.0, begun: begun.key().0, given: self.given, about: self.about.clone() };
+        let committed = self.shared.log.commit(&record);
+        fault::point("start-named");
+        committed.await.unwrap_or_else(|_| Err(stopped()))?;
+        self.shared.lock().ledger.sent(self.name);
+        begun.whole(self.given);
+        fault::point("start-whole");
         Ok(())
     }
 
@@ -167,7 +185,7 @@ impl Drop for Running {
 }
 
 impl Table {
-    fn tell(&mut self, name: ClaimName, outcome: &Outcome) {
+    pub(super) fn tell(&mut self, name: ClaimName, outcome: &Outcome) {
         for waiting in self.waiting.remove(&name).unwrap_or_default() {
             // Whoever left doesn't want it any more.
             let _ = waiting.send(outcome.clone());
@@ -191,6 +209,6 @@ impl Table {
     }
 }
 
-fn stopped() -> StoreError {
+pub(super) fn stopped() -> StoreError {
     StoreError::new(vestibule_store::StoreErrorKind::Other, "the log of claims has stopped")
 }

@@ -187,8 +187,8 @@ fn english(refusal: Refusal) -> Notice {
         ),
         Refusal::UnknownOutcome => (
             "Sent, outcome unknown",
-            "This command was sent to the application, but the answer was lost. It is not sent again.",
-            "Check in the application whether it took effect before you repeat it.",
+            "This command, or the beginning of it, was sent to the application, and no answer came. It is not sent again.",
+            "Check in the application whether it took effect. To give it again all the same, load its page anew.",
         ),
         Refusal::CrossSite => (
             "Another site asked for this",
@@ -316,8 +316,8 @@ fn japanese(refusal: Refusal) -> Notice {
         ),
         Refusal::UnknownOutcome => (
             "送信済み・結果不明",
-            "この操作はアプリケーションに送られましたが、応答が失われました。再送はされません。",
-            "やり直す前に、アプリケーションで反映されたかどうかをご確認ください。",
+            "この操作、またはその一部がアプリケーションに送られましたが、応答がありませんでした。再送はされません。",
+            "アプリケーションで反映されたかどうかをご確認ください。それでもやり直す場合は、元のページを読み込み直してください。",
         ),
         Refusal::CrossSite => (
             "別のサイトからの操作です",

@@ -3,6 +3,7 @@
 mod content;
 mod hold;
 mod kept;
+mod large;
 
 pub(crate) use content::fuzz as fuzz_content;
 pub(super) use kept::{RESULT, SEND};
@@ -20,12 +21,12 @@ use crate::visit::refuse::of_body;
 use crate::{Body, BodyError, Serial, coding};
 use bytes::Bytes;
 use content::Content;
-use hold::{Decision, Held, Part};
+use hold::{Part, WHOLE};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use vestibule_store::StoreError;
 
 /// How long a repeat waits for the first to be answered.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -54,38 +55,40 @@ impl Visit {
                     Ok(substituted) => substituted,
                     Err(answer) => return *answer,
                 };
-                if let Err(refused) = self.check_named_methods(live, &shown, &request, request.body()) {
-                    return *refused;
-                }
-                self.whole(live, &shown, about, request, other.unwrap_or(digest)).await
+                let named = match self.check_named_methods(live, &shown, &request, request.body()) {
+                    Ok(named) => named,
+                    Err(refused) => return *refused,
+                };
+                self.whole(live, &shown, about, request, (other.unwrap_or(digest), named)).await
             }
             Ok(Part::Stream(body)) => {
                 let (visit, live) = (self.clone(), live.clone());
                 let request = Request::from_parts(head, body);
-                if let Err(refused) = self.check_named_methods(&live, &shown, &request, request.body().start()) {
-                    return *refused;
-                }
+                let named = match self.check_named_methods(&live, &shown, &request, request.body().start()) {
+                    Ok(named) => named,
+                    Err(refused) => return *refused,
+                };
                 // Whoever goes away: what the application has begun to get has its line in the audit log.
-                let run = tokio::spawn(async move { visit.streamed(&live, &shown, about, request).await });
+                let run = tokio::spawn(async move { visit.large(&live, &shown, about, request, named).await });
                 run.await.unwrap_or_else(|_| *self.refuse_head(&headers, Refusal::UnknownOutcome))
             }
         }
     }
 
-    /// A method that stands in the body must be granted like the request's own.
+    /// A method that stands in the body must be granted like the request's own. Gives them back.
     fn check_named_methods<B>(
         &self,
         live: &Live,
         shown: &Shown,
         request: &Request<B>,
         start: &[u8],
-    ) -> Result<(), Early> {
+    ) -> Result<Vec<String>, Early> {
         let methods = overrides::of_body(request.headers(), start);
-        if methods.is_empty() {
-            return Ok(());
+        if !methods.is_empty() {
+            let path = NormalPath::from_request(request.uri().path());
+            self.check_methods(live, Some(shown), request, &path, methods.iter().map(String::as_str), true)?;
         }
-        let path = NormalPath::from_request(request.uri().path());
-        self.check_methods(live, Some(shown), request, &path, methods.iter().map(String::as_str), true).map(drop)
+        Ok(methods)
     }
 
     /// A command that needs no claim: of an observed application, or at an entry point. It is sent as it is, and audited.
@@ -114,13 +117,14 @@ impl Visit {
         shown: &Shown,
         about: About,
         request: Request<Bytes>,
-        digest: [u8; 32],
+        (digest, named): ([u8; 32], Vec<String>),
     ) -> Response<Body> {
         let name = self.name(live, shown, &request, digest);
         let running = match self.parts.once.claim(name, about.clone(), self.now).await {
             Ok(Claimed::First(running)) => running,
             Ok(Claimed::Repeat(repeat)) => {
-                return self.repeated(live, &about, name, repeat, request.map(Some)).await;
+                let request = request.map(|bytes| Some(bytes).filter(|bytes| bytes.len() <= WHOLE));
+                return self.repeated(live, &about, name, repeat, request).await;
             }
             Err(error) => return self.cannot_claim(&about, &request, &error),
         };
@@ -128,29 +132,33 @@ impl Visit {
         let (visit, live) = (self.clone(), live.clone());
         // From here on it runs to its end, whoever goes away: a browser that is clicked twice drops its first request.
         let run = tokio::spawn(async move {
-            visit.may_go(&live, &about, &request)?;
-            visit.written(&about, &running).await?;
+            visit.may_go(&live, &about, &request, &named)?;
+            visit.written(&about, running.sending()).await?;
             let sent = visit.send(&live, request.map(crate::pages::whole)).await;
             visit.settle(about, running, sent)
         });
         self.answered(&headers, run.await.unwrap_or(Err(Refusal::UnknownOutcome)))
     }
 
-    /// The command may still be given, now that all of it has come.
-    fn may_go<B>(&self, live: &Live, about: &About, request: &Request<B>) -> Result<(), Refusal> {
-        self.still_stands(live, request).inspect_err(|refusal| {
+    /// The command may still be given, now that all of it has come; `named` are the methods that stand in its body.
+    fn may_go<B>(&self, live: &Live, about: &About, request: &Request<B>, named: &[String]) -> Result<(), Refusal> {
+        self.still_stands(live, request, named).inspect_err(|refusal| {
             self.audit(about, AuditOutcome::Refused(refusal.word().to_owned()), None);
         })
     }
 
-    /// The command stands on the disk.
-    async fn written(&self, about: &About, running: &Running) -> Result<(), Refusal> {
+    /// The command stands on the disk, when `sending` has put it there.
+    async fn written(
+        &self,
+        about: &About,
+        sending: impl Future<Output = Result<(), StoreError>>,
+    ) -> Result<(), Refusal> {
         // Claims go with their session: after its end a repeat would pass for the first.
         if self.parts.sessions.at(about.address).is_none() {
             self.audit(about, AuditOutcome::NotSent, None);
             return Err(Refusal::SignedOff);
         }
-        running.sending().await.map_err(|error| {
+        sending.await.map_err(|error| {
             tracing::error!(%error, "a command could not be written down, and was not sent");
             self.audit(about, AuditOutcome::NotSent, None);
             Refusal::UpstreamDown
@@ -159,83 +167,6 @@ impl Visit {
 
     fn answered(&self, headers: &HeaderMap, answer: Result<Response<Body>, Refusal>) -> Response<Body> {
         answer.unwrap_or_else(|refusal| *self.refuse_head(headers, refusal))
-    }
-
-    /// A large body streams to the application while its digest is taken; its end is held back until the claim stands.
-    async fn streamed(
-        self: &Arc<Self>,
-        live: &Arc<Live>,
-        shown: &Shown,
-        about: About,
-        request: Request<Box<Held>>,
-    ) -> Response<Body> {
-        let headers = request.headers().clone();
-        let empty = without_body(&request);
-        let (head, held) = request.into_parts();
-        let (digested, decide, body) = held.split();
-        let mut digested = pin!(digested);
-        let mut sending = tokio::spawn({
-            let (visit, live) = (self.clone(), live.clone());
-            async move { visit.send(&live, Request::from_parts(head, body)).await }
-        });
-        let (early, digest) = tokio::select! {
-            sent = &mut sending => match sent.unwrap_or(Err(BROKEN)) {
-                // An answer to the half of it: nobody gets that before the claim stands.
-                Ok(answer) => {
-                    decide.answered();
-                    (Some(answer), digested.await)
-                }
-                Err(error) => return self.not_taken(&about, &headers, error),
-            },
-            digest = &mut digested => (None, digest),
-        };
-        let name = match digest {
-            Ok(digest) => self.name(live, shown, &empty, digest),
-            Err(error) => return self.broken_off_within(&about, &headers, early, error),
-        };
-        let running = match self.parts.once.claim(name, about.clone(), self.now).await {
-            Ok(Claimed::First(running)) => running,
-            Ok(Claimed::Repeat(repeat)) => {
-                decide.decide(Decision::Drop);
-                return self.repeated(live, &about, name, repeat, empty).await;
-            }
-            Err(error) => return self.cannot_claim(&about, &empty, &error),
-        };
-        let run = async {
-            // Returning early leaves it undecided: the application never gets the end. One that has answered may have acted already.
-            if early.is_none() {
-                self.may_go(live, &about, &empty)?;
-            }
-            self.written(&about, &running).await?;
-            decide.decide(Decision::Send);
-            let sent = match early {
-                Some(answer) => Ok(answer),
-                None => sending.await.unwrap_or(Err(BROKEN)),
-            };
-            self.settle(about, running, sent)
-        };
-        let answer = run.await;
-        self.answered(&headers, answer)
-    }
-
-    /// No answer, and not all of the request: it was not carried out.
-    fn not_taken(&self, about: &About, headers: &HeaderMap, error: UpstreamError) -> Response<Body> {
-        let sent = Err(error);
-        self.tell(about, &sent);
-        self.answered(headers, sent.map_err(|error| refusal_of(&error)))
-    }
-
-    /// The body broke off. Where the application had answered the half of it, it may have acted.
-    fn broken_off_within(
-        &self,
-        about: &About,
-        headers: &HeaderMap,
-        early: Option<Response<Body>>,
-        error: BodyError,
-    ) -> Response<Body> {
-        let Some(answer) = early else { return self.broken_off(about, headers, error) };
-        self.audit(about, AuditOutcome::Unknown, Some(answer.status()));
-        *self.refuse_head(headers, Refusal::UnknownOutcome)
     }
 
     async fn send(&self, live: &Arc<Live>, mut request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
@@ -269,7 +200,22 @@ impl Visit {
     }
 
     fn name<B>(&self, live: &Live, shown: &Shown, request: &Request<B>, digest: [u8; 32]) -> ClaimName {
-        let name = CommandName {
+        let body = match self.place.app.settings.once {
+            OncePer::Body => Some(digest),
+            OncePer::Form => None,
+        };
+        self.named(live, shown, request, body).digest()
+    }
+
+    /// All that names a command; `body` is the digest of its content, or of the beginning of it.
+    fn named<'a, B>(
+        &'a self,
+        live: &'a Live,
+        shown: &'a Shown,
+        request: &'a Request<B>,
+        body: Option<[u8; 32]>,
+    ) -> CommandName<'a> {
+        CommandName {
             binding: &live.session().binding,
             address: live.session().address,
             app: &self.place.app.settings.name,
@@ -277,12 +223,8 @@ impl Visit {
             action: &shown.action,
             method: request.method().as_str(),
             target: target_of(request),
-            body: match self.place.app.settings.once {
-                OncePer::Body => Some(digest),
-                OncePer::Form => None,
-            },
-        };
-        name.digest()
+            body,
+        }
     }
 
     /// A command that was given before: whoever gave it again gets the first one's answer. A body too large to hold is none.
@@ -371,15 +313,6 @@ impl Visit {
             tracing::error!(%error, "the audit log can't be written");
         }
     }
-}
-
-/// The same request, its body apart.
-fn without_body<B>(request: &Request<B>) -> Request<Option<Bytes>> {
-    let mut empty = Request::new(None);
-    *empty.method_mut() = request.method().clone();
-    *empty.uri_mut() = request.uri().clone();
-    *empty.headers_mut() = request.headers().clone();
-    empty
 }
 
 /// The first one's answer, marked.

@@ -21,7 +21,7 @@ pub(super) fn of_body(error: BodyError) -> Refusal {
         BodyError::TooLarge => Refusal::TooLarge,
         BodyError::TooSlow => Refusal::TooSlow,
         BodyError::SessionEnded => Refusal::SignedOff,
-        BodyError::Repeated => Refusal::AlreadyDone,
+        BodyError::Stopped => Refusal::UnknownOutcome,
         BodyError::Sender | BodyError::Coding | BodyError::Own => Refusal::Malformed,
     }
 }

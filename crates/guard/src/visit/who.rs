@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::header::{COOKIE as COOKIE_FIELD, HeaderMap};
 use std::sync::Arc;
-use vestibule_policy::web::GrantSet;
+use vestibule_policy::web::{GrantSet, WebPolicy};
 
 /// Bytes of a session's cookie.
 pub(super) const COOKIE_LEN: usize = 32;
@@ -45,7 +45,12 @@ impl Visit {
 
     /// What is granted here to whoever asks.
     pub(super) fn granted(&self, live: &Live) -> GrantSet {
-        self.place.app.settings.policy.for_user(live.session().user.as_str(), &self.groups(live))
+        self.granted_by(&self.place.app.settings.policy, live)
+    }
+
+    /// What these rules grant to whoever asks.
+    pub(super) fn granted_by(&self, policy: &WebPolicy, live: &Live) -> GrantSet {
+        policy.for_user(live.session().user.as_str(), &self.groups(live))
     }
 
     /// The session, which over a tunnel begins by itself: device and user are proven already.

@@ -5,6 +5,9 @@ use aws_lc_rs::digest;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use memchr::memmem::Finder;
 
+/// So many bytes of a content are its beginning.
+pub(super) const START: usize = 256 << 10;
+
 /// The digest of a body, taken piece by piece: SHA-256 of it, or of what stands between the boundaries of an upload, each part
 /// with its length.
 pub(super) struct Content {
@@ -14,6 +17,9 @@ pub(super) struct Content {
     held: Vec<u8>,
     /// Bytes since the last boundary.
     len: u64,
+    /// Bytes that are still missing to its beginning.
+    missing: usize,
+    start: Option<[u8; 32]>,
 }
 
 impl Content {
@@ -24,26 +30,56 @@ impl Content {
             Some(BodyKind::Multipart(boundary)) => Some(Finder::new(boundary.as_bytes()).into_owned()),
             Some(BodyKind::UrlEncoded | BodyKind::Plain) | None => None,
         };
-        Self { hash: digest::Context::new(&digest::SHA256), boundary, held: Vec::new(), len: 0 }
+        let hash = digest::Context::new(&digest::SHA256);
+        Self { hash, boundary, held: Vec::new(), len: 0, missing: START, start: None }
+    }
+
+    /// The digest of the first [`START`] bytes, once they have come. What stands between boundaries counts: it is the same
+    /// whatever the boundary and wherever pieces were cut.
+    pub(super) fn start(&self) -> Option<[u8; 32]> {
+        self.start
+    }
+
+    /// Bytes of the boundary; 0 if it has none.
+    pub(super) fn boundary(&self) -> usize {
+        self.boundary.as_ref().map_or(0, |boundary| boundary.needle().len())
     }
 
     /// The next piece.
     pub(super) fn write(&mut self, piece: &[u8]) {
-        let Some(boundary) = &self.boundary else {
-            return self.hash.update(piece);
+        let Some(boundary) = self.boundary.take() else {
+            return self.add(piece);
         };
-        self.held.extend_from_slice(piece);
+        self.write_parts(&boundary, piece);
+        self.boundary = Some(boundary);
+    }
+
+    fn write_parts(&mut self, boundary: &Finder<'static>, piece: &[u8]) {
+        // What it begins in is given to the hash, which may want all of it.
+        let mut held = std::mem::take(&mut self.held);
+        held.extend_from_slice(piece);
         let mut start = 0;
-        while let Some(length) = boundary.find(&self.held[start..]) {
-            self.hash.update(&self.held[start..start + length]);
+        while let Some(length) = boundary.find(&held[start..]) {
+            self.add(&held[start..start + length]);
             self.hash.update(&(self.len + length as u64).to_be_bytes());
             self.len = 0;
             start += length + boundary.needle().len();
         }
-        let clear = start.max((self.held.len() + 1).saturating_sub(boundary.needle().len()));
-        self.hash.update(&self.held[start..clear]);
+        let clear = start.max((held.len() + 1).saturating_sub(boundary.needle().len()));
+        self.add(&held[start..clear]);
         self.len += (clear - start) as u64;
-        self.held.drain(..clear);
+        held.drain(..clear);
+        self.held = held;
+    }
+
+    fn add(&mut self, content: &[u8]) {
+        let (first, rest) = content.split_at(content.len().min(self.missing));
+        self.hash.update(first);
+        self.missing -= first.len();
+        if self.missing == 0 && self.start.is_none() {
+            self.start = Some(finished(self.hash.clone()));
+        }
+        self.hash.update(rest);
     }
 
     /// The digest of all pieces.
@@ -52,10 +88,14 @@ impl Content {
             self.hash.update(&self.held);
             self.hash.update(&(self.len + self.held.len() as u64).to_be_bytes());
         }
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(self.hash.finish().as_ref());
-        bytes
+        finished(self.hash)
     }
+}
+
+fn finished(hash: digest::Context) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(hash.finish().as_ref());
+    bytes
 }
 
 /// Any body, in pieces of this size: its digest depends on no cut. And the methods that it may name.
@@ -64,6 +104,7 @@ pub(crate) fn fuzz(content_type: &'static str, bytes: &[u8], piece: usize) {
     let (mut whole, mut pieces) = (Content::of(&headers), Content::of(&headers));
     whole.write(bytes);
     bytes.chunks(piece.max(1)).for_each(|piece| pieces.write(piece));
+    assert_eq!(whole.start(), pieces.start(), "a cut makes a difference");
     assert_eq!(whole.digest(), pieces.digest(), "a cut makes a difference");
     let methods = crate::visit::overrides::of_body(&headers, bytes);
     assert!(methods.iter().all(|method| method.bytes().all(|byte| byte.is_ascii_uppercase())));
@@ -103,6 +144,29 @@ mod tests {
         assert_ne!(digest("B", &upload("B", "--"), 9), digest("B", &upload("B", &with), 9));
         assert_ne!(digest("BB", "aBBb", 9), digest("BB", "ab", 9));
         assert_ne!(digest("BB", "aBBbBB", 9), digest("BB", "aBBBBb", 9));
+    }
+
+    #[test]
+    fn the_beginning_of_an_upload_has_no_boundary_in_it_either() {
+        let value = (0..START).map(|n| char::from(b'a' + (n / 9 % 26) as u8)).collect::<String>();
+        let start = |boundary: &str, upload: &str, piece: usize| {
+            let kind = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}")).unwrap();
+            let mut content = Content::of(&HeaderMap::from_iter([(CONTENT_TYPE, kind)]));
+            upload.as_bytes().chunks(piece).for_each(|piece| content.write(piece));
+            (content.start(), content.digest())
+        };
+        // The beginning ends within the value, at its end, within a boundary, and behind it.
+        for most in [START, START - 60, START - 64, START - 66, START - 68, START - 70, START - 100] {
+            let (one, two) = ("----Boundary16161616", "----Boundary17");
+            let (first, digest) = start(one, &upload(one, &value[..most]), 4_000);
+            assert!(first.is_some());
+            for piece in [1_000, 4_001, START, 2 * START] {
+                assert_eq!(start(two, &upload(two, &value[..most]), piece), (first, digest), "{most} {piece}");
+            }
+            let other = value.replacen('z', "y", 1);
+            assert_ne!(start(two, &upload(two, &other[..most]), 4_000).0, first);
+        }
+        assert_eq!(start("B", &upload("B", "little"), 10).0, None);
     }
 
     #[test]

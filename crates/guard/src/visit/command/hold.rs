@@ -1,19 +1,27 @@
 //! The body of a command. A small one is read whole before anything else. A large one streams to the application while its digest
-//! is taken, and its end is held back: an application can't act on a request whose end it hasn't got.
+//! is taken, and its end is held back: an application can't act on a request whose end it hasn't got. Where it could be one that
+//! was given before, it is read to its end first.
 
-use super::content::Content;
+use super::content::{Content, START};
 use crate::{Body, BodyError};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use std::collections::VecDeque;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Bodies up to so many bytes are read whole.
-pub(super) const WHOLE: usize = 256 << 10;
+pub(super) const WHOLE: usize = START;
+/// The most bytes in which the first [`START`] of a content may stand, boundaries and all: no form has parts as small as that.
+const START_WITHIN: usize = 4 * START;
+/// Bodies up to so many bytes are kept while they are compared.
+const COMPARED: usize = 16 << 20;
+/// What all of them may take together, in pieces of [`PIECE`].
+static ROOM: Semaphore = Semaphore::const_new((128 << 20) / PIECE);
+const PIECE: usize = 1 << 20;
 /// At least so many bytes at the end of a larger one are held back.
 const TAIL: usize = 16 << 10;
 /// How long an application that has answered already may leave a piece of the rest untaken.
@@ -34,20 +42,13 @@ pub(super) struct Held {
     start: Bytes,
     rest: Body,
     content: Content,
+    /// The digest of the beginning of its content.
+    begins: [u8; 32],
 }
 
-/// What becomes of the end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Decision {
-    /// It goes on to the application.
-    Send,
-    /// It doesn't: the application sees a broken request.
-    Drop,
-}
-
-/// Lets the end go, or not. Dropped undecided it is [`Decision::Drop`].
+/// Lets the end go. Dropped before that, the application never gets it and sees a broken request.
 pub(super) struct Decide {
-    tell: oneshot::Sender<Decision>,
+    tell: oneshot::Sender<()>,
     answered: CancellationToken,
 }
 
@@ -57,9 +58,9 @@ impl Decide {
         self.answered.cancel();
     }
 
-    pub(super) fn decide(self, decision: Decision) {
+    pub(super) fn send(self) {
         // Nobody waits when the application has broken off.
-        let _ = self.tell.send(decision);
+        let _ = self.tell.send(());
     }
 }
 
@@ -73,19 +74,56 @@ pub(super) async fn read(mut body: Body, mut content: Content) -> Result<Part, B
         // Trailers of a request mean nothing to anybody here.
         let Ok(data) = frame?.into_data() else { continue };
         start.extend_from_slice(&data);
-        if start.len() > WHOLE {
-            return Ok(Part::Stream(Box::new(Held { start: start.freeze(), rest: body, content })));
+        content.write(&data);
+        if let (Some(begins), true) = (content.start(), start.len() > WHOLE) {
+            return Ok(Part::Stream(Box::new(Held { start: start.freeze(), rest: body, content, begins })));
+        }
+        if start.len() > START_WITHIN {
+            return Err(BodyError::TooLarge);
         }
     }
-    let bytes = start.freeze();
-    content.write(&bytes);
-    Ok(Part::Whole(bytes, content.digest()))
+    Ok(Part::Whole(start.freeze(), content.digest()))
 }
 
 impl Held {
     /// What has been read so far.
     pub(super) fn start(&self) -> &[u8] {
         &self.start
+    }
+
+    /// The digest of the beginning of its content.
+    pub(super) fn begins(&self) -> [u8; 32] {
+        self.begins
+    }
+
+    /// Bytes of its boundary; 0 if it has none.
+    pub(super) fn boundary(&self) -> usize {
+        self.content.boundary()
+    }
+
+    /// Reads it to its end, for nothing.
+    ///
+    /// # Errors
+    /// It broke off.
+    pub(super) async fn read_away(mut self) -> Result<(), BodyError> {
+        while let Some(data) = data_of(&mut self.rest).await {
+            data?;
+        }
+        Ok(())
+    }
+
+    /// Reads it to its end: its digest, and all of it if it isn't too large to be kept.
+    ///
+    /// # Errors
+    /// It broke off.
+    pub(super) async fn read_on(mut self) -> Result<(Option<Kept>, [u8; 32]), BodyError> {
+        let mut kept = Kept::new(self.start);
+        while let Some(data) = data_of(&mut self.rest).await {
+            let data = data?;
+            self.content.write(&data);
+            kept = kept.and_then(|kept| kept.with(&data));
+        }
+        Ok((kept, self.content.digest()))
     }
 
     /// The digest once all has come, the decision over the end, and the body for the application.
@@ -108,37 +146,75 @@ impl Held {
         mut self,
         mut onward: Onward,
         digested: oneshot::Sender<Result<[u8; 32], BodyError>>,
-        decided: oneshot::Receiver<Decision>,
+        decided: oneshot::Receiver<()>,
     ) {
         let mut held = Tail::default();
-        let mut next = Some(Ok(self.start));
-        while let Some(piece) = next {
-            let data = match piece {
-                Ok(data) => data,
-                Err(error) => {
-                    let _ = digested.send(Err(error));
-                    return onward.break_off(error).await;
-                }
-            };
-            self.content.write(&data);
-            held.push(data);
+        // The beginning has its place in the digest already.
+        held.push(self.start);
+        loop {
             while let Some(data) = held.beyond() {
                 onward.send(data).await;
             }
             if digested.is_closed() {
                 break;
             }
-            next = data_of(&mut self.rest).await;
+            match data_of(&mut self.rest).await {
+                None => break,
+                Some(Ok(data)) => {
+                    self.content.write(&data);
+                    held.push(data);
+                }
+                Some(Err(error)) => {
+                    let _ = digested.send(Err(error));
+                    return onward.break_off(error).await;
+                }
+            }
         }
         // Whatever happens: what is not whole must not look so.
         if digested.send(Ok(self.content.digest())).is_err() {
             return onward.break_off(BodyError::Sender).await;
         }
         match decided.await {
-            Ok(Decision::Send) => onward.finish(held).await,
-            Ok(Decision::Drop) | Err(_) => onward.break_off(BodyError::Repeated).await,
+            Ok(()) => onward.finish(held).await,
+            Err(_) => onward.break_off(BodyError::Stopped).await,
         }
     }
+}
+
+/// A body that is kept until it has been compared.
+pub(super) struct Kept {
+    bytes: BytesMut,
+    room: SemaphorePermit<'static>,
+}
+
+impl Kept {
+    fn new(start: Bytes) -> Option<Self> {
+        let room = (start.len() <= COMPARED).then(|| ROOM.try_acquire_many(pieces(start.len())).ok())??;
+        Some(Self { bytes: BytesMut::from(start), room })
+    }
+
+    /// With this behind it; `None` where it becomes too large, or too many others are kept.
+    fn with(mut self, data: &[u8]) -> Option<Self> {
+        let len = self.bytes.len() + data.len();
+        if len > COMPARED {
+            return None;
+        }
+        let more = pieces(len) - pieces(self.bytes.len());
+        if more > 0 {
+            self.room.merge(ROOM.try_acquire_many(more).ok()?);
+        }
+        self.bytes.extend_from_slice(data);
+        Some(self)
+    }
+
+    /// The body, and its room, to be held as long as it is there.
+    pub(super) fn into_parts(self) -> (Bytes, SemaphorePermit<'static>) {
+        (self.bytes.freeze(), self.room)
+    }
+}
+
+fn pieces(len: usize) -> u32 {
+    u32::try_from(len.div_ceil(PIECE)).unwrap_or(u32::MAX)
 }
 
 /// The way to the application.
@@ -289,26 +365,46 @@ mod tests {
             });
             assert_eq!(digest.await.unwrap(), digest_of(&bytes));
             let body = reading.await.unwrap();
-            decide.decide(Decision::Send);
+            decide.send();
             let (end, error) = arrived(body).await;
             assert_eq!((end.as_slice(), error), (&bytes[3 * WHOLE - TAIL..], None));
         }
     }
 
     #[tokio::test]
-    async fn a_repeat_never_arrives_whole() {
-        for decision in [Some(Decision::Drop), None] {
-            let bytes = large();
-            let (digest, decide, body) = held(vec![Bytes::from(bytes.clone())]).await.split();
-            let reading = tokio::spawn(arrived(body));
-            digest.await.unwrap();
-            match decision {
-                Some(decision) => decide.decide(decision),
-                None => drop(decide),
-            }
-            let (seen, error) = reading.await.unwrap();
-            assert_eq!((seen.len(), error), (bytes.len() - TAIL, Some(BodyError::Repeated)));
-        }
+    async fn what_is_stopped_never_arrives_whole() {
+        let bytes = large();
+        let (digest, decide, body) = held(vec![Bytes::from(bytes.clone())]).await.split();
+        let reading = tokio::spawn(arrived(body));
+        digest.await.unwrap();
+        drop(decide);
+        let (seen, error) = reading.await.unwrap();
+        assert_eq!((seen.len(), error), (bytes.len() - TAIL, Some(BodyError::Stopped)));
+    }
+
+    #[tokio::test]
+    async fn what_is_compared_is_kept_whole_or_not_at_all() {
+        let bytes = large();
+        let pieces = || bytes.chunks(10_000).map(Bytes::copy_from_slice).collect();
+        let (kept, digest) = held(pieces()).await.read_on().await.unwrap();
+        let (whole, room) = kept.unwrap().into_parts();
+        assert_eq!((&whole[..], digest), (&bytes[..], digest_of(&bytes)));
+        let much = vec![b'x'; COMPARED + 1];
+        let (kept, digest) = held(vec![Bytes::from(much.clone())]).await.read_on().await.unwrap();
+        assert!(kept.is_none() && digest == digest_of(&much), "its digest all the same");
+        // Others keep as much as there is room for.
+        let all = ROOM.acquire_many(u32::try_from(ROOM.available_permits()).unwrap()).await.unwrap();
+        assert!(held(pieces()).await.read_on().await.unwrap().0.is_none());
+        drop((all, room));
+        assert!(held(pieces()).await.read_on().await.unwrap().0.is_some());
+    }
+
+    #[tokio::test]
+    async fn parts_too_small_to_be_any_are_not_looked_through_for_ever() {
+        let kind = hyper::header::HeaderValue::from_static("multipart/form-data; boundary=abcdefgh");
+        let content = Content::of(&HeaderMap::from_iter([(hyper::header::CONTENT_TYPE, kind)]));
+        let boundaries = Bytes::from(b"abcdefgh".repeat(START_WITHIN));
+        assert!(matches!(read(body_of(vec![boundaries]), content).await, Err(BodyError::TooLarge)));
     }
 
     #[tokio::test]
@@ -339,7 +435,7 @@ mod tests {
         let first = body.frame().await.unwrap().unwrap();
         decide.answered();
         assert_eq!(digest.await.unwrap(), digest_of(&bytes), "of all of it");
-        decide.decide(Decision::Send);
+        decide.send();
         let (seen, error) = arrived(body).await;
         assert!(first.into_data().unwrap().len() + seen.len() < bytes.len());
         assert_eq!(error, Some(BodyError::Sender));
