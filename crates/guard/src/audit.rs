@@ -38,8 +38,8 @@ pub struct AuditSettings {
     pub keep: Duration,
     /// How many entries can be asked for, at most.
     pub rows: u64,
-    /// How many refusals of one session within a minute are entered one by one; those beyond become one entry, whose word says
-    /// how many there were (`123-more`).
+    /// How many refusals of one session within a minute are entered one by one, and how many repeats; those beyond become one
+    /// entry each, a refusal whose word says how many there were (`123-more`, `123-more-repeats`).
     pub refusals: u32,
 }
 
@@ -67,7 +67,8 @@ struct State {
 }
 
 impl AuditSettings {
-    /// The usual bounds: files of 64 MiB, four older ones; 90 days and a million entries to ask for; 20 refusals a minute.
+    /// The usual bounds: files of 64 MiB, four older ones; 90 days and a million entries to ask for; 20 refusals and 20
+    /// repeats a minute.
     pub fn at(file: PathBuf) -> Self {
         let keep = Duration::from_secs(90 * 24 * 3_600);
         Self { file, file_limit: 64 << 20, older_files: 4, keep, rows: 1_000_000, refusals: 20 }
@@ -89,7 +90,7 @@ impl Audit {
     }
 
     /// Enters a command: in the file when this returns (a few microseconds), in the store within half a second. Of too many
-    /// refusals ([`AuditSettings::refusals`]) the number is entered when their minute is over.
+    /// refusals or repeats ([`AuditSettings::refusals`]) the number is entered when their minute is over.
     ///
     /// # Errors
     /// The file can't be written: nothing tells of this command but the log of the program.

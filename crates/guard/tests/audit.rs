@@ -177,3 +177,24 @@ async fn refusals_beyond_so_many_a_minute_become_one_entry_and_push_nothing_out(
     audit.record(refused(62_000, "fd00::1")).unwrap();
     assert_eq!(audit.query(all()).await.unwrap().len(), 7, "another minute");
 }
+
+#[tokio::test]
+async fn repeats_beyond_so_many_a_minute_become_one_entry_beside_the_refusals() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = AuditSettings { refusals: 2, keep: Duration::from_secs(3_600), ..settings(root.path()) };
+    let audit = open(&settings);
+    let start = 1_000_000;
+    // What was asked for at once is entered in any order.
+    let given = |n: u64, outcome: AuditOutcome| Entry { outcome, ..entry(start + 6 - n % 7, "alice", "orders") };
+    for n in 0..500 {
+        audit.record(given(n, AuditOutcome::Repeated)).unwrap();
+        audit.record(given(n, AuditOutcome::Refused("no-page".to_owned()))).unwrap();
+    }
+    audit.record(given(0, AuditOutcome::Unknown)).unwrap();
+    audit.sweep(Stamp(start + 61_000)).await.unwrap();
+    let all = audit.query(all()).await.unwrap();
+    let count = |outcome: &AuditOutcome| all.iter().filter(|entry| entry.outcome == *outcome).count();
+    let word = |word: &str| AuditOutcome::Refused(word.to_owned());
+    assert_eq!((count(&AuditOutcome::Repeated), count(&word("no-page")), count(&AuditOutcome::Unknown)), (2, 2, 1));
+    assert_eq!((count(&word("498-more-repeats")), count(&word("498-more")), all.len()), (1, 1, 7));
+}

@@ -1,20 +1,27 @@
-//! How many refusals of one session are entered one by one: nobody pushes what was done out of the log by asking for what is
-//! refused. Pure.
+//! How many refusals, and how many repeats, of one session are entered one by one: nobody pushes what was done out of the log by
+//! asking for what is refused, or for the same again and again. Pure.
 
 use super::{AuditOutcome, Entry};
 use crate::{LogicalAddress, Stamp};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-/// For how long refusals are counted together.
+/// For how long they are counted together.
 const SPAN: Duration = Duration::from_secs(60);
 
-/// The refusals of the last minute, by session.
+/// The refusals and repeats of the last minute, by session.
 pub(super) struct Quota {
     most: u32,
-    spans: HashMap<LogicalAddress, Span>,
+    spans: HashMap<(LogicalAddress, Idle), Span>,
     /// When each began, in this order.
-    begun: VecDeque<(Stamp, LogicalAddress)>,
+    begun: VecDeque<(Stamp, (LogicalAddress, Idle))>,
+}
+
+/// What has no effect, and can be asked for without end.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Idle {
+    Refusal,
+    Repeat,
 }
 
 #[derive(Default)]
@@ -29,13 +36,15 @@ impl Quota {
         Self { most, spans: HashMap::new(), begun: VecDeque::new() }
     }
 
-    /// What is to be entered now for this entry: itself, unless it is one refusal too many.
+    /// What is to be entered now for this entry: itself, unless it is one refusal, or one repeat, too many.
     pub(super) fn admit(&mut self, entry: Entry) -> Option<Entry> {
-        if !matches!(entry.outcome, AuditOutcome::Refused(_)) {
-            return Some(entry);
-        }
-        let span = self.spans.entry(entry.address).or_insert_with(|| {
-            self.begun.push_back((entry.at, entry.address));
+        let idle = match entry.outcome {
+            AuditOutcome::Refused(_) => Idle::Refusal,
+            AuditOutcome::Repeated => Idle::Repeat,
+            AuditOutcome::Done | AuditOutcome::NotSent | AuditOutcome::Unknown => return Some(entry),
+        };
+        let span = self.spans.entry((entry.address, idle)).or_insert_with(|| {
+            self.begun.push_back((entry.at, (entry.address, idle)));
             Span::default()
         });
         if span.entered < self.most {
@@ -47,16 +56,19 @@ impl Quota {
         None
     }
 
-    /// For each session whose minute is over and had refusals too many: the last of them, with how many there were as its word.
+    /// For each session whose minute is over and had too many: the last of them, with how many there were as its word.
     pub(super) fn due(&mut self, now: Stamp) -> Vec<Entry> {
         let mut due = Vec::new();
-        // A clock that was set back keeps nothing waiting.
-        while let Some(&(begun, address)) = self.begun.front()
-            && (begun.after(SPAN) <= now || begun > now)
+        // A clock that was set back keeps nothing waiting for long; what was asked for at once comes in any order.
+        while let Some(&(begun, of)) = self.begun.front()
+            && (begun.after(SPAN) <= now || begun > now.after(SPAN))
         {
             self.begun.pop_front();
-            let span = self.spans.remove(&address).unwrap_or_default();
-            let outcome = AuditOutcome::Refused(format!("{}-more", span.left_out));
+            let span = self.spans.remove(&of).unwrap_or_default();
+            let outcome = AuditOutcome::Refused(match of.1 {
+                Idle::Refusal => format!("{}-more", span.left_out),
+                Idle::Repeat => format!("{}-more-repeats", span.left_out),
+            });
             due.extend(span.last.map(|last| Entry { outcome, serial: None, ..last }));
         }
         due
