@@ -144,11 +144,11 @@ impl<'a> Facts<'a> {
     }
 
     /// Whether it is a command: its method, or the method it asks to be read as, is no safe one, or the application's rules
-    /// say so of its path.
+    /// say so of its path, where a WebSocket is one, too.
     pub fn is_command(&self) -> bool {
         !is_safe_method(self.method)
             || self.method_override.is_some_and(|method| !is_safe_method(method))
-            || (matches!(self.method, "GET" | "HEAD") && !self.upgrade && self.is_at(&self.app.get_commands))
+            || (matches!(self.method, "GET" | "HEAD") && self.is_at(&self.app.get_commands))
     }
 
     /// Whether the application lists it among its entry points.

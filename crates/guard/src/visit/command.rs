@@ -12,7 +12,9 @@ use super::{Early, Shown, Visit, overrides, target_of};
 use crate::audit::{AuditOutcome, Entry};
 use crate::classify::Refusal;
 use crate::guard::wall_clock;
-use crate::once::{About, ClaimName, Claimed, CommandName, Done, OnceError, Outcome, Repeat, Running, StoredAnswer};
+use crate::once::{
+    About, Answer, ClaimName, Claimed, CommandName, Done, OnceError, Outcome, Repeat, Running, StoredAnswer,
+};
 use crate::path::NormalPath;
 use crate::sessions::Live;
 use crate::settings::OncePer;
@@ -182,6 +184,12 @@ impl Visit {
         sent: Result<Response<Body>, UpstreamError>,
     ) -> Result<Response<Body>, Refusal> {
         match sent {
+            // A WebSocket: what is said there is nobody's answer to anything.
+            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                self.audit(&about, AuditOutcome::Done, Some(answer.status()));
+                running.answered(Answer::StatusOnly(answer.status().as_u16()), wall_clock());
+                Ok(answer)
+            }
             Ok(answer) => {
                 let (visit, status) = (self.clone(), answer.status());
                 let finished = move |_| visit.audit(&about, AuditOutcome::Done, Some(status));

@@ -206,6 +206,39 @@ async fn a_websocket_needs_origin_session_and_page() {
     assert!(world.app.at("/ws").is_empty());
 }
 
+/// Where the owner says that a GET is a command, a WebSocket is one, too: it is opened once, and what repeats it is told so.
+#[tokio::test]
+async fn a_websocket_that_is_a_command_is_opened_once() {
+    let world = World::with(serde_json::json!({ "commands": ["/ws"] })).await;
+    let browser = world.tunnel("alice", 1);
+    let token = browser.token("/page").await;
+    let plain = token.split('.').next().unwrap();
+    let ask = |action: &str| {
+        let request = browser.bare(hyper::Method::GET, &format!("/ws?.vestibule={plain}.{action}"));
+        request
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("sec-websocket-version", "13")
+            .header("origin", browser.origin())
+    };
+    for action in ["aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"] {
+        let (answer, _serving) = browser.open_served(ask(action), "").await;
+        let mut answer = answer.unwrap();
+        assert_eq!(answer.status(), 101, "a call of its own is a command of its own");
+        let mut io = TokioIo::new(hyper::upgrade::on(&mut answer).await.unwrap());
+        io.write_all(b"ping").await.unwrap();
+        let mut echo = [0; 4];
+        io.read_exact(&mut echo).await.unwrap();
+        assert_eq!(&echo, b"ping");
+        assert_eq!(browser.send(ask(action), "").await.said(), (409, "already-done"));
+    }
+    assert_eq!(world.app.at("/ws").len(), 2);
+    assert_eq!(world.audit(), ["done GET /ws 101", "repeated GET /ws", "done GET /ws 101", "repeated GET /ws"]);
+    let elsewhere = ask("cccccccccccccccc").header("origin", "https://evil.example");
+    assert_ne!(browser.send(elsewhere, "").await.status, 101);
+}
+
 #[tokio::test]
 async fn a_websocket_is_served_until_it_ends_and_cut_with_its_service() {
     let world = World::new().await;
