@@ -79,8 +79,9 @@ pub fn judge(facts: &Facts<'_>) -> Verdict {
 }
 
 /// Whether a type of content is one that pages are made of besides their text: what a thief of a cookie may see at most. Data
-/// (JSON, CSV, PDF), text and pages are not; nor is SVG, which is a page in itself.
-pub fn is_part_type(content_type: &str) -> bool {
+/// (JSON, CSV, PDF), text and pages are not. SVG is an image where a page shows it ([`Kind::Part`]), and runs no script there;
+/// whatever else asks for it may make it a page in itself, and gets none.
+pub fn is_part_type(content_type: &str, kind: Kind) -> bool {
     const OTHERS: [&str; 7] = [
         "application/javascript",
         "application/x-javascript",
@@ -92,6 +93,7 @@ pub fn is_part_type(content_type: &str) -> bool {
     ];
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.split_once('/') {
+        Some(("image", what)) if what.starts_with("svg") => kind == Kind::Part,
         Some(("image" | "font" | "audio" | "video", _)) => true,
         Some(("text", what)) => matches!(what, "css" | "javascript" | "ecmascript" | "vtt"),
         Some(_) | None => OTHERS.contains(&essence.as_str()),

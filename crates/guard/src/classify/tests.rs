@@ -466,7 +466,13 @@ fn what_only_parts_of_pages_may_bring() {
     for good in
         ["image/png", "text/css; charset=utf-8", "Text/JavaScript", "font/woff2", "application/wasm", "video/mp4"]
     {
-        assert!(is_part_type(good), "{good}");
+        assert!(is_part_type(good, Kind::Part) && is_part_type(good, Kind::Navigation), "{good}");
+    }
+    for svg in ["image/svg+xml", "Image/SVG+XML; charset=utf-8", "image/svg"] {
+        assert!(is_part_type(svg, Kind::Part), "{svg}: an image of a page");
+        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Part) {
+            assert!(!is_part_type(svg, kind), "{svg}: a page in itself, {kind}");
+        }
     }
     for bad in [
         "text/html",
@@ -478,7 +484,7 @@ fn what_only_parts_of_pages_may_bring() {
         "",
         "image",
     ] {
-        assert!(!is_part_type(bad), "{bad}");
+        assert!(!is_part_type(bad, Kind::Part), "{bad}");
     }
 }
 

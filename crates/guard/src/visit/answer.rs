@@ -87,7 +87,8 @@ impl Visit {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS || answer.headers().contains_key(crate::pages::REFUSED) {
             return answer;
         }
-        if asked.verdict.needs.part && (asked.verdict.kind == Kind::WebSocket || !is_part(&answer)) {
+        if asked.verdict.needs.part && (asked.verdict.kind == Kind::WebSocket || !is_part(&answer, asked.verdict.kind))
+        {
             return self.apart(asked, answer);
         }
         let answer = self.leading_on(live, asked, answer);
@@ -239,9 +240,9 @@ fn is_xml(headers: &HeaderMap) -> bool {
     essence(headers) == "application/xhtml+xml"
 }
 
-fn is_part(answer: &Response<Body>) -> bool {
+fn is_part(answer: &Response<Body>, kind: Kind) -> bool {
     let bare = matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    bare || is_part_type(&essence(answer.headers()))
+    bare || is_part_type(&essence(answer.headers()), kind)
 }
 
 fn has_text(answer: &Response<Body>) -> bool {
