@@ -120,6 +120,14 @@
   };
   stream("WebSocket", (url) => url.host === host && /^(ws|http)s?:$/.test(url.protocol), "close");
   stream("EventSource", (url) => home(url) && bears("GET", url), "error");
+  // A worker is a page of its own, which must be led to where reads must; each tab's, that is: what tabs share goes by its address.
+  wrap(window, "Worker", {
+    construct(target, args, made) {
+      const url = typeof args[0] === "string" || args[0] instanceof URL ? address(String(args[0])) : null;
+      return construct(target, home(url) && bears("GET", url) ? [added(url), ...args.slice(1)] : args, made);
+    },
+  });
+  if (window.Worker) Worker.prototype.constructor = Worker;
   wrap(window, "open", {
     apply(target, self, args) {
       const url = args[0] === undefined || args[0] === "" ? null : address(String(args[0]));
@@ -136,9 +144,18 @@
     field.remove();
   };
   const takeAll = () => document.querySelectorAll(`input[name="${NAME}"]`).forEach(take);
+  // A browser asks for a manifest without cookies, as a stranger, unless the page says otherwise.
+  const knows = (link) => {
+    const url = link.rel === "manifest" && link.crossOrigin === null && address(link.href);
+    if (!home(url)) return;
+    link.crossOrigin = "use-credentials";
+    if (bears("GET", url)) link.href = added(url);
+  };
   const observer = new MutationObserver((records) => {
     for (const { addedNodes } of records)
-      for (const node of addedNodes) if (node instanceof HTMLInputElement && node.name === NAME) take(node);
+      for (const node of addedNodes)
+        if (node instanceof HTMLInputElement && node.name === NAME) take(node);
+        else if (node instanceof HTMLLinkElement) knows(node);
   });
   observer.observe(document, { childList: true, subtree: true });
   document.addEventListener("DOMContentLoaded", () => { observer.disconnect(); takeAll(); });

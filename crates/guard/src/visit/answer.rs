@@ -9,7 +9,8 @@ use crate::csp::Admission;
 use crate::html::{PageRewriter, Plan, ScriptTag, rewrite_body};
 use crate::sessions::Live;
 use crate::token::{Page, SealedGrants, source_of};
-use crate::{Body, Caller, Proof, Serial, csp, cut_when, pages};
+use crate::{Body, Caller, Proof, Serial, csp, cut_when, pages, script};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use hyper::body::{Body as _, Frame};
@@ -46,9 +47,19 @@ impl Asked {
         }
     }
 
+    /// Whether a worker is to run it: a page of its own. What it imports bears no token, and one that stands between all tabs and
+    /// the network (a service worker) must stay byte for byte the same.
+    fn is_worker(&self) -> bool {
+        starts_worker(&self.headers) && self.method == Method::GET
+    }
+
+    fn said(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
     /// Whether the answer is a page of its own; `false` for a fragment that a script fetched.
     fn is_whole_page(&self) -> bool {
-        let said = |name| self.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let said = |name| self.said(name);
         match (said("sec-fetch-mode"), said("sec-fetch-dest")) {
             (Some(mode), _) => mode == "navigate",
             (None, Some(dest)) => dest != "empty",
@@ -71,7 +82,7 @@ impl Visit {
 
     /// A read: straight to the application.
     pub(super) async fn read(&self, live: &Arc<Live>, asked: &Asked, mut request: Request<Body>) -> Response<Body> {
-        let document = pages::for_person(request.headers());
+        let document = pages::for_person(request.headers()) || starts_worker(request.headers());
         coding::prepare_for_rewrite(request.headers_mut(), document);
         match self.place.app.upstream.send(request, &self.caller(live), false).await {
             Ok(answer) => answer,
@@ -93,10 +104,17 @@ impl Visit {
         }
         let answer = self.leading_on(live, asked, answer);
         let answer = answer.map(|body| cut_when(body, live.ended()));
-        if !is_html(answer.headers()) || !has_text(&answer) {
+        let page = is_html(answer.headers()) || (self.may_be_led(asked) && is_script(&answer));
+        if !page || !has_text(&answer) {
             return answer;
         }
         self.page(live, asked, answer).await
+    }
+
+    /// Whether a worker gets a token: where a page would be read as easily. Where reads need one, it takes a page to lead to it, or
+    /// the device to stand for its user.
+    fn may_be_led(&self, asked: &Asked) -> bool {
+        asked.is_worker() && (!asked.verdict.needs.part || self.peer.proof() == Proof::Tunnel)
     }
 
     /// What is no part of a page goes to nobody who shows no page. A redirect leads on, and a part that is missing is missing as it is
@@ -159,6 +177,10 @@ impl Visit {
             return Response::from_parts(head, body);
         }
         let token = self.sealed(live, asked, serial);
+        if !is_html(&head.headers) {
+            let body = self.led(coding::decoded(body, coding), &token).await;
+            return Response::from_parts(head, coding::encoded(body, coding));
+        }
         let content_type = text(&head.headers, header::CONTENT_TYPE).map(str::to_owned);
         let (body, charset) = detected(coding::decoded(body, coding), content_type.as_deref()).await;
         let body = match charset {
@@ -175,6 +197,16 @@ impl Visit {
             }
         };
         Response::from_parts(head, coding::encoded(body, coding))
+    }
+
+    /// A worker's script, with what makes its requests bear the token before it.
+    async fn led(&self, mut body: Body, token: &str) -> Body {
+        let first = body.frame().await;
+        let start = first.as_ref().and_then(|first| first.as_ref().ok()?.data_ref());
+        let start = start.map_or(&[][..], |start| &start[..]);
+        let before = script::worker::before(start, token, &self.place.app.settings.strict);
+        let whole = futures_util::stream::iter(std::iter::once(Ok(Frame::data(Bytes::from(before)))).chain(first));
+        BodyExt::boxed_unsync(StreamBody::new(whole.chain(BodyStream::new(body))))
     }
 
     fn sealed(&self, live: &Arc<Live>, asked: &Asked, serial: Serial) -> String {
@@ -234,6 +266,19 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
 
 fn is_html(headers: &HeaderMap) -> bool {
     essence(headers) == "text/html" || is_xml(headers)
+}
+
+/// A script by its type (WHATWG MIME Sniffing, section 4.6), and all of it.
+fn is_script(answer: &Response<Body>) -> bool {
+    let essence = essence(answer.headers());
+    let kind = essence.split_once('/').map(|(of, kind)| (of, kind.trim_start_matches("x-")));
+    answer.status() == StatusCode::OK && matches!(kind, Some(("text" | "application", "javascript" | "ecmascript")))
+}
+
+/// Whether a request loads what a worker begins with, and not what it imports.
+fn starts_worker(headers: &HeaderMap) -> bool {
+    let said = |name: &'static str| headers.get(name).and_then(|value| value.to_str().ok());
+    matches!(said("sec-fetch-dest"), Some("worker" | "sharedworker")) && said("sec-fetch-mode") == Some("same-origin")
 }
 
 fn is_xml(headers: &HeaderMap) -> bool {

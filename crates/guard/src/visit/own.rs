@@ -30,7 +30,7 @@ impl Visit {
         }
         match (path.as_str(), reads, who) {
             (STYLE_PATH, true, _) => pages::style(),
-            (script::PATH, true, _) => script_of(script::SOURCE),
+            (script::PATH, true, _) => script_of(script::source()),
             (script::entry::PATH, true, _) => script_of(script::entry::SOURCE),
             (ALIVE_PATH, true, Ok(_)) => alive(),
             (ALIVE_PATH, true, Err(_)) => *self.refuse_head(request.headers(), Refusal::SignedOff),

@@ -20,6 +20,11 @@ async fn django_by_password() {
     tried("django", ModeConfig::Standard, By::Password, administer).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn django_strict_by_password() {
+    tried("django", ModeConfig::Strict, By::Password, administer).await;
+}
+
 const LIST: &str = "/admin/site_of_tests/document/";
 const SAVE: &str = "input[name=_save]";
 
@@ -90,7 +95,7 @@ async fn submit_twice(desk: &Desk) {
     delete(desk, "before").await;
     desk.open(&format!("{LIST}add/")).await;
     desk.open(LIST).await;
-    browser.back().await.unwrap();
+    desk.back().await;
     browser.fill("#id_title", "back").await;
     saved(desk).await;
     assert_eq!(titles(desk).await, "back twice second");

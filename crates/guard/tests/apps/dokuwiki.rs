@@ -15,6 +15,11 @@ async fn dokuwiki_strict() {
     tried("dokuwiki", ModeConfig::Strict, By::Tunnel, write).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn dokuwiki_strict_by_password() {
+    tried("dokuwiki", ModeConfig::Strict, By::Password, write).await;
+}
+
 const EDIT: &str = "/doku.php?id=letters&do=edit";
 const TEXT: &str = "#wiki__text";
 const SAVE: &str = "#edbtn__save";
@@ -66,7 +71,7 @@ async fn save_again(desk: &Desk) {
     desk.open(EDIT).await;
     browser.fill(TEXT, "Sent twice.").await;
     saved(desk, "Sent twice").await;
-    browser.back().await.unwrap();
+    desk.back().await;
     browser.until(&format!("document.querySelector({TEXT:?})")).await;
     browser.fill(TEXT, "Sent twice.").await;
     browser.click(SAVE).await;

@@ -10,6 +10,7 @@ mod policies;
 mod senders;
 mod site;
 mod strict;
+mod workers;
 
 use site::Page;
 

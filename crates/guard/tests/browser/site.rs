@@ -120,7 +120,7 @@ impl Site {
         let answer = match (path.as_str(), page, key) {
             (_, _, Some(key)) => switching(&key),
             (script::PATH, ..) => {
-                answer("200 OK", &[("content-type", script::CONTENT_TYPE)], script::SOURCE.as_bytes())
+                answer("200 OK", &[("content-type", script::CONTENT_TYPE)], script::source().as_bytes())
             }
             (_, Some(page), _) => self.rewritten(&path, &page),
             ("/events", ..) => answer("200 OK", &[("content-type", "text/event-stream")], b"data: x\n\n"),
