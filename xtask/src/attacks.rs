@@ -60,7 +60,7 @@ pub(crate) fn test(json: bool, may_install: bool) -> Result<bool> {
     let mut report = Report::default();
     report.step("tools", || tools::provide(may_install, false).map(|_| true));
     let mut outcomes = Outcomes::default();
-    if report.step("build", || runner::build(&found)) {
+    if report.step("build", runner::build) {
         report.tests("attacks", |tally| runner::run(&found, tally, &mut outcomes));
     }
     let rows = verdict::rows(&matrix, &found, &outcomes);

@@ -14,12 +14,12 @@ use super::{sources::Place, verdict::Outcomes};
 /// The tests by their names in the matrix.
 type Found = BTreeMap<String, Place>;
 
-/// Builds the packages of the tests and the programs that scenarios run.
+/// Builds tests and programs, all of them as `cargo xtask test` does: the same features, and nothing compiled twice.
 ///
 /// # Errors
 /// Cargo can't be started.
-pub(crate) fn build(found: &Found) -> Result<bool> {
-    start(&mut cargo(&[&["build", "--all-targets"], words(&packages(found)).as_slice()].concat()))
+pub(crate) fn build() -> Result<bool> {
+    start(&mut cargo(&["build", "--workspace", "--all-targets"]))
 }
 
 /// Runs them and notes how each ended.
@@ -27,33 +27,21 @@ pub(crate) fn build(found: &Found) -> Result<bool> {
 /// # Errors
 /// The runner can't be started.
 pub(crate) fn run(found: &Found, tally: &mut Tally, outcomes: &mut Outcomes) -> Result<bool> {
-    let packages = packages(found);
     let take = |line: &str| {
         tally.take(line);
         outcomes.take(line);
     };
+    let words = ["--workspace", "--no-fail-fast"];
     if tools::has_subcommand("nextest") {
         let filter = filter(found);
-        let first = ["nextest", "run", "--no-fail-fast", "--status-level=pass", "--color=never", "-E", &filter];
-        let command = cargo(&[&first, words(&packages).as_slice()].concat());
-        return run_reading(&mut with_programs(command), take);
+        let those = ["--status-level=pass", "--color=never", "-E", &filter];
+        return run_reading(&mut with_programs(cargo(&[&["nextest", "run"], &words[..], &those].concat())), take);
     }
     let functions: BTreeSet<&str> = found.values().map(|place| place.function.as_str()).collect();
     let functions: Vec<&str> = functions.into_iter().collect();
     // One by one: some measure time.
-    let last = ["--", "--test-threads=1", "--color=never"];
-    let first = ["test", "--tests", "--no-fail-fast"];
-    let command = cargo(&[&first, words(&packages).as_slice(), &last, &functions].concat());
-    run_reading(&mut with_programs(command), take)
-}
-
-fn packages(found: &Found) -> BTreeSet<String> {
-    let programs = ["vestibule", "vestibule-lab"].map(str::to_owned);
-    found.values().map(|place| place.package.clone()).chain(programs).collect()
-}
-
-fn words(packages: &BTreeSet<String>) -> Vec<&str> {
-    packages.iter().flat_map(|package| ["-p", package]).collect()
+    let those = ["--tests", "--", "--test-threads=1", "--color=never"];
+    run_reading(&mut with_programs(cargo(&[&["test"], &words[..], &those, &functions].concat())), take)
 }
 
 /// An expression of nextest's that is true for these tests alone.
@@ -80,6 +68,5 @@ mod tests {
         let found = [("x::a", place("p", "a")), ("x::b", place("p", "b")), ("y::c", place("q", "c"))];
         let found: Found = found.map(|(name, place)| (name.to_owned(), place)).into();
         assert_eq!(filter(&found), "(package(=p) & test(/(^|::)(a|b)$/)) + (package(=q) & test(/(^|::)(c)$/))");
-        assert_eq!(words(&packages(&found)), ["-p", "p", "-p", "q", "-p", "vestibule", "-p", "vestibule-lab"]);
     }
 }
