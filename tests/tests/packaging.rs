@@ -46,6 +46,24 @@ fn system_units_are_valid_and_closed() -> Result<()> {
     Ok(())
 }
 
+/// With the drop-in the gateway's unit is valid as well, and opens by what the drop-in gives it alone.
+#[test]
+fn the_drop_in_of_the_kernel_s_door_gives_one_capability() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let unit = with_built_program(&packaging().join("systemd/vestibule-gateway.service"), dir.path())?;
+    let beside = dir.path().join("vestibule-gateway.service.d");
+    fs::create_dir(&beside)?;
+    let verify = || Host::here().command("systemd-analyze").args(["verify", "--man=no"]).arg(&unit).run();
+    fs::write(beside.join("nftables.conf"), "[Service]\nNoSuchSetting=1\n")?;
+    assert!(verify()?.err().contains("NoSuchSetting"), "drop-ins beside a unit are looked at");
+    fs::copy(packaging().join("systemd/vestibule-gateway.service.d/nftables.conf"), beside.join("nftables.conf"))?;
+    assert_eq!(verify()?.ok()?.err(), "");
+    let text = fs::read_to_string(beside.join("nftables.conf"))?;
+    let given: Vec<_> = text.lines().filter(|line| line.contains("Capabilit")).collect();
+    assert_eq!(given, ["CapabilityBoundingSet=CAP_NET_ADMIN", "AmbientCapabilities=CAP_NET_ADMIN"]);
+    Ok(())
+}
+
 #[test]
 fn the_user_unit_is_valid() -> Result<()> {
     let dir = tempfile::tempdir()?;

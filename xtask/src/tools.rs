@@ -21,6 +21,7 @@ const TOOLS: &[Tool] = &[
     Tool { is_there: || which("ip").is_some(), package: "iproute2", serves: "hosts in network namespaces" },
     Tool { is_there: || which("perl").is_some(), package: "perl-base", serves: "the lab's own tests" },
     Tool { is_there: || which("tcpdump").is_some(), package: "tcpdump", serves: "an independent witness of captures" },
+    Tool { is_there: || which("nft").is_some(), package: "nftables", serves: "a witness of the door in the kernel" },
     Tool { is_there: || which("nmap").is_some(), package: "nmap", serves: "the scan by a stranger" },
     Tool { is_there: || which("curl").is_some(), package: "curl", serves: "web services through the proxies" },
     Tool { is_there: || which("ssh").is_some(), package: "openssh-client", serves: "ssh and scp through `pipe`" },

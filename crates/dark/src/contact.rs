@@ -8,7 +8,7 @@ use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
 use quinn::crypto::{Keys, ServerConfig as QuicCrypto, Session, UnsupportedVersion};
 use quinn::{Connecting, ConnectionError, ConnectionId, Incoming, TransportConfig};
 use quinn_proto::transport_parameters::TransportParameters;
-use vestibule_door::{Hold, SocketDoor};
+use vestibule_door::{Door, Hold};
 use vestibule_proto::id::TicketId;
 
 use crate::counters::CountersSnapshot;
@@ -84,7 +84,7 @@ impl Drop for FirstContact {
 
 /// A live source, held at the door until the last owner of this is gone.
 struct Held {
-    door: Arc<SocketDoor>,
+    door: Arc<dyn Door>,
     hold: Hold,
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, TokioRuntime, TransportConfig, VarInt};
-use vestibule_door::SocketDoor;
+use vestibule_door::Door;
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::key::SigningKey;
 
@@ -56,7 +56,7 @@ impl Dark {
     ///
     /// # Errors
     /// What the operating system says to the address.
-    pub fn bind(address: SocketAddr, role: Role, door: Arc<SocketDoor>) -> io::Result<(Self, KnockQueue)> {
+    pub fn bind(address: SocketAddr, role: Role, door: Arc<dyn Door>) -> io::Result<(Self, KnockQueue)> {
         Self::bind_with(address, role, door, Options::default())
     }
 
@@ -67,7 +67,7 @@ impl Dark {
     pub fn bind_with(
         address: SocketAddr,
         role: Role,
-        door: Arc<SocketDoor>,
+        door: Arc<dyn Door>,
         options: Options,
     ) -> io::Result<(Self, KnockQueue)> {
         let filter = match options.kernel_filter {

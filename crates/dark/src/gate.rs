@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use quinn::udp::RecvMeta;
-use vestibule_door::{FirstPacket, SocketDoor};
+use vestibule_door::{Door, FirstPacket};
 use vestibule_proto::header::MESSAGE_LEN;
 
 use crate::counters::CountersSnapshot;
@@ -52,7 +52,7 @@ impl fmt::Debug for Role {
 /// The guard.
 pub(crate) struct Gate {
     pub(crate) role: Role,
-    pub(crate) door: Arc<SocketDoor>,
+    pub(crate) door: Arc<dyn Door>,
     pub(crate) knocks: KnockSink,
     /// Whether the socket has several addresses, so that answers must be told which to leave from.
     pub(crate) many_addresses: bool,

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use support::{AT_LAST, Both, Gateway, HERE, Relay, client_key, dial_with, long_header, received_at, stranger, until};
 use vestibule_dark::tls::ALPN_SESSION;
 use vestibule_dark::{CountersSnapshot, KnockFilter, QUEUE_LIMIT, Role, TransportKind, dial, transport};
+use vestibule_door::Door;
 use vestibule_proto::header::MESSAGE_LEN;
 use vestibule_proto::ticket::Tag;
 

@@ -1,8 +1,9 @@
 //! What every back end can do, and how it fails.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::Command;
+use crate::{Command, FirstPacket, Hold, NftablesError};
 
 /// A back end that enforces admissions.
 ///
@@ -21,6 +22,26 @@ pub trait Door: Send + Sync {
 
     /// How many admissions the door holds. One whose window is over counts until the next command.
     fn admitted(&self) -> usize;
+
+    /// Asks about a first packet with destination connection id `dcid` from `source` (step D1). A tag is spent by the
+    /// first packet that bears it from an address that the admission's policy accepts; from then on it is bound to that
+    /// address and port, which become live.
+    fn first_packet(&self, source: SocketAddr, dcid: &[u8], now: Instant) -> FirstPacket;
+
+    /// Takes over the source that spent the tag `dcid`, so that it stays live until the [`Hold`] is given back; `None`
+    /// if no such tag was spent there within [`FIRST_FLIGHT`](crate::FIRST_FLIGHT) or somebody took it over already. One
+    /// connection per tag.
+    fn hold(&self, source: SocketAddr, dcid: &[u8], now: Instant) -> Option<Hold>;
+
+    /// Gives a hold back: its connection ended. The source stops being live unless another connection holds it.
+    fn release(&self, hold: &Hold);
+
+    /// Whether `source` is live: it spent a tag less than [`FIRST_FLIGHT`](crate::FIRST_FLIGHT) ago, or a connection holds
+    /// it. Asked for every datagram of an established connection, in both directions.
+    fn is_live(&self, source: SocketAddr, now: Instant) -> bool;
+
+    /// How many sources are held or have just come in.
+    fn live(&self) -> usize;
 }
 
 /// Why a door did not carry out a command.
@@ -41,4 +62,7 @@ pub enum DoorError {
     /// The admission's window was over before it began.
     #[error("the admission window is over")]
     TooLate,
+    /// The kernel did not do it, and its table could not be made anew: nobody is admitted until it can.
+    #[error(transparent)]
+    Nftables(#[from] NftablesError),
 }

@@ -6,17 +6,23 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `choice` | which back end, and what each lacks here |
 //! | `command` | what a door can be told |
 //! | `back_end` | what every back end can do, and how it fails |
 //! | `socket` | the back end without privileges: a table asked by the receive path of our own UDP socket |
+//! | `nftables` | the back end with CAP_NET_ADMIN: a table of our own in the kernel, before connection tracking |
 //! | [`suite`] | the tests that every back end must pass |
 
 mod back_end;
+mod choice;
 mod command;
+mod nftables;
 mod socket;
 #[doc(hidden)]
 pub mod suite;
 
 pub use back_end::{Door, DoorError};
+pub use choice::{Choice, Finding, findings};
 pub use command::{Admission, Command};
+pub use nftables::{NftablesDoor, NftablesError};
 pub use socket::{FIRST_FLIGHT, FirstPacket, Hold, Limits, SocketDoor};

@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 
 use vestibule_proto::id::TicketId;
 
+use crate::nftables::Stay;
 use crate::{Command, Door, DoorError};
 use live::{LiveSources, Pass};
-use source::Source;
+pub(crate) use source::Source;
 use tickets::{Bearer, Tickets};
 
 /// How long after its first use a tag lets further first packets pass from the source it is bound to, and how long the
-/// caller may take to [`hold`](SocketDoor::hold) that source. A hybrid ClientHello needs two Initial datagrams, and each of
+/// caller may take to [`hold`](Door::hold) that source. A hybrid ClientHello needs two Initial datagrams, and each of
 /// them may have to be sent again.
 pub const FIRST_FLIGHT: Duration = Duration::from_secs(3);
 
@@ -67,58 +68,9 @@ impl SocketDoor {
         Self { limits, tickets: Mutex::new(Tickets::default()), live: LiveSources::new(limits.sources) }
     }
 
-    /// Asks about a first packet with destination connection id `dcid` from `source` (step D1). A tag is spent by the
-    /// first packet that bears it from an address that the admission's policy accepts; from then on it is bound to that
-    /// address and port, which become live.
-    pub fn first_packet(&self, source: SocketAddr, dcid: &[u8], now: Instant) -> FirstPacket {
-        let source = Source::from(source);
-        let mut tickets = self.tickets();
-        match tickets.bearer(source, dcid, now) {
-            Bearer::Nobody => FirstPacket::Stranger,
-            Bearer::Unspent(ticket) => {
-                // With no room for its source the tag stays unspent: the client sends its packet again.
-                if !self.live.enter(source, now) {
-                    return FirstPacket::Stranger;
-                }
-                tickets.spend(source, dcid, now);
-                FirstPacket::Spent(ticket)
-            }
-            // The source may have been cut or forgotten since.
-            Bearer::Bound(ticket) if self.live.contains(source, now) => FirstPacket::Again(ticket),
-            Bearer::Bound(_) => FirstPacket::Stranger,
-        }
-    }
-
-    /// Takes over the source that spent the tag `dcid`, so that it stays live until the [`Hold`] is given back; `None`
-    /// if no such tag was spent there within [`FIRST_FLIGHT`] or somebody took it over already. One connection per tag.
-    pub fn hold(&self, source: SocketAddr, dcid: &[u8], now: Instant) -> Option<Hold> {
-        let source = Source::from(source);
-        let ticket = self.tickets().take_over(source, dcid, now)?;
-        let pass = self.live.hold(source)?;
-        Some(Hold { ticket, source, pass })
-    }
-
-    /// Gives a hold back: its connection ended. The source stops being live unless another connection holds it.
-    pub fn release(&self, hold: &Hold) {
-        self.live.release(hold.source, hold.pass);
-    }
-
-    /// Whether `source` is live: it spent a tag less than [`FIRST_FLIGHT`] ago, or a connection holds it. Asked for every
-    /// datagram of an established connection, in both directions.
-    #[must_use]
-    pub fn is_live(&self, source: SocketAddr, now: Instant) -> bool {
-        self.live.contains(Source::from(source), now)
-    }
-
-    /// Nothing from this source passes any more, as by [`Command::Cut`].
-    pub fn forget(&self, source: SocketAddr) {
-        self.live.remove(Source::from(source));
-    }
-
-    /// How many sources are held or have just come in.
-    #[must_use]
-    pub fn live(&self) -> usize {
-        self.live.len()
+    /// Where a source stands.
+    pub(crate) fn stay(&self, source: Source, now: Instant) -> Stay {
+        self.live.stay(source, now)
     }
 
     fn tickets(&self) -> MutexGuard<'_, Tickets> {
@@ -152,9 +104,47 @@ impl Door for SocketDoor {
     fn admitted(&self) -> usize {
         self.tickets().len()
     }
+
+    fn first_packet(&self, source: SocketAddr, dcid: &[u8], now: Instant) -> FirstPacket {
+        let source = Source::from(source);
+        let mut tickets = self.tickets();
+        match tickets.bearer(source, dcid, now) {
+            Bearer::Nobody => FirstPacket::Stranger,
+            Bearer::Unspent(ticket) => {
+                // With no room for its source the tag stays unspent: the client sends its packet again.
+                if !self.live.enter(source, now) {
+                    return FirstPacket::Stranger;
+                }
+                tickets.spend(source, dcid, now);
+                FirstPacket::Spent(ticket)
+            }
+            // The source may have been cut or forgotten since.
+            Bearer::Bound(ticket) if self.live.contains(source, now) => FirstPacket::Again(ticket),
+            Bearer::Bound(_) => FirstPacket::Stranger,
+        }
+    }
+
+    fn hold(&self, source: SocketAddr, dcid: &[u8], now: Instant) -> Option<Hold> {
+        let source = Source::from(source);
+        let ticket = self.tickets().take_over(source, dcid, now)?;
+        let pass = self.live.hold(source)?;
+        Some(Hold { ticket, source, pass })
+    }
+
+    fn release(&self, hold: &Hold) {
+        self.live.release(hold.source, hold.pass);
+    }
+
+    fn is_live(&self, source: SocketAddr, now: Instant) -> bool {
+        self.live.contains(Source::from(source), now)
+    }
+
+    fn live(&self) -> usize {
+        self.live.len()
+    }
 }
 
-/// A live source in the care of one connection; to be given back by [`SocketDoor::release`].
+/// A live source in the care of one connection; to be given back by [`Door::release`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Hold {
     ticket: TicketId,
@@ -167,5 +157,9 @@ impl Hold {
     #[must_use]
     pub fn ticket(&self) -> TicketId {
         self.ticket
+    }
+
+    pub(crate) fn source(&self) -> Source {
+        self.source
     }
 }

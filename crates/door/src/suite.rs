@@ -25,6 +25,8 @@ pub trait Rig {
     fn later_packet(&mut self, source: SocketAddr) -> bool;
     /// Lets a connection take over the source that spent this tag.
     fn connect(&mut self, source: SocketAddr, dcid: &[u8]) -> bool;
+    /// The oldest connection from this source ends.
+    fn disconnect(&mut self, source: SocketAddr);
 }
 
 /// Runs every case, each on a rig of its own made by `rig` for doors that hold this many admissions.
@@ -60,6 +62,7 @@ const CASES: &[Named] = &[
     ("the window ends", window),
     ("a withdrawn admission opens nothing", withdrawn),
     ("who is in stays in when the window ends", stays_in),
+    ("who has left is out at once", leaves),
     ("a cut source is out at once", cut),
     ("strict wants the announced address", strict),
     ("net wants the announced network", net),
@@ -200,6 +203,20 @@ fn stays_in(case: &mut Case<'_>) {
     case.is_in(HOME, true);
     case.is_in(NEIGHBOUR, false);
     case.stays_out(HOME, tag(1, 1));
+}
+
+fn leaves(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Follow);
+    case.comes_in(HOME, tag(1, 0));
+    case.comes_in(HOME, tag(1, 1));
+    case.comes_in(AWAY, tag(1, 2));
+    case.rig.disconnect(address(HOME));
+    case.is_in(HOME, true);
+    case.rig.disconnect(address(HOME));
+    case.is_in(HOME, false);
+    case.stays_out(HOME, tag(1, 0));
+    case.is_in(AWAY, true);
+    case.comes_in(HOME, tag(1, 3));
 }
 
 fn cut(case: &mut Case<'_>) {

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use vestibule_door::suite::{self, Rig};
-use vestibule_door::{Admission, Command, Door, FIRST_FLIGHT, FirstPacket, Limits, SocketDoor};
+use vestibule_door::{Admission, Command, Door, FIRST_FLIGHT, FirstPacket, Hold, Limits, SocketDoor};
 use vestibule_proto::id::TicketId;
 use vestibule_proto::ticket::{NatPolicy, Tag};
 
 struct SocketRig {
     door: SocketDoor,
     now: Instant,
+    holds: Vec<(SocketAddr, Hold)>,
 }
 
 impl Rig for SocketRig {
@@ -37,7 +38,14 @@ impl Rig for SocketRig {
     }
 
     fn connect(&mut self, source: SocketAddr, dcid: &[u8]) -> bool {
-        self.door.hold(source, dcid, self.now).is_some()
+        let Some(hold) = self.door.hold(source, dcid, self.now) else { return false };
+        self.holds.push((source, hold));
+        true
+    }
+
+    fn disconnect(&mut self, source: SocketAddr) {
+        let oldest = self.holds.iter().position(|(of, _)| *of == source).expect("it has a connection");
+        self.door.release(&self.holds.remove(oldest).1);
     }
 }
 
@@ -45,7 +53,7 @@ impl Rig for SocketRig {
 fn the_socket_back_end_passes_the_suite() {
     suite::run(|admissions| {
         let limits = Limits { admissions, ..Limits::default() };
-        Box::new(SocketRig { door: SocketDoor::new(limits), now: Instant::now() })
+        Box::new(SocketRig { door: SocketDoor::new(limits), now: Instant::now(), holds: Vec::new() })
     });
 }
 

@@ -13,7 +13,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
-use vestibule_door::Door;
 use vestibule_proto::admission::{
     AdmissibleDevice, AdmissionAudit, AdmissionCommand, AdmissionCounters, Admissions, Granted,
 };

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vestibule_dark::{Dark, Role};
-use vestibule_door::SocketDoor;
+use vestibule_door::Door;
 use vestibule_proto::admission::{AdmissionConfig, Admissions};
 use vestibule_proto::id::{Now, Stamp};
 use vestibule_store::{RoleLock, StoreError};
@@ -57,7 +57,7 @@ impl Gateway {
         let catalogue = directory.catalogue().await?;
         let guard = web::open(&settings).await?;
         web::publish(&guard, &catalogue, &settings);
-        let door = Arc::new(SocketDoor::default());
+        let door = settings.door.open(&settings.listen, vestibule_door::Limits::default())?;
         let darks = bind(&settings.listen, &door)?;
         let parts = Parts {
             admission: admission(&settings, &keys, &directory, now).await?,
@@ -88,8 +88,8 @@ impl Gateway {
     }
 
     /// Puts other settings in force: services, the public addresses, and what new sessions and devices get. Sessions go on;
-    /// only flows to services that are gone or lead elsewhere are cut. The addresses listened on, the directory, NAT policy
-    /// and the limits of tables stay as they were at the start.
+    /// only flows to services that are gone or lead elsewhere are cut. The addresses listened on, the door, the directory, NAT
+    /// policy and the limits of tables stay as they were at the start.
     ///
     /// # Errors
     /// When the services can't be: the former settings stay in force.
@@ -111,15 +111,15 @@ impl Gateway {
         let kept = Settings {
             dir: former.dir.clone(),
             listen: former.listen.clone(),
+            door: former.door,
             nat: former.nat,
             limits: Limits { connections_per_session: settings.limits.connections_per_session, ..former.limits },
             ..settings.clone()
         };
-        if (&kept.dir, &kept.listen, kept.nat, kept.limits)
-            != (&settings.dir, &settings.listen, settings.nat, settings.limits)
-        {
+        let of = |settings: &Settings| (settings.door, settings.nat, settings.limits);
+        if (&kept.dir, &kept.listen, of(&kept)) != (&settings.dir, &settings.listen, of(&settings)) {
             tracing::warn!(
-                "directory, addresses listened on, NAT policy and limits of tables change at the next start"
+                "directory, addresses listened on, door, NAT policy and limits of tables change at the next start"
             );
         }
         kept
@@ -195,7 +195,7 @@ fn run_of_the_machine() -> Option<String> {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
 }
 
-fn bind(listen: &[SocketAddr], door: &Arc<SocketDoor>) -> Result<Vec<Dark>, StartError> {
+fn bind(listen: &[SocketAddr], door: &Arc<dyn Door>) -> Result<Vec<Dark>, StartError> {
     if listen.is_empty() {
         return Err(StartError::NoAddress);
     }

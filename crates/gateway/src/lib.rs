@@ -47,4 +47,7 @@ mod upstream;
 pub mod web;
 
 pub use gateway::Gateway;
+// What `Settings` speaks of.
+pub use vestibule_door::{Choice as DoorChoice, Finding as DoorFinding, NftablesError, findings as door_findings};
+
 pub use settings::{Limits, SessionLimits, Settings, StartError, init};

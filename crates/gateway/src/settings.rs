@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use vestibule_door::{Choice, NftablesError};
 use vestibule_guard::{GuardConfig, GuardError};
 use vestibule_proto::entropy::Entropy;
 use vestibule_proto::id::ServiceName;
@@ -23,6 +24,8 @@ pub struct Settings {
     pub dir: PathBuf,
     /// UDP addresses to listen on.
     pub listen: Vec<SocketAddr>,
+    /// What holds the door before these addresses.
+    pub door: Choice,
     /// Where clients reach it, at most 4 of which are told to a client; empty: where it listens.
     pub public: Vec<SocketAddr>,
     /// The services of the configuration file. None may bear the name of one that was added by command.
@@ -83,6 +86,7 @@ impl Settings {
         Self {
             dir,
             listen,
+            door: Choice::default(),
             public: Vec::new(),
             services: Vec::new(),
             guard: BTreeMap::new(),
@@ -121,6 +125,9 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
+    /// The door that it was told to use doesn't work here.
+    #[error(transparent)]
+    Door(#[from] NftablesError),
     /// It was told to listen nowhere.
     #[error("there is no address to listen on")]
     NoAddress,

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use vestibule_dark::Dark;
-use vestibule_door::SocketDoor;
+use vestibule_door::Door;
 use vestibule_guard::Guard;
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::id::{Now, SessionId, Stamp};
@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) keys: Keys,
     pub(crate) directory: Directory,
     pub(crate) kept: KeptTime,
-    pub(crate) door: Arc<SocketDoor>,
+    pub(crate) door: Arc<dyn Door>,
     pub(crate) darks: Vec<Dark>,
     pub(crate) admission: Admission,
     pub(crate) sessions: Sessions,
@@ -57,7 +57,7 @@ pub(crate) struct Parts {
     pub(crate) keys: Keys,
     pub(crate) directory: Directory,
     pub(crate) kept: KeptTime,
-    pub(crate) door: Arc<SocketDoor>,
+    pub(crate) door: Arc<dyn Door>,
     pub(crate) darks: Vec<Dark>,
     pub(crate) admission: Admission,
     pub(crate) sessions: Sessions,

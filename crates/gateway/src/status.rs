@@ -3,7 +3,6 @@
 use crate::admin::{Answer, DeviceView, LinkView, LiveSession, Running, SessionView, counts};
 use crate::shared::Shared;
 use std::time::Instant;
-use vestibule_door::Door;
 use vestibule_proto::id::DeviceId;
 
 /// Fills in what only the running role knows.

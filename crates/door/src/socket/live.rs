@@ -5,6 +5,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
 use super::{FIRST_FLIGHT, Source};
+use crate::nftables::Stay;
 
 /// Live sources. Read for every datagram of a connection in both directions, written when one begins or ends.
 pub(super) struct LiveSources {
@@ -76,6 +77,14 @@ impl LiveSources {
 
     pub(super) fn contains(&self, source: Source, now: Instant) -> bool {
         self.read().sources.get(&source).is_some_and(|live| live.is_in(now))
+    }
+
+    pub(super) fn stay(&self, source: Source, now: Instant) -> Stay {
+        match self.read().sources.get(&source) {
+            Some(live) if live.holds > 0 => Stay::Held,
+            Some(live) if live.is_in(now) => Stay::Until(live.claim_until),
+            Some(_) | None => Stay::Out,
+        }
     }
 
     pub(super) fn len(&self) -> usize {

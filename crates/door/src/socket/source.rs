@@ -5,15 +5,19 @@ use std::net::{IpAddr, SocketAddr};
 /// Where a datagram comes from: address, port and, for link-local addresses of IPv6, the interface. Two forms of one
 /// address (IPv4, and IPv4 mapped into IPv6) are one source; a flow label is no part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Source {
+pub(crate) struct Source {
     address: u128,
     /// Port in the low 16 bits, interface above.
     port_and_scope: u64,
 }
 
 impl Source {
-    pub(super) fn ip(self) -> IpAddr {
+    pub(crate) fn ip(self) -> IpAddr {
         IpAddr::V6(self.address.into()).to_canonical()
+    }
+
+    pub(crate) fn port(self) -> u16 {
+        self.port_and_scope as u16
     }
 }
 

@@ -57,6 +57,8 @@ pub(crate) enum GatewayCommand {
     Run(RoleArgs),
     /// The link, the door, sessions and counters of the running gateway.
     Status(RoleArgs),
+    /// What each kind of door lacks here, and what to do; changes nothing. Run it as the user that the gateway runs as.
+    Doctor(RoleArgs),
 }
 
 /// A role's directory.

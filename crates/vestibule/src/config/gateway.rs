@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 use vestibule_gateway::directory::{Service, Source, upstream_of};
-use vestibule_gateway::{SessionLimits, Settings};
+use vestibule_gateway::{DoorChoice as Choice, SessionLimits, Settings};
 use vestibule_guard::{AppName, Backend, GuardConfig};
 use vestibule_policy::Grant;
 use vestibule_proto::id::ServiceName;
@@ -24,6 +24,9 @@ pub(crate) struct GatewayConfig {
     pub(crate) listen: Vec<SocketAddr>,
     /// Addresses at which clients reach this gateway.
     pub(crate) public: Vec<SocketAddr>,
+    /// What holds the door before `listen`.
+    #[serde(default)]
+    pub(crate) door: DoorConfig,
     /// From where an admitted client may come in.
     #[serde(default)]
     pub(crate) nat: Nat,
@@ -43,6 +46,29 @@ pub(crate) struct GatewayConfig {
     /// How it logs.
     #[serde(default)]
     pub(crate) log: LogConfig,
+}
+
+/// What holds the door. `vestibule gateway doctor` tells what each lacks here.
+#[derive(Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DoorConfig {
+    /// The best that works here.
+    #[default]
+    Auto,
+    /// The gateway's own socket.
+    Socket,
+    /// The kernel's packet filter; without it the gateway does not start.
+    Nftables,
+}
+
+impl From<DoorConfig> for Choice {
+    fn from(door: DoorConfig) -> Self {
+        match door {
+            DoorConfig::Auto => Self::Auto,
+            DoorConfig::Socket => Self::Socket,
+            DoorConfig::Nftables => Self::Nftables,
+        }
+    }
 }
 
 /// Where an admitted client's first packet may come from; its tag is needed in any case.
@@ -165,6 +191,7 @@ impl GatewayConfig {
     /// Exit code 40 and what is wrong.
     pub(crate) fn settings(&self, dir: &Path) -> Result<Settings, Fault> {
         let mut settings = Settings::new(dir.to_owned(), self.listen.clone());
+        settings.door = self.door.into();
         settings.public = self.public.clone();
         settings.services = self.services()?;
         settings.guard = self.guarded()?;
@@ -188,6 +215,8 @@ impl GatewayConfig {
              listen = {}\n\n\
              # Addresses that clients are told once the gateway is ready for them.\n\
              public = {}\n\n\
+             # What drops strangers: auto, socket, or nftables (the kernel; needs CAP_NET_ADMIN, see `gateway doctor`).\n\
+             door = \"auto\"\n\n\
              # Where an admitted client may come from: strict, net or follow.\n\
              nat = \"follow\"\n\n\
              # How much of a wrong password the client itself notices, in bits; 10 lets one in 1,024 through to a counted refusal.\n\
@@ -223,9 +252,22 @@ mod tests {
         let config: GatewayConfig = parse(&text, "gateway.toml").unwrap();
         assert_eq!(config.listen, [listen]);
         assert_eq!(config.session.expires, Duration::from_secs(43_200));
+        assert_eq!(config.door, DoorConfig::Auto);
         let text = ControllerConfig::template(&[listen], &["c.example:4433".to_owned()]);
         let config: ControllerConfig = parse(&text, "controller.toml").unwrap();
         assert_eq!(config.public, ["c.example:4433"]);
+    }
+
+    #[test]
+    fn a_door_is_chosen_by_its_name() {
+        let door = |line: &str| {
+            let text = format!("listen = [\"[::]:1\"]\npublic = []\n{line}\n");
+            parse::<GatewayConfig>(&text, "gateway.toml").map(|config| config.settings(Path::new("/")).unwrap().door)
+        };
+        assert_eq!(door("").unwrap(), Choice::Auto);
+        assert_eq!(door("door = \"socket\"").unwrap(), Choice::Socket);
+        assert_eq!(door("door = \"nftables\"").unwrap(), Choice::Nftables);
+        assert!(door("door = \"iptables\"").is_err());
     }
 
     #[test]

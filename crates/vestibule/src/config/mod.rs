@@ -9,7 +9,7 @@ mod reading;
 
 pub(crate) use client::ClientConfig;
 pub(crate) use controller::ControllerConfig;
-pub(crate) use gateway::GatewayConfig;
+pub(crate) use gateway::{DoorConfig, GatewayConfig};
 pub(crate) use guard::{AppConfig, GuardFileConfig, GuardSessionConfig, TlsConfig, default_listen};
 #[cfg(test)]
 pub(crate) use reading::parse;

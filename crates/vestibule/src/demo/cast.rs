@@ -145,8 +145,14 @@ impl Cast {
     fn configure_gateway(&self) -> Result<(), Fault> {
         let file = self.stage.path("gateway").join("gateway.toml");
         let text = std::fs::read_to_string(&file);
-        text.and_then(|text| std::fs::write(&file, text.replace("typo_bits = 10", "typo_bits = 16") + GRANTS))
-            .map_err(|error| Fault::files(format!("{} can't be changed: {error}", file.display())))
+        text.and_then(|text| {
+            std::fs::write(
+                &file,
+                text.replace("typo_bits = 10", "typo_bits = 16").replace("door = \"auto\"", "door = \"socket\"")
+                    + GRANTS,
+            )
+        })
+        .map_err(|error| Fault::files(format!("{} can't be changed: {error}", file.display())))
     }
 
     /// The owner adds services and Alice, and invites her; the link.

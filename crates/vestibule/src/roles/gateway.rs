@@ -23,6 +23,7 @@ pub(crate) fn run(command: GatewayCommand, output: &Output) -> Result<ExitCode, 
         GatewayCommand::Init(arguments) => init(&arguments, output),
         GatewayCommand::Run(arguments) => serve(&arguments),
         GatewayCommand::Status(arguments) => status(&arguments, output),
+        GatewayCommand::Doctor(arguments) => super::doctor::run(&dir(&arguments)?, output),
     }
 }
 
@@ -128,6 +129,13 @@ fn start_fault(error: &StartError, dir: &Path) -> Fault {
         StartError::Running(error) => super::lock_fault(error),
         StartError::Listen { .. } | StartError::NoAddress => Fault::configuration(error.to_string())
             .next(format!("change `listen` in {}", Role::Gateway.configuration(dir).display())),
+        StartError::Door(lack) => Fault::configuration(lack.to_string())
+            .detail("The configuration wants this door, so the gateway does not start without it.")
+            .next(format!(
+                "{}; or door = \"auto\" in {}",
+                lack.next_step(),
+                Role::Gateway.configuration(dir).display()
+            )),
         StartError::Directory(error) => directory_fault(error, dir),
         StartError::Socket(_) | StartError::Guard(_) => Fault::files(error.to_string()),
     }

@@ -1,6 +1,7 @@
 //! `controller …` and `gateway …`: making, running and asking the two roles.
 
 pub(crate) mod controller;
+mod doctor;
 pub(crate) mod gateway;
 pub(crate) mod service;
 

@@ -52,9 +52,11 @@ impl Stage {
         Ok(stage)
     }
 
-    /// The gateway is from now on that of the program.
+    /// The gateway is from now on that of the program. Its door is its socket, also for root: nothing of the machine changes.
     pub(super) fn change_gateway(&mut self) -> Result<()> {
         end(self.gateway.take());
+        let file = self.dir("gateway").join("gateway.toml");
+        fs::write(&file, fs::read_to_string(&file)?.replace("door = \"auto\"", "door = \"socket\""))?;
         let run = ["gateway", "run", "--dir"];
         self.gateway = Some(self.start(Command::new(program()).args(run).arg(self.dir("gateway")))?);
         self.wait_linked()

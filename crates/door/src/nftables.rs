@@ -1,0 +1,175 @@
+//! The back end `nftables`: a table of our own in the kernel's packet filter, before connection tracking, that drops what
+//! strangers send to the gateway's port, and behind it the back end `socket`, which is exact.
+//!
+//! The kernel's sets hold the unspent tags and the live sources, and nothing else: what passes is a packet that bears an
+//! unspent tag, or one from a source that has spent one. Whose tag it is, from which network it may come and that two
+//! sources don't share one, user space decides, as with the back end `socket`. The sets never let in more than that: each
+//! change of what user space knows is written to the kernel before the call returns, over one long-lived netlink socket,
+//! and each element has its own end, so that a table whose process died shuts by itself. An established flow is an element,
+//! too, not an entry of connection tracking: taken out, the flow's next packet is dropped.
+//!
+//! Other tables of the host are neither read nor changed. A table of ours that somebody else changed or deleted is made
+//! anew, at the latest half a second later; in between user space still lets nobody in who bears no tag.
+
+mod book;
+mod expression;
+mod fault;
+mod keeper;
+mod kernel;
+mod message;
+mod netlink;
+mod rules;
+mod table;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use vestibule_proto::ticket::Tag;
+
+pub(crate) use book::Stay;
+pub use fault::NftablesError;
+
+use crate::socket::Source;
+use crate::{Command, Door, DoorError, FirstPacket, Hold, Limits, SocketDoor};
+use keeper::Keeper;
+use kernel::Kernel;
+use table::{Key, Plan};
+
+/// Elements of the kernel's sets for each that is of use: what has gone takes its place for some time.
+const SPARE: usize = 2;
+
+/// The door in the kernel. Dropped, it takes its table away.
+pub struct NftablesDoor {
+    /// Ends first.
+    keeper: Keeper,
+    exact: SocketDoor,
+    // Taken before the locks of `exact`, where both are needed.
+    kernel: Arc<Mutex<Kernel>>,
+}
+
+impl NftablesDoor {
+    /// A closed door before these UDP addresses, in the network namespace of the calling thread. A table of the same name
+    /// is replaced: it is what a former process left.
+    ///
+    /// # Errors
+    /// [`NftablesError`]; nothing was changed.
+    pub fn open(listen: &[SocketAddr], limits: Limits) -> Result<Self, NftablesError> {
+        let kernel = Arc::new(Mutex::new(Kernel::open(plan(listen, limits))?));
+        Ok(Self { keeper: Keeper::start(kernel.clone()), exact: SocketDoor::new(limits), kernel })
+    }
+
+    /// Whether this process could guard these addresses here: the kernel is shown the table, and nothing is changed.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub fn probe(listen: &[SocketAddr]) -> Result<(), NftablesError> {
+        Kernel::probe(&plan(listen, Limits::default()))
+    }
+
+    fn kernel(&self) -> MutexGuard<'_, Kernel> {
+        lock(&self.kernel)
+    }
+
+    /// Writes to the kernel how a source stands now. Whoever changes that calls this afterwards: the last one writes what
+    /// is true at last.
+    fn write(&self, source: Source, now: Instant) -> Result<(), DoorError> {
+        let mut kernel = self.kernel();
+        kernel.stay(key(source), self.exact.stay(source, now), now)
+    }
+
+    fn admit(&self, command: &Command, admission: &crate::Admission, now: Instant) -> Result<(), DoorError> {
+        let mut kernel = self.kernel();
+        self.exact.apply(command, now)?;
+        let admitted = kernel.admit(admission, now);
+        if admitted.is_err() {
+            self.exact.apply(&Command::Withdraw(admission.ticket), now)?;
+        }
+        admitted
+    }
+}
+
+impl Door for NftablesDoor {
+    fn name(&self) -> &'static str {
+        "nftables"
+    }
+
+    fn apply(&self, command: &Command, now: Instant) -> Result<(), DoorError> {
+        match command {
+            Command::Admit(admission) => self.admit(command, admission, now),
+            Command::Withdraw(ticket) => {
+                let mut kernel = self.kernel();
+                self.exact.apply(command, now)?;
+                kernel.withdraw(ticket, now)
+            }
+            Command::Cut(source) => {
+                self.exact.apply(command, now)?;
+                self.write(Source::from(*source), now)
+            }
+        }
+    }
+
+    fn admitted(&self) -> usize {
+        self.exact.admitted()
+    }
+
+    fn first_packet(&self, source: SocketAddr, dcid: &[u8], now: Instant) -> FirstPacket {
+        let answer = self.exact.first_packet(source, dcid, now);
+        if let (FirstPacket::Spent(_), Ok(tag)) = (answer, dcid.try_into()) {
+            let source = Source::from(source);
+            let mut kernel = self.kernel();
+            let spent = kernel.spend(&Tag::new(tag), key(source), self.exact.stay(source, now), now);
+            tell(spent, "a client's way in");
+        }
+        answer
+    }
+
+    fn hold(&self, source: SocketAddr, dcid: &[u8], now: Instant) -> Option<Hold> {
+        let hold = self.exact.hold(source, dcid, now)?;
+        tell(self.write(hold.source(), now), "a client's connection");
+        Some(hold)
+    }
+
+    fn release(&self, hold: &Hold) {
+        self.exact.release(hold);
+        // The kernel's time is real.
+        tell(self.write(hold.source(), Instant::now()), "the end of a connection");
+    }
+
+    fn is_live(&self, source: SocketAddr, now: Instant) -> bool {
+        self.exact.is_live(source, now)
+    }
+
+    fn live(&self) -> usize {
+        self.exact.live()
+    }
+}
+
+impl Drop for NftablesDoor {
+    fn drop(&mut self) {
+        self.keeper.stop();
+        self.kernel().remove();
+    }
+}
+
+/// Nobody is let in by what the kernel does not know. The keeper makes good what it can.
+fn tell(done: Result<(), DoorError>, what: &str) {
+    if let Err(error) = done {
+        tracing::warn!(%error, "the kernel's door does not know of {what}");
+    }
+}
+
+fn plan(listen: &[SocketAddr], limits: Limits) -> Plan {
+    let count = |each: usize| u32::try_from(each.saturating_mul(SPARE)).unwrap_or(u32::MAX);
+    let tags = count(limits.admissions.saturating_mul(4));
+    Plan { listen: listen.to_vec(), tags, sources: count(limits.sources) }
+}
+
+fn key(source: Source) -> Key {
+    Key::source(source.ip(), source.port())
+}
+
+fn lock(kernel: &Mutex<Kernel>) -> MutexGuard<'_, Kernel> {
+    // Nothing panics while it holds the lock; and if it did, the keeper would set right what the kernel holds.
+    kernel.lock().unwrap_or_else(PoisonError::into_inner)
+}

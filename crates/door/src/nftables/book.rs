@@ -1,0 +1,273 @@
+//! What the kernel's sets should hold: the door's own list, from which a lost table is made anew.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use vestibule_proto::id::TicketId;
+use vestibule_proto::ticket::Tag;
+
+use super::table::Key;
+
+/// How much longer an element stays in the kernel than it is of use. User space, which is exact, ends it; the margin keeps
+/// the kernel from being first, for what has gone by itself can't be taken out.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// How long a held source stays in the kernel unless it is renewed: so long, at most, do flows pass after a crash.
+pub(super) const HELD: Duration = Duration::from_secs(120);
+
+/// What goes by itself so soon is not taken out: the kernel may be first.
+const SOON: Duration = Duration::from_millis(50);
+
+/// Where a source stands, as user space sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stay {
+    /// Not in.
+    Out,
+    /// In until then, if nobody takes it over.
+    Until(Instant),
+    /// In as long as somebody holds it.
+    Held,
+}
+
+/// What must be done in the kernel.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    /// Elements to take out; they are there.
+    pub(super) delete: Vec<Key>,
+    /// Elements to put in, for how long; they are not there, or among those to take out.
+    pub(super) add: Vec<(Key, Duration)>,
+}
+
+/// Unspent tags and live sources, each with the time at which the kernel forgets it.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    tickets: HashMap<TicketId, Unspent>,
+    live: HashMap<Key, Live>,
+}
+
+#[derive(Debug)]
+struct Unspent {
+    tags: [Option<Tag>; 4],
+    until: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Live {
+    until: Instant,
+    held: bool,
+}
+
+impl Book {
+    /// The tags of an admission open until `deadline`.
+    pub(super) fn admit(&mut self, ticket: TicketId, tags: &[Tag; 4], deadline: Instant, now: Instant) -> Change {
+        let until = deadline + MARGIN;
+        self.tickets.insert(ticket, Unspent { tags: tags.map(Some), until });
+        let time = until.saturating_duration_since(now);
+        Change { delete: Vec::new(), add: tags.iter().map(|tag| (Key::tag(tag), time)).collect() }
+    }
+
+    /// No tag of the ticket opens any more.
+    pub(super) fn withdraw(&mut self, ticket: &TicketId, now: Instant) -> Change {
+        let Some(unspent) = self.tickets.remove(ticket) else { return Change::default() };
+        let tags = unspent.tags.iter().flatten().filter(|_| is_there(unspent.until, now));
+        Change { delete: tags.map(Key::tag).collect(), add: Vec::new() }
+    }
+
+    /// A tag was spent: it opens nothing any more.
+    pub(super) fn spend(&mut self, tag: &Tag, now: Instant) -> Change {
+        let mut change = Change::default();
+        if let Some(unspent) = self.tickets.get_mut(&tag.ticket()) {
+            let found = unspent.tags.iter_mut().find(|unspent| unspent.as_ref() == Some(tag)).and_then(Option::take);
+            change.delete.extend(found.filter(|_| is_there(unspent.until, now)).map(|tag| Key::tag(&tag)));
+        }
+        change
+    }
+
+    /// A source stands so now.
+    pub(super) fn stay(&mut self, source: Key, stay: Stay, now: Instant) -> Change {
+        let former = self.live.get(&source).copied().filter(|live| is_there(live.until, now));
+        let wanted = match stay {
+            Stay::Out => None,
+            Stay::Until(until) => Some(Live { until: until + MARGIN, held: false }),
+            Stay::Held => Some(Live { until: now + HELD, held: true }),
+        };
+        if let (Some(former), Some(wanted)) = (former, wanted)
+            && former.held
+            && wanted.held
+        {
+            // It is renewed in time.
+            return Change::default();
+        }
+        match wanted {
+            Some(live) => drop(self.live.insert(source, live)),
+            None => drop(self.live.remove(&source)),
+        }
+        Change {
+            delete: former.map(|_| source).into_iter().collect(),
+            add: wanted.map(|live| (source, live.until.saturating_duration_since(now))).into_iter().collect(),
+        }
+    }
+
+    /// Forgets what the kernel has forgotten, and renews the held sources that it would forget in the second half of their
+    /// time.
+    pub(super) fn renew(&mut self, now: Instant) -> Change {
+        self.tickets.retain(|_, unspent| unspent.until > now);
+        self.live.retain(|_, live| live.held || live.until > now);
+        let mut change = Change::default();
+        for (key, live) in self.live.iter_mut().filter(|(_, live)| live.held && live.until < now + HELD / 2) {
+            if live.until > now {
+                change.delete.push(*key);
+            }
+            live.until = now + HELD;
+            change.add.push((*key, HELD));
+        }
+        change
+    }
+
+    /// Everything, for a table that is empty. Held sources get their whole time.
+    pub(super) fn all(&mut self, now: Instant) -> Vec<(Key, Duration)> {
+        for live in self.live.values_mut().filter(|live| live.held) {
+            live.until = now + HELD;
+        }
+        let unspent = self
+            .tickets
+            .values()
+            .flat_map(|unspent| unspent.tags.iter().flatten().map(|tag| (Key::tag(tag), unspent.until)));
+        let live = self.live.iter().map(|(key, live)| (*key, live.until));
+        let left = |(key, until): (Key, Instant)| Some((key, until.checked_duration_since(now)?));
+        unspent.chain(live).filter_map(left).collect()
+    }
+}
+
+/// Whether the kernel still has an element that it forgets at `until`, for some time.
+fn is_there(until: Instant, now: Instant) -> bool {
+    until > now + SOON
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// The kernel: it refuses to take out what isn't there, and to put in what is.
+    #[derive(Default)]
+    struct Sets(HashMap<Key, Instant>);
+
+    impl Sets {
+        fn take(&mut self, change: &Change, now: Instant) {
+            self.0.retain(|_, until| *until > now);
+            for key in &change.delete {
+                assert!(self.0.remove(key).is_some(), "{key:?} isn't there");
+            }
+            for (key, time) in &change.add {
+                assert_eq!(self.0.insert(*key, now + *time), None, "{key:?} is there");
+            }
+        }
+    }
+
+    fn tag(ticket: u8, n: u8) -> Tag {
+        let mut bytes = [n; Tag::SIZE];
+        bytes[..8].fill(ticket);
+        Tag::new(bytes)
+    }
+
+    fn source(n: u8) -> Key {
+        Key::source([192, 0, 2, n].into(), 7)
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Admit(u8),
+        Withdraw(u8),
+        Spend(u8, u8),
+        Stay(u8, u8),
+        Renew,
+        Pass(u32),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..3u8).prop_map(Step::Admit),
+            (0..3u8).prop_map(Step::Withdraw),
+            (0..3u8, 0..4u8).prop_map(|(ticket, n)| Step::Spend(ticket, n)),
+            (0..3u8, 0..3u8).prop_map(|(from, how)| Step::Stay(from, how)),
+            Just(Step::Renew),
+            (0..40_000u32).prop_map(Step::Pass),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens: no change is one that the kernel refuses; what is held is never forgotten while it is renewed;
+        /// and a table made anew holds what the lost one held.
+        #[test]
+        fn the_kernel_takes_every_change_and_holds_what_the_book_holds(steps in prop::collection::vec(step(), 1..80)) {
+            let (mut book, mut sets, mut now) = (Book::default(), Sets::default(), Instant::now());
+            let mut held = [false; 3];
+            for step in steps {
+                let change = match step {
+                    Step::Admit(ticket) => {
+                        // The door admits no ticket twice.
+                        let withdrawn = book.withdraw(&tag(ticket, 0).ticket(), now);
+                        sets.take(&withdrawn, now);
+                        sets.0.retain(|key, _| (0..4).all(|n| *key != Key::tag(&tag(ticket, n))));
+                        book.admit(tag(ticket, 0).ticket(), &[0, 1, 2, 3].map(|n| tag(ticket, n)), now + 10 * SECOND, now)
+                    }
+                    Step::Withdraw(ticket) => book.withdraw(&tag(ticket, 0).ticket(), now),
+                    Step::Spend(ticket, n) => book.spend(&tag(ticket, n), now),
+                    Step::Stay(from, how) => {
+                        let stay = [Stay::Out, Stay::Until(now + 3 * SECOND), Stay::Held][usize::from(how)];
+                        held[usize::from(from)] = stay == Stay::Held;
+                        sets.0.retain(|key, until| *key != source(from) || is_there(*until, now));
+                        book.stay(source(from), stay, now)
+                    }
+                    Step::Renew => book.renew(now),
+                    Step::Pass(millis) => {
+                        now += Duration::from_millis(millis.into());
+                        // The keeper comes far more often than elements of held sources go.
+                        book.renew(now)
+                    }
+                };
+                sets.take(&change, now);
+                for n in 0..3 {
+                    prop_assert!(!held[usize::from(n)] || sets.0.contains_key(&source(n)));
+                }
+            }
+            let mut anew: Vec<Key> = book.all(now).into_iter().map(|(key, _)| key).collect();
+            let mut there: Vec<Key> = sets.0.iter().filter(|(_, until)| is_there(**until, now)).map(|(key, _)| *key).collect();
+            let order = |key: &Key| format!("{key:?}");
+            anew.retain(|key| sets.0.contains_key(key));
+            anew.sort_by_key(order);
+            there.sort_by_key(order);
+            there.retain(|key| anew.contains(key) || held.iter().any(|held| *held));
+            prop_assert!(there.iter().all(|key| anew.contains(key)));
+        }
+    }
+
+    #[test]
+    fn a_spent_tag_goes_and_the_others_of_its_ticket_stay() {
+        let (mut book, now) = (Book::default(), Instant::now());
+        let tags = [0, 1, 2, 3].map(|n| tag(1, n));
+        assert_eq!(book.admit(tags[0].ticket(), &tags, now + 10 * SECOND, now).add.len(), 4);
+        assert_eq!(book.spend(&tags[2], now).delete, [Key::tag(&tags[2])]);
+        assert_eq!(book.spend(&tags[2], now), Change::default());
+        assert_eq!(book.withdraw(&tags[0].ticket(), now).delete.len(), 3);
+        assert!(book.all(now).is_empty());
+    }
+
+    #[test]
+    fn a_newcomer_that_is_held_is_written_anew_and_one_that_is_held_twice_is_not() {
+        let (mut book, now) = (Book::default(), Instant::now());
+        assert_eq!(book.stay(source(1), Stay::Until(now + 3 * SECOND), now).add, [(source(1), 4 * SECOND)]);
+        let held = book.stay(source(1), Stay::Held, now);
+        assert_eq!((held.delete, held.add), (vec![source(1)], vec![(source(1), HELD)]));
+        assert_eq!(book.stay(source(1), Stay::Held, now), Change::default());
+        assert_eq!(book.renew(now + HELD / 4), Change::default());
+        assert_eq!(book.renew(now + HELD * 3 / 4).add, [(source(1), HELD)]);
+        assert_eq!(book.stay(source(1), Stay::Out, now + HELD).delete, [source(1)]);
+    }
+}

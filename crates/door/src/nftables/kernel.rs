@@ -1,0 +1,241 @@
+//! The kernel's half of the door: the table, and the socket by which it is told.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use vestibule_proto::id::TicketId;
+use vestibule_proto::ticket::Tag;
+
+use super::book::{Book, Change, Stay};
+use super::fault::NftablesError;
+use super::message::{Verb, attribute, dump, question};
+use super::netlink::Netlink;
+use super::table::{self, Key, Plan};
+use crate::{Admission, DoorError};
+
+/// Elements in one message; well below the 64 KiB that an attribute may have.
+const PER_MESSAGE: usize = 512;
+
+/// Whoever listens at this abstract address of the network namespace has the table to himself: two gateways would make it
+/// anew by turns. The kernel takes it back from a process that dies.
+const CLAIM: &[u8] = b"vestibule-door";
+
+/// The table in the kernel and the list of what it should hold.
+pub(super) struct Kernel {
+    netlink: Netlink,
+    _claim: UnixListener,
+    plan: Plan,
+    book: Book,
+    /// Which state of all the host's rules was the last that we made or looked at.
+    generation: u32,
+    /// What our table and its rules are known by in the kernel.
+    marks: Vec<u64>,
+    /// The table could not be made anew: nothing passes, and nobody is admitted.
+    fault: Option<NftablesError>,
+}
+
+impl Kernel {
+    /// Lays the table, empty, in place of one that a former process may have left.
+    pub(super) fn open(plan: Plan) -> Result<Self, NftablesError> {
+        let (netlink, claim) = (connect(&plan)?, claim()?);
+        let book = Book::default();
+        let mut kernel = Self { netlink, _claim: claim, plan, book, generation: 0, marks: Vec::new(), fault: None };
+        kernel.lay().map_err(NftablesError::at_table)?;
+        Ok(kernel)
+    }
+
+    /// Whether the table could be laid: the kernel looks at it, and changes nothing.
+    pub(super) fn probe(plan: &Plan) -> Result<(), NftablesError> {
+        let mut netlink = connect(plan)?;
+        let mut batch = netlink.batch();
+        table::lay(plan, &mut batch);
+        netlink.trial(batch).map_err(NftablesError::at_table)
+    }
+
+    /// The tags of an admission open.
+    pub(super) fn admit(&mut self, admission: &Admission, now: Instant) -> Result<(), DoorError> {
+        self.mend(now)?;
+        let change = self.book.admit(admission.ticket, &admission.tags, admission.deadline, now);
+        let done = self.carry_out(&change, now);
+        if done.is_err() {
+            self.book.withdraw(&admission.ticket, now);
+        }
+        done
+    }
+
+    /// The unspent tags of a ticket open nothing any more.
+    pub(super) fn withdraw(&mut self, ticket: &TicketId, now: Instant) -> Result<(), DoorError> {
+        let change = self.book.withdraw(ticket, now);
+        self.carry_out(&change, now)
+    }
+
+    /// A tag was spent by a source, which stands so now.
+    pub(super) fn spend(&mut self, tag: &Tag, source: Key, stay: Stay, now: Instant) -> Result<(), DoorError> {
+        let mut change = self.book.spend(tag, now);
+        let enters = self.book.stay(source, stay, now);
+        change.delete.extend(enters.delete);
+        change.add.extend(enters.add);
+        self.carry_out(&change, now)
+    }
+
+    /// A source stands so now.
+    pub(super) fn stay(&mut self, source: Key, stay: Stay, now: Instant) -> Result<(), DoorError> {
+        let change = self.book.stay(source, stay, now);
+        self.carry_out(&change, now)
+    }
+
+    /// Looks whether the table is as we made it, makes it anew if not, and renews what would go.
+    pub(super) fn keep(&mut self, now: Instant) {
+        if self.mend(now).is_ok() {
+            if !self.is_ours().unwrap_or(false) {
+                tracing::warn!("the table `inet vestibule` was changed or deleted by somebody else: it is made anew");
+                let _ = self.restore(now);
+                return;
+            }
+            let change = self.book.renew(now);
+            let _ = self.carry_out(&change, now);
+        }
+    }
+
+    /// Takes the table away: the gateway ends, and its port is one that nobody uses.
+    pub(super) fn remove(&mut self) {
+        let mut batch = self.netlink.batch();
+        table::remove(&mut batch);
+        if let Err(errno) = self.netlink.commit(batch) {
+            tracing::warn!(%errno, "the table `inet vestibule` stays");
+        }
+    }
+
+    /// A table that could not be made anew is tried again.
+    fn mend(&mut self, now: Instant) -> Result<(), DoorError> {
+        if self.fault.is_some() { self.restore(now) } else { Ok(()) }
+    }
+
+    /// Whether the table and its rules are those that we made. Costs one short question as long as nobody has changed any
+    /// rule of the host but we.
+    fn is_ours(&mut self) -> Result<bool, Errno> {
+        let generation = generation(&mut self.netlink)?;
+        if generation != self.generation {
+            if marks(&mut self.netlink)? != self.marks {
+                return Ok(false);
+            }
+            self.generation = generation;
+        }
+        Ok(true)
+    }
+
+    /// Changes elements. If the kernel does not know them, the table isn't ours any more: it is made anew as the book has it.
+    fn carry_out(&mut self, change: &Change, now: Instant) -> Result<(), DoorError> {
+        let steps = change.delete.len().max(change.add.len()).div_ceil(PER_MESSAGE);
+        for step in 0..steps {
+            let part = step * PER_MESSAGE..(step + 1) * PER_MESSAGE;
+            match self.write(within(&change.delete, &part), within(&change.add, &part)) {
+                Ok(()) => {}
+                Err(Errno::NFILE) => return Err(DoorError::Full { limit: self.plan.tags as usize / 4 }),
+                Err(errno) => {
+                    tracing::warn!(%errno, "the kernel refused a change of the table `inet vestibule`: it is made anew");
+                    return self.restore(now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the table anew, with all that the book has. Until the elements are in, the door is shut.
+    fn restore(&mut self, now: Instant) -> Result<(), DoorError> {
+        let restored = self.lay().and_then(|()| self.fill(now));
+        self.fault = restored.err().map(NftablesError::at_table);
+        match self.fault {
+            None => Ok(()),
+            Some(fault) => {
+                tracing::error!(%fault, next = fault.next_step(), "the kernel's door can't be made anew: nobody is admitted");
+                Err(fault.into())
+            }
+        }
+    }
+
+    fn lay(&mut self) -> Result<(), Errno> {
+        let mut batch = self.netlink.batch();
+        table::lay(&self.plan, &mut batch);
+        self.netlink.commit(batch)?;
+        self.marks = marks(&mut self.netlink)?;
+        self.generation = generation(&mut self.netlink)?;
+        Ok(())
+    }
+
+    fn fill(&mut self, now: Instant) -> Result<(), Errno> {
+        let elements = self.book.all(now);
+        elements.chunks(PER_MESSAGE).try_for_each(|part| self.write(&[], part))
+    }
+
+    fn write(&mut self, delete: &[Key], add: &[(Key, Duration)]) -> Result<(), Errno> {
+        let mut batch = self.netlink.batch();
+        for keys in delete.chunk_by(|one, next| one.set == next.set) {
+            table::delete(&mut batch, keys[0].set, keys);
+        }
+        for elements in add.chunk_by(|one, next| one.0.set == next.0.set) {
+            table::add(&mut batch, elements[0].0.set, elements);
+        }
+        self.netlink.commit(batch)?;
+        self.generation = self.generation.wrapping_add(1);
+        Ok(())
+    }
+}
+
+/// A socket to a kernel that has nf_tables and lets us change them.
+fn connect(plan: &Plan) -> Result<Netlink, NftablesError> {
+    let mut netlink = Netlink::open().map_err(NftablesError::at_socket)?;
+    generation(&mut netlink).map_err(NftablesError::at_question)?;
+    if plan.listen.iter().any(|address| address.port() == 0) {
+        return Err(NftablesError::NoPort);
+    }
+    Ok(netlink)
+}
+
+fn claim() -> Result<UnixListener, NftablesError> {
+    let claimed = SocketAddr::from_abstract_name(CLAIM).and_then(|address| UnixListener::bind_addr(&address));
+    claimed.map_err(|error| {
+        let errno = error.raw_os_error().unwrap_or_default();
+        if error.kind() == io::ErrorKind::AddrInUse { NftablesError::Taken } else { NftablesError::Kernel { errno } }
+    })
+}
+
+fn within<'a, T>(all: &'a [T], part: &std::ops::Range<usize>) -> &'a [T] {
+    &all[part.start.min(all.len())..part.end.min(all.len())]
+}
+
+/// The number of the state of all the host's rules; every change of them has its own.
+fn generation(netlink: &mut Netlink) -> Result<u32, Errno> {
+    let mut found = None;
+    let ask = |sequence| question(Verb::GetGeneration, sequence, |_| {});
+    netlink.ask(ask, |answer| {
+        found = attribute(answer, 1).and_then(|id| id.try_into().ok()).map(u32::from_be_bytes);
+    })?;
+    found.ok_or(Errno::IO)
+}
+
+/// What our table and its rules are known by; nothing if there is no such table.
+fn marks(netlink: &mut Netlink) -> Result<Vec<u64>, Errno> {
+    let mut found = Vec::new();
+    let table = netlink.ask(
+        |sequence| question(Verb::GetTable, sequence, table::table),
+        |answer| {
+            found.extend(table::mark_of_table(answer));
+        },
+    );
+    match table {
+        Ok(()) => {}
+        Err(Errno::NOENT) => return Ok(found),
+        Err(errno) => return Err(errno),
+    }
+    netlink.ask(
+        |sequence| dump(Verb::GetRule, sequence, table::table),
+        |answer| {
+            found.extend(table::handle_of_rule(answer));
+        },
+    )?;
+    Ok(found)
+}

@@ -1,0 +1,65 @@
+//! The gateway's door in the kernel, beside a bare socket to the same kernel, beside `nft`, and beside a bare rule.
+
+use std::collections::HashMap;
+use std::process::{Command, Stdio};
+
+use super::connect::example;
+use super::{Effort, Row};
+use crate::run::{self, Result, output, which};
+
+/// Measures the back end `nftables`. It takes network namespaces: root, or a user who may make them.
+pub(crate) fn door(_effort: Effort, _only: Option<&str>) -> Result<Vec<Row>> {
+    if which("nft").is_none() {
+        return Ok(vec![Row::skipped("the door in the kernel", "us", "nft not installed (Debian package nftables)")]);
+    }
+    build()?;
+    let numbers = measured()?;
+    let get = |name: &str| numbers.get(name).copied().ok_or_else(|| format!("no `{name}` was measured"));
+    let mut rows = Vec::new();
+    for live in ["1", "1000", "100000"] {
+        let (ours, bare) = (get(&format!("admission_us_{live}"))?, get(&format!("bare_us_{live}"))?);
+        rows.push(Row::new(format!("admission, {live} live, p50"), ours, "us").note("four elements"));
+        rows.push(Row::new("… processor time", get(&format!("admission_cpu_us_{live}"))?, "us").at_most(10.0));
+        rows.push(Row::new("… one element over a bare socket, p50", bare, "us"));
+        rows.push(Row::new("… of that", ours / bare, "x").at_most(3.0));
+    }
+    let exec = get("exec_us")?;
+    rows.push(Row::new("one element by running `nft`, p50", exec, "us"));
+    rows.push(Row::new("… of an admission, 1000 live", exec / get("admission_us_1000")?, "x").at_least(200.0));
+    let anew = Row::new("admissions written in batches", get("anew_per_s")?, "1/s").at_least(100_000.0);
+    rows.push(anew.note("a deleted table made anew with 100,000"));
+    rows.extend(strangers(&get)?);
+    Ok(rows)
+}
+
+/// What a dropped packet costs, without what it costs to send one.
+fn strangers(get: &impl Fn(&str) -> std::result::Result<f64, String>) -> Result<Vec<Row>> {
+    let sent = get("sent_ns")?;
+    let bare = get("bare_drop_ns")? - sent;
+    let mut rows = vec![Row::new("a stranger's packet, bare rule at the same hook", bare, "ns")];
+    for (name, which) in [("door_drop_ns", "one address"), ("door_any_drop_ns", "all addresses")] {
+        let ours = get(name)? - sent;
+        rows.push(Row::new(format!("… the door, listening at {which}"), ours, "ns"));
+        rows.push(Row::new("… drop rate of the bare rule's", bare / ours, "x").at_least(0.9));
+    }
+    rows.push(Row::new("… at a socket that nobody reads", get("socket_full_ns")? - sent, "ns"));
+    Ok(rows)
+}
+
+fn build() -> Result<()> {
+    let words = ["build", "--release", "--quiet", "--package=vestibule-door", "--example=cost"];
+    if !run::cargo(&words).stdout(Stdio::null()).status()?.success() {
+        return Err("the release can't be built".into());
+    }
+    Ok(())
+}
+
+fn measured() -> Result<HashMap<String, f64>> {
+    let user: &[&str] = if output(Command::new("id").arg("-u"))?.trim() == "0" { &[] } else { &["-U", "-r"] };
+    let text = output(Command::new("unshare").args(user).args(["-n", "-m", "--"]).arg(example("cost")))?;
+    let line = |line: &str| {
+        let (name, value) = line.split_once(' ')?;
+        Some((name.to_owned(), value.parse().ok()?))
+    };
+    Ok(text.lines().filter_map(line).collect())
+}
