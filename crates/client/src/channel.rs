@@ -12,7 +12,7 @@ use vestibule_proto::id::SessionId;
 use vestibule_proto::key::Secret;
 use vestibule_proto::login::{KE3_LEN, LoginContext, LoginError, LoginNames, LoginStart, login_context};
 use vestibule_proto::session::{
-    ClientHello, GatewayHello, LoginFinish, SESSION_VERSION, Wanted, Welcome, code, resume_proof,
+    ClientHello, GatewayHello, LoginFinish, SESSION_NEWEST, SESSION_VERSION, Wanted, Welcome, code, resume_proof,
 };
 use vestibule_proto::ticket::Ticket;
 
@@ -30,7 +30,7 @@ impl Control {
     pub(crate) async fn greet(connection: &Connection, purpose: Wanted) -> Result<Self, ClientError> {
         let (send, recv) = connection.open_bi().await.map_err(|error| lost(&error))?;
         let mut control = Self { send, recv };
-        control.say(&ClientHello { versions: (SESSION_VERSION, SESSION_VERSION), purpose }).await?;
+        control.say(&ClientHello { versions: (SESSION_VERSION, SESSION_NEWEST), purpose }).await?;
         Ok(control)
     }
 
@@ -75,7 +75,10 @@ pub(crate) async fn log_in(
     let (ke2, ksf) = match control.hear().await? {
         GatewayHello::Challenge { ke2, ksf } => (ke2, ksf),
         GatewayHello::Refused(reason) => return Err(ClientError::from_reason(reason)),
-        GatewayHello::Welcome(_) | GatewayHello::Enrol(_) | GatewayHello::Enrolled(_) => return Err(out_of_order()),
+        GatewayHello::Welcome(_)
+        | GatewayHello::Enrol(_)
+        | GatewayHello::Enrolled(_)
+        | GatewayHello::EnrolledWaiting(_) => return Err(out_of_order()),
     };
     let context = context(dialled, ticket)?;
     let begun = Instant::now();
@@ -116,7 +119,10 @@ fn welcome(hello: GatewayHello) -> Result<Welcome, ClientError> {
     match hello {
         GatewayHello::Welcome(welcome) => Ok(*welcome),
         GatewayHello::Refused(reason) => Err(ClientError::from_reason(reason)),
-        GatewayHello::Challenge { .. } | GatewayHello::Enrol(_) | GatewayHello::Enrolled(_) => Err(out_of_order()),
+        GatewayHello::Challenge { .. }
+        | GatewayHello::Enrol(_)
+        | GatewayHello::Enrolled(_)
+        | GatewayHello::EnrolledWaiting(_) => Err(out_of_order()),
     }
 }
 

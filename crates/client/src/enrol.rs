@@ -30,6 +30,7 @@ use vestibule_proto::inner::Purpose;
 use vestibule_proto::invitation::{Invitation, LinkError};
 use vestibule_proto::key::{PrivateKey, Secret};
 use vestibule_proto::login::{LoginNames, password_input};
+use vestibule_proto::words::DeviceWords;
 
 /// Longest name of a device, in bytes.
 const DEVICE_NAME_LEN: usize = 64;
@@ -57,6 +58,8 @@ pub struct EnrolledDevice {
     pub device: DeviceId,
     /// Whether the controller knows it already; if not it will as soon as the gateway's link stands.
     pub published: bool,
+    /// Its words, if the gateway's owner has to approve it before it can be used: to be compared with those that the owner sees.
+    pub awaits: Option<DeviceWords>,
     /// An earlier run had done all but the last step; this one did that.
     pub completed_earlier: bool,
 }
@@ -171,14 +174,14 @@ impl<'a> Prepared<'a> {
         };
         let said = channel::register(&dialled, registration, &secrets).await;
         let (agreed, control) = connect::closing(&dialled, said)?;
-        let device = agreed.enrolled.device;
+        let (device, awaits) = (agreed.enrolled.device, agreed.awaits);
         let kept = self.keep(agreed, secrets, Arc::clone(password)).await;
         connect::closing(&dialled, kept)?;
         let confirmed = channel::confirm(control, device).await;
         let published = connect::closing(&dialled, confirmed)?;
         self.place.take()?;
         connect::close(&dialled.endpoint, &dialled.connection).await;
-        Ok(self.enrolled(device, published, false))
+        Ok(EnrolledDevice { published, awaits, ..self.enrolled(device, false) })
     }
 
     /// Seals the credential and writes it beside its place: on the disk when this returns.
@@ -197,7 +200,7 @@ impl<'a> Prepared<'a> {
 
     fn sealed(&self, agreed: Agreed, secrets: &Secrets) -> Sealed {
         let invitation = self.invitation;
-        let enrolled = agreed.enrolled;
+        let Agreed { enrolled, awaits } = agreed;
         let pins =
             if enrolled.gateway_pins.is_empty() { invitation.gateway_pins.clone() } else { enrolled.gateway_pins };
         Sealed {
@@ -220,17 +223,18 @@ impl<'a> Prepared<'a> {
             fingerprint_salt: secrets.fingerprint_salt,
             enrolled: Stamp::from_system(SystemTime::now()),
             resume: None,
+            awaits,
         }
     }
 
     /// The gateway says that the invitation was used: by an earlier run of this device, perhaps. `used` is told otherwise.
     async fn take_up(&self, password: &Arc<Password>, used: ClientError) -> Result<EnrolledDevice, ClientError> {
         let taken = take_up(&self.place, &self.options.sources, self.invitation.gateway, password).await?;
-        taken.map(|device| self.enrolled(device, true, true)).ok_or(used)
+        taken.map(|device| self.enrolled(device, true)).ok_or(used)
     }
 
-    fn enrolled(&self, device: DeviceId, published: bool, completed_earlier: bool) -> EnrolledDevice {
-        EnrolledDevice { file: self.place.file.clone(), device, published, completed_earlier }
+    fn enrolled(&self, device: DeviceId, completed_earlier: bool) -> EnrolledDevice {
+        EnrolledDevice { file: self.place.file.clone(), device, published: true, awaits: None, completed_earlier }
     }
 }
 
@@ -255,7 +259,12 @@ async fn take_up(
     let LoginNames { device, .. } = names.login;
     let (times, passage) = (LocalTimes::default(), &mut Passage::default());
     let connected = connect::log_in(&identity, &names, unlocked.login_input, times, None, passage).await;
-    let Ok(connected) = connected else { return Ok(None) };
+    let connected = match connected {
+        Ok(connected) => connected,
+        // It has no other proof that the gateway knows it, and gets one as soon as it is approved.
+        Err(error @ ClientError::AwaitsApproval { .. }) => return Err(error),
+        Err(_) => return Ok(None),
+    };
     place.take()?;
     connect::end(connected).await;
     Ok(Some(device))

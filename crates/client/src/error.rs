@@ -46,6 +46,11 @@ pub enum ClientError {
         /// What the machine said, when it could not even send.
         trouble: Option<String>,
     },
+    /// The controller did not answer, and this device was never let in: the gateway's owner has not approved it yet.
+    AwaitsApproval {
+        /// The device's six words.
+        words: String,
+    },
     /// The gateway can't be reached.
     GatewayAway(GatewayAway),
     /// The gateway refuses, with a reason that only this device can read.
@@ -146,6 +151,7 @@ impl ClientError {
             Self::ClockFarOff { .. } => 23,
             Self::LoginFailed { .. } => 24,
             Self::Busy => 25,
+            Self::AwaitsApproval { .. } => 26,
             Self::NoService { .. } => 30,
             Self::UpstreamAway { .. } | Self::Cut { .. } => 31,
             Self::UpstreamHangs { .. } => 32,
@@ -163,6 +169,8 @@ impl ClientError {
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::ControllerAway { .. } | Self::GatewayAway(_) | Self::Busy | Self::Unexpected { .. } => true,
+            // No session was there yet.
+            Self::AwaitsApproval { .. } => false,
             Self::Refused { why, .. } => matches!(why, Refused::Wait | Refused::GatewayClock),
             Self::SessionEnded(reason) => *reason == Reason::ShuttingDown,
             Self::Credential { .. }

@@ -11,6 +11,7 @@ use vestibule_proto::key::{SigningKey, Spki};
 use vestibule_proto::knocker::Device;
 use vestibule_proto::login::LoginNames;
 use vestibule_proto::outer::ControllerPin;
+use vestibule_proto::words::DeviceWords;
 
 /// What it takes to knock and to dial. Zeroized when dropped.
 pub(crate) struct Identity {
@@ -24,6 +25,8 @@ pub(crate) struct Identity {
     pub(crate) controllers: Vec<String>,
     /// The credential beside which the last acknowledged stamp is kept; an invitation keeps none.
     pub(crate) credential: Option<PathBuf>,
+    /// The words of a device that the gateway's owner had to approve.
+    pub(crate) awaits: Option<DeviceWords>,
 }
 
 /// What a device is called, for its login and for people.
@@ -54,6 +57,7 @@ impl Identity {
             pins: sealed.gateway_pins.clone(),
             controllers: sealed.controllers.clone(),
             credential: Some(credential),
+            awaits: sealed.awaits,
         }
     }
 
@@ -77,6 +81,7 @@ impl Identity {
             pins: invitation.gateway_pins.clone(),
             controllers: invitation.controllers.clone(),
             credential: None,
+            awaits: None,
         }
     }
 }

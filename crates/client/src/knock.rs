@@ -65,7 +65,7 @@ pub(crate) async fn knock(
             if let Some((credential, offset_ms)) = credential.zip(run.told_offset) {
                 let _ = remember(credential, None, offset_ms).await;
             }
-            return Err(error);
+            return Err(not_approved(identity, &state, error));
         }
     };
     if admitted.address_mismatch {
@@ -75,6 +75,21 @@ pub(crate) async fn knock(
         remember(credential, Some(admitted.stamp), admitted.clock_offset_ms);
     }
     Ok(Knocked { clock_offset_ms: admitted.clock_offset_ms, admitted, took: run.begun.elapsed() })
+}
+
+/// Silence to a device that was never let in is that of a row which does not stand yet.
+fn not_approved(identity: &Identity, state: &State, error: ClientError) -> ClientError {
+    match (&error, identity.awaits) {
+        (ClientError::ControllerAway { trouble: None, .. }, Some(words)) if never_let_in(state) => {
+            ClientError::AwaitsApproval { words: words.to_string() }
+        }
+        _ => error,
+    }
+}
+
+/// Whether no knock of this device was ever acknowledged.
+pub(crate) fn never_let_in(state: &State) -> bool {
+    state.last_stamp == Stamp::default()
 }
 
 /// All addresses that the names stand for now, of one family if it is given.

@@ -2,17 +2,20 @@
 
 use crate::error::{ClientError, CredentialTrouble};
 use crate::home::CredentialFile;
+use crate::knock;
 use crate::timings::LocalTimes;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use vestibule_local_credential::file::{ReadError, SaveError};
 use vestibule_local_credential::password::Password;
+use vestibule_local_credential::state::State;
 use vestibule_local_credential::{
     CreateError, DeviceUnlocked, Fingerprint, Locked, OpenError, Sealed, Source, Sources, credential::InnerKeys,
 };
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::key::Secret;
 use vestibule_proto::login::password_input;
+use vestibule_proto::words::DeviceWords;
 
 /// Opens the first layer of a credential: the right machine and user name. No password is needed for it, so a person is
 /// told before being asked for one.
@@ -30,6 +33,12 @@ pub fn recognise(file: &CredentialFile, sources: &Sources) -> Result<Recognised,
     let device = locked.unlock_device(&file.user, &fingerprint).map_err(failed)?;
     let needs_raise = locked.needs_raise();
     Ok(Recognised { device, needs_raise, path: file.path.clone(), device_time: begun.elapsed() })
+}
+
+/// The words of a device that was enrolled under approval and never let in since: as far as this machine knows it waits.
+#[must_use]
+pub fn awaits_approval(file: &CredentialFile, sealed: &Sealed) -> Option<DeviceWords> {
+    sealed.awaits.filter(|_| State::load(&file.path).is_ok_and(|state| knock::never_let_in(&state)))
 }
 
 /// A credential that has recognised machine and user; the password is still unknown.

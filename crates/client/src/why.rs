@@ -171,7 +171,7 @@ fn step_of(error: &ClientError, passage: &Passage) -> Step {
     match error {
         ClientError::Credential { trouble: CredentialTrouble::WrongPassword, .. } => Step::Password,
         ClientError::Credential { .. } | ClientError::Ambiguous { .. } | ClientError::Files { .. } => Step::Device,
-        ClientError::ControllerAway { .. } => Step::Controller,
+        ClientError::ControllerAway { .. } | ClientError::AwaitsApproval { .. } => Step::Controller,
         ClientError::ClockFarOff { .. } => Step::Clock,
         ClientError::GatewayAway(GatewayAway::Controller | GatewayAway::Fault) => Step::Admission,
         ClientError::GatewayAway(

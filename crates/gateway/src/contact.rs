@@ -143,7 +143,7 @@ async fn wanted(
         }
         (Purpose::Enrol, Wanted::Enrol(start)) => {
             let _permit = shared.logins.try_acquire().map_err(|_| Reason::Busy)?;
-            enrolment::enrol(shared, granted, control, *start).await.map(|()| Done::Enrolled)
+            enrolment::enrol(shared, granted, control, (*start, highest)).await.map(|()| Done::Enrolled)
         }
         (
             Purpose::Login | Purpose::Resume | Purpose::Leave | Purpose::Enrol,

@@ -12,7 +12,7 @@ use vestibule_proto::admission::Granted;
 use vestibule_proto::enrol::{EnrolConfirm, EnrolDone, EnrolResponse, EnrolStart, EnrolUpload, Enrolled};
 use vestibule_proto::id::{DeviceId, UserName};
 use vestibule_proto::login::{LoginNames, RegistrationServer};
-use vestibule_proto::session::{GatewayHello, Reason};
+use vestibule_proto::session::{GatewayHello, Reason, SESSION_NEWEST};
 
 /// The largest message that is read, in bytes.
 const MESSAGE_LIMIT: usize = 1_024;
@@ -20,7 +20,7 @@ const MESSAGE_LIMIT: usize = 1_024;
 /// How long the client waits, at most, for the controller to have its row: otherwise it gets it as soon as the link stands.
 pub(crate) const PUBLISHED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Runs the enrolment.
+/// Runs the enrolment of a client that speaks this version at most.
 ///
 /// # Errors
 /// The reason to tell the client.
@@ -28,13 +28,18 @@ pub(crate) async fn enrol(
     shared: &Arc<Shared>,
     granted: &Granted,
     control: &mut Control,
-    start: EnrolStart,
+    (start, newest): (EnrolStart, u16),
 ) -> Result<(), Reason> {
     let invitation = granted.device;
     let refuse = |error: EnrolError| refused(invitation, &error);
     let invited = shared.directory.usable_invitation(invitation, now().wall).await.map_err(refuse)?;
     if UserName::parse(&start.user).ok().as_ref() != Some(&invited.user) {
         return Err(Reason::Malformed);
+    }
+    // A device that replaces itself has been approved, and proved its password a moment ago.
+    let awaits = shared.settings().approve && invited.replaces.is_none();
+    if awaits && newest < SESSION_NEWEST {
+        return Err(Reason::Version);
     }
     let device = DeviceId::random(&mut entropy());
     let names = LoginNames { user: invited.user.clone(), gateway: shared.keys.gateway, device };
@@ -56,6 +61,7 @@ pub(crate) async fn enrol(
         record: record.to_vec(),
         ksf,
         version_floor: granted.version,
+        awaits,
     };
     let pending =
         shared.directory.register_device(invitation, new, now().wall, &mut entropy()).await.map_err(refuse)?;
@@ -68,7 +74,8 @@ pub(crate) async fn enrol(
         typo_bits: shared.settings().typo_bits,
         version_floor: granted.version,
     };
-    control.say(&GatewayHello::Enrolled(Box::new(enrolled))).await?;
+    let agreed = if awaits { GatewayHello::EnrolledWaiting } else { GatewayHello::Enrolled };
+    control.say(&agreed(Box::new(enrolled))).await?;
 
     let confirm: EnrolConfirm = control.hear(MESSAGE_LIMIT).await?;
     if confirm.device != device {
@@ -76,7 +83,7 @@ pub(crate) async fn enrol(
     }
     let published = confirm_device(shared, invitation, device).await.map_err(refuse)?;
     shared.counters.enrolled_device();
-    tracing::info!(%device, user = %invited.user, published, "device enrolled");
+    tracing::info!(%device, user = %invited.user, published, awaits, "device enrolled");
     Ok(control.say(&EnrolDone { published }).await?)
 }
 

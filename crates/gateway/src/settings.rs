@@ -42,6 +42,8 @@ pub struct Settings {
     pub ksf: KsfParams,
     /// Typo bits of new local credentials (PROTOCOL.md §3.2).
     pub typo_bits: u8,
+    /// Whether a new device waits for its owner's word (PROTOCOL.md §3.3).
+    pub approve: bool,
 }
 
 /// How long a session lives.
@@ -95,6 +97,7 @@ impl Settings {
             limits: Limits::default(),
             ksf: KsfParams::STANDARD,
             typo_bits: 10,
+            approve: false,
         }
     }
 }

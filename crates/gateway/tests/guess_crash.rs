@@ -57,6 +57,7 @@ async fn enrol(directory: &Directory) {
         record: vec![4; 192],
         ksf: KsfParams::STANDARD,
         version_floor: 1,
+        awaits: false,
     };
     directory.register_device(invited.id, new, T, &mut entropy).await.unwrap();
     directory.confirm_device(invited.id, device(), T).await.unwrap();

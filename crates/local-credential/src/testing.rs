@@ -58,6 +58,7 @@ pub(crate) fn sealed(name: &str) -> Sealed {
             secret: Secret::random(entropy),
             expires: Stamp::from_millis(1_800_000_043_200),
         }),
+        awaits: None,
     }
 }
 

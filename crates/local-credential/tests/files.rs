@@ -83,6 +83,7 @@ fn credential(device_name: &str, params: Params) -> Credential {
         fingerprint_salt: [3; 16],
         enrolled: Stamp::from_millis(1),
         resume: None,
+        awaits: None,
     };
     let new = NewCredential { sealed, seed: Seed::random(entropy) };
     Credential::create(new, &password(), &machine(), params, entropy).unwrap()

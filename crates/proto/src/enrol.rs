@@ -80,6 +80,6 @@ pub struct EnrolConfirm {
 /// The gateway's last message: the device is active, its row published (or waiting to be, see `published`).
 #[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EnrolDone {
-    /// Whether the controller has the row already; if not it gets it as soon as the link stands.
+    /// Whether the controller has the row already; if not it gets it as soon as the link stands, and the device is approved.
     pub published: bool,
 }

@@ -13,6 +13,7 @@
 //! | [`expiring`] [`steady`] [`guess`] | what it is made of: deadlines; a clock that does not run back; how often a password may be guessed |
 //! | [`fuzzing`] | one entry per decoder, and fixed keys for test vectors |
 //! | [`frame`] [`session`] [`enrol`] [`invitation`] [`link`] | what is said inside authenticated channels (T, R1, E1, C1) |
+//! | [`words`] | a device's keys as six words, for people to compare |
 
 // Modules of ours that hold what others are made of.
 mod bytes_serde;
@@ -40,6 +41,7 @@ pub mod frame;
 pub mod invitation;
 pub mod link;
 pub mod session;
+pub mod words;
 
 // Machines, and what they are made of.
 pub mod admission;

@@ -12,8 +12,12 @@ use std::fmt;
 use std::time::Duration;
 use zeroize::Zeroize as _;
 
-/// The version of these messages that this code speaks.
+/// The version of these messages that every side speaks, and that a login is bound to.
 pub const SESSION_VERSION: u16 = 1;
+
+/// The highest version that this code speaks. 2 adds [`GatewayHello::EnrolledWaiting`]: what a later version adds is said to
+/// those alone who have named it in their [`ClientHello`].
+pub const SESSION_NEWEST: u16 = 2;
 
 /// The first frame from the client on the control stream.
 #[derive(Serialize, Deserialize)]
@@ -63,6 +67,9 @@ pub enum GatewayHello {
     Enrolled(Box<crate::enrol::Enrolled>),
     /// No.
     Refused(Reason),
+    /// Version 2: in the place of [`Enrolled`](Self::Enrolled) where the gateway's owner has to approve the device before it may
+    /// knock.
+    EnrolledWaiting(Box<crate::enrol::Enrolled>),
 }
 
 /// L3, from the client.

@@ -127,6 +127,7 @@ fn device(command: DeviceCommand) -> (Option<PathBuf>, Request) {
     let (dir, request) = match command {
         DeviceCommand::List { user, dir } => (dir, DeviceRequest::List { user }),
         DeviceCommand::Show(named) => (named.dir, DeviceRequest::Show { device: named.name }),
+        DeviceCommand::Approve(named) => (named.dir, DeviceRequest::Approve { device: named.name }),
         DeviceCommand::Revoke(named) => (named.dir, DeviceRequest::Revoke { device: named.name }),
         DeviceCommand::Resume(named) => (named.dir, DeviceRequest::Resume { device: named.name }),
     };

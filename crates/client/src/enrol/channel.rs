@@ -11,6 +11,7 @@ use vestibule_proto::id::{DeviceId, GatewayId, UserName};
 use vestibule_proto::key::Secret;
 use vestibule_proto::login::{LoginNames, RegistrationStart};
 use vestibule_proto::session::{GatewayHello, Wanted};
+use vestibule_proto::words::{DeviceKeys, DeviceWords};
 
 /// What is registered.
 pub(super) struct Registration {
@@ -24,6 +25,8 @@ pub(super) struct Registration {
 /// What the gateway gave.
 pub(super) struct Agreed {
     pub(super) enrolled: Enrolled,
+    /// The device's words, if it has to be approved.
+    pub(super) awaits: Option<DeviceWords>,
 }
 
 /// `EnrolStart` ⇄ `EnrolResponse`, `EnrolUpload` ⇄ `Enrolled`.
@@ -36,12 +39,13 @@ pub(super) async fn register(
     let begun = RegistrationStart::begin(login_input, &mut SystemEntropy);
     let (begun, registration_request) = begun.map_err(ClientError::unexpected)?;
     let keys = secrets.seed.keys();
+    let (d_out, d_in, d_tls) = (secrets.d_out.public(), keys.d_in.public(), keys.d_tls.spki());
     let start = EnrolStart {
         user: user.to_string(),
         device_name,
-        d_out: secrets.d_out.public(),
-        d_in: keys.d_in.public(),
-        d_tls: keys.d_tls.spki(),
+        d_out,
+        d_in,
+        d_tls,
         psk_g: keys.psk_g,
         fingerprint_commitment,
         registration_request,
@@ -50,9 +54,10 @@ pub(super) async fn register(
     let response = match control.hear().await? {
         GatewayHello::Enrol(response) => *response,
         GatewayHello::Refused(reason) => return Err(ClientError::from_reason(reason)),
-        GatewayHello::Challenge { .. } | GatewayHello::Welcome(_) | GatewayHello::Enrolled(_) => {
-            return Err(out_of_order());
-        }
+        GatewayHello::Challenge { .. }
+        | GatewayHello::Welcome(_)
+        | GatewayHello::Enrolled(_)
+        | GatewayHello::EnrolledWaiting(_) => return Err(out_of_order()),
     };
     let device = response.device;
     let names = LoginNames { user, gateway, device };
@@ -60,14 +65,17 @@ pub(super) async fn register(
         begun.finish(&response.registration_response, &names, &response.ksf, &mut SystemEntropy)
     });
     let record = stretched.await.map_err(ClientError::unexpected)?.map_err(ClientError::unexpected)?;
+    let words =
+        DeviceWords::of(&DeviceKeys { gateway, device, d_out, d_in, d_tls, fingerprint_commitment, record: &record });
     control.say(&EnrolUpload { record }).await?;
+    let agreed = |enrolled: Enrolled, awaits| {
+        (enrolled.device == device).then_some(Agreed { enrolled, awaits }).ok_or_else(out_of_order)
+    };
     match control.hear().await? {
-        GatewayHello::Enrolled(enrolled) if enrolled.device == device => Ok((Agreed { enrolled: *enrolled }, control)),
+        GatewayHello::Enrolled(enrolled) => Ok((agreed(*enrolled, None)?, control)),
+        GatewayHello::EnrolledWaiting(enrolled) => Ok((agreed(*enrolled, Some(words))?, control)),
         GatewayHello::Refused(reason) => Err(ClientError::from_reason(reason)),
-        GatewayHello::Enrolled(_)
-        | GatewayHello::Challenge { .. }
-        | GatewayHello::Welcome(_)
-        | GatewayHello::Enrol(_) => Err(out_of_order()),
+        GatewayHello::Challenge { .. } | GatewayHello::Welcome(_) | GatewayHello::Enrol(_) => Err(out_of_order()),
     }
 }
 

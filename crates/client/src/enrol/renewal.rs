@@ -53,7 +53,13 @@ pub async fn renew(
         // The former device may have ended already: then its successor waits beside its place.
         Err(error) => {
             let device = take_up(&place, &options.sources, sealed.gateway, &password).await?.ok_or(error)?;
-            return Ok(EnrolledDevice { file: file.clone(), device, published: true, completed_earlier: true });
+            return Ok(EnrolledDevice {
+                file: file.clone(),
+                device,
+                published: true,
+                awaits: None,
+                completed_earlier: true,
+            });
         }
     };
     let options = EnrolOptions {

@@ -65,7 +65,8 @@ fn enrolled(home: &Home, invitation: &Invitation) -> CredentialFile {
         version_floor: 1,
     };
     let secrets = Secrets::random();
-    let new = NewCredential { sealed: prepared.sealed(Agreed { enrolled }, &secrets), seed: secrets.seed };
+    let new =
+        NewCredential { sealed: prepared.sealed(Agreed { enrolled, awaits: None }, &secrets), seed: secrets.seed };
     let credential =
         Credential::create(new, &password(PASSWORD), &prepared.fingerprint, options.stretching, entropy).unwrap();
     credential.save(&prepared.place.pending()).unwrap();

@@ -20,6 +20,7 @@ fn samples() -> Vec<ClientError> {
         ClientError::WeakPassword { reason: "it is one of the 100,000 commonest".to_owned() },
         ClientError::Ambiguous { names: vec!["a@b".to_owned(), "a@c".to_owned()] },
         ClientError::ControllerAway { controllers: vec!["c.example:443".to_owned()], trouble: None },
+        ClientError::AwaitsApproval { words: "alpine bison".to_owned() },
         ClientError::ClockFarOff { offset_ms: -90_000_000 },
         ClientError::LoginFailed { tries: 1, limit: 20 },
         ClientError::Busy,

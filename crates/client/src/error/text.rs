@@ -42,6 +42,7 @@ impl ClientError {
             ),
             Self::Invitation(trouble) => invitation(*trouble),
             Self::ControllerAway { controllers, trouble } => controller_away(controllers, trouble.as_deref()),
+            Self::AwaitsApproval { words } => awaits_approval(words),
             Self::GatewayAway(how) => gateway_away(*how),
             Self::Refused { why, tries, limit, retry_after, detail } => {
                 let (headline, mut meaning, next) = refused(*why, *tries, *limit, *retry_after);
@@ -249,6 +250,17 @@ fn controller_away(controllers: &[String], trouble: Option<&str>) -> Told {
         "the controller does not answer",
         meaning,
         "check this machine's network, then try again; else ask the gateway's owner",
+    )
+}
+
+fn awaits_approval(words: &str) -> Told {
+    told(
+        "this device waits for approval",
+        format!(
+            "The gateway's owner has to approve it before it can be used; until then the controller is silent to it.\n\
+             The owner compares these words with those that `vestibule device list` shows: {words}"
+        ),
+        "read the words to the gateway's owner, who approves: vestibule device approve NAME; then try again",
     )
 }
 

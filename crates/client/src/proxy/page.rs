@@ -62,7 +62,8 @@ fn status(error: &ClientError) -> StatusCode {
         ClientError::Busy
         | ClientError::SessionEnded(_)
         | ClientError::GatewayAway(_)
-        | ClientError::ControllerAway { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        | ClientError::ControllerAway { .. }
+        | ClientError::AwaitsApproval { .. } => StatusCode::SERVICE_UNAVAILABLE,
         ClientError::UpstreamAway { .. }
         | ClientError::Cut { .. }
         | ClientError::Credential { .. }

@@ -94,7 +94,9 @@ fn reply(error: &ClientError) -> ReplyError {
         ClientError::NoService { .. } => ReplyError::ConnectionNotAllowed,
         ClientError::UpstreamAway { .. } => ReplyError::ConnectionRefused,
         ClientError::UpstreamHangs { .. } => ReplyError::HostUnreachable,
-        ClientError::GatewayAway(_) | ClientError::ControllerAway { .. } => ReplyError::NetworkUnreachable,
+        ClientError::GatewayAway(_) | ClientError::ControllerAway { .. } | ClientError::AwaitsApproval { .. } => {
+            ReplyError::NetworkUnreachable
+        }
         ClientError::Credential { .. }
         | ClientError::Ambiguous { .. }
         | ClientError::WeakPassword { .. }

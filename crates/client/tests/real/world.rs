@@ -66,13 +66,54 @@ impl World {
     }
 
     pub(crate) async fn start_controller(&mut self) {
-        self.controller = Some(Controller::start(self.controller_settings.clone()).await.unwrap());
+        let started = async {
+            loop {
+                match Controller::start(self.controller_settings.clone()).await {
+                    // The socket of the one before goes a moment after it has stopped.
+                    Err(vestibule_controller::StartError::Listen { .. }) => {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    started => return started.unwrap(),
+                }
+            }
+        };
+        self.controller = Some(tokio::time::timeout(SOON, started).await.expect("the address is free"));
     }
 
     /// Knocks that the controller has received.
     pub(crate) fn knocks(&self) -> u64 {
         let counters = self.controller.as_ref().expect("the controller runs").status().counters;
         counters.iter().find(|(name, _)| name == "knocks.received").expect("counted").1
+    }
+
+    /// Knocks that reached the controller and for which it has no row.
+    pub(crate) fn unknown(&self) -> u64 {
+        let counters = self.controller.as_ref().expect("the controller runs").status().counters;
+        counters.iter().find(|(name, _)| name == "knocks.unknown").expect("counted").1
+    }
+
+    /// Rows that the gateway has published, as they stand on the controller's disk.
+    pub(crate) fn rows(&self) -> u64 {
+        let database = vestibule_controller::settings::database(&self.controller_settings.dir);
+        let gateways = Rows::open(&database).unwrap().gateways().unwrap();
+        gateways.iter().map(|gateway| gateway.rows).sum()
+    }
+
+    /// Waits until so many rows stand.
+    pub(crate) async fn until(&self, rows: u64) {
+        let stand = async {
+            while self.rows() != rows {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(SOON, stand).await.expect("the rows stand");
+    }
+
+    /// Starts the gateway again with other settings.
+    pub(crate) async fn set(&mut self, change: impl FnOnce(&mut vestibule_gateway::Settings)) {
+        change(&mut self.gateway_settings);
+        self.stop_gateway().await;
+        self.start_gateway().await;
     }
 
     pub(crate) async fn stop_controller(&mut self) {

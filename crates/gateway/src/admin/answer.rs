@@ -130,6 +130,9 @@ pub struct DeviceView {
     pub last_seen: Option<Stamp>,
     /// Its login digest, by which the controller knows it.
     pub digest: LoginDigest,
+    /// While it waits for approval: six words to compare with those that its screen shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
     /// Why it can't be used although nobody here forbids it, and what to do. The running role fills it in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,

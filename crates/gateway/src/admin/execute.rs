@@ -58,7 +58,7 @@ async fn status(directory: &Directory, now: Stamp) -> Result<Status, AdminError>
 /// Whether a device in this state counts as one of its user's.
 pub(crate) fn counts(state: DeviceState) -> bool {
     match state {
-        DeviceState::Active | DeviceState::Suspended => true,
+        DeviceState::Waiting | DeviceState::Active | DeviceState::Suspended => true,
         DeviceState::Pending | DeviceState::Revoked => false,
     }
 }

@@ -100,6 +100,11 @@ pub enum DeviceRequest {
         /// Which one.
         device: String,
     },
+    /// Let a device that waits be used: its row is published. Answered by [`Done`](super::Answer::Done).
+    Approve {
+        /// Which one.
+        device: String,
+    },
     /// Revoke a device for good. Answered by [`Done`](super::Answer::Done).
     Revoke {
         /// Which one.

@@ -67,6 +67,7 @@ async fn enrol(directory: &Directory, number: u64) -> (String, String) {
         record: vec![4; 192],
         ksf: KsfParams::STANDARD,
         version_floor: 1,
+        awaits: false,
     };
     let device = new.id;
     directory.register_device(issued.id, new, T, &mut entropy).await.unwrap();
@@ -213,6 +214,7 @@ async fn a_name_that_fits_two_devices_is_not_guessed() {
         record: vec![4; 192],
         ksf: KsfParams::STANDARD,
         version_floor: 1,
+        awaits: false,
     };
     let second = new.id.to_string();
     directory.register_device(issued.id, new, T, &mut again).await.unwrap();

@@ -64,6 +64,8 @@ kinds! {
     EnrolmentStarted = "enrolment-started",
     /// A device confirmed: it is enrolled, its invitation used.
     DeviceEnrolled = "device-enrolled",
+    /// A device that waited was approved by the owner.
+    DeviceApproved = "device-approved",
     /// A device was revoked.
     DeviceRevoked = "device-revoked",
     /// A device's suspension was lifted.

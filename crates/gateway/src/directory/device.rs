@@ -6,6 +6,7 @@ use vestibule_proto::guess::GuessCount;
 use vestibule_proto::id::{DeviceId, LoginDigest, Stamp, UserName};
 use vestibule_proto::key::{Psk, PublicKey, Spki};
 use vestibule_proto::login::KsfParams;
+use vestibule_proto::words::{DeviceKeys, DeviceWords};
 use vestibule_store::StoreError;
 
 use super::audit::{AuditEntry, AuditKind, record};
@@ -62,6 +63,8 @@ pub struct Device {
 pub enum DeviceState {
     /// It has registered and not confirmed yet: it can do nothing.
     Pending,
+    /// It is enrolled, and waits until the gateway's owner approves it: nobody knows it yet.
+    Waiting,
     /// It is enrolled.
     Active,
     /// It has reached the limit of wrong passwords: refused until its owner resumes it.
@@ -79,6 +82,41 @@ impl Directory {
     /// All devices, or one user's, by user and age.
     pub async fn devices(&self, user: Option<UserName>) -> Result<Vec<Device>, StoreError> {
         self.list(move |c| devices(c, user.as_ref())).await
+    }
+
+    /// The six words of a device, for its owner to compare.
+    pub fn words(&self, device: &Device) -> DeviceWords {
+        DeviceWords::of(&DeviceKeys {
+            gateway: self.identity().gateway,
+            device: device.id,
+            d_out: device.d_out,
+            d_in: device.d_in,
+            d_tls: device.d_tls,
+            fingerprint_commitment: device.fingerprint_commitment,
+            record: &device.record,
+        })
+    }
+
+    /// Lets a device that waits be known to the controller. One that is approved already goes on.
+    ///
+    /// Errors: [`DirectoryError::NotFound`], [`DirectoryError::Invalid`] if it is revoked or was never confirmed.
+    pub async fn approve_device(&self, id: DeviceId, now: Stamp) -> Result<Vec<Effect>, DirectoryError> {
+        self.write(move |c| {
+            let device = must_exist(c, &id)?;
+            match device.state {
+                DeviceState::Waiting => {}
+                DeviceState::Active | DeviceState::Suspended => return Ok(Vec::new()),
+                DeviceState::Revoked => return Err(is_revoked(&id)),
+                DeviceState::Pending => return Err(is_pending(&id)),
+            }
+            c.execute("UPDATE device SET awaits = 0 WHERE id = ?1", [id.as_bytes()])?;
+            record(c, &AuditEntry::of(AuditKind::DeviceApproved, now).user(&device.user).device(&id))?;
+            Ok(vec![
+                Effect::DeviceChanged { device: id, digest: device.digest },
+                Effect::PublishRow(super::enrolment::row_of(&device)),
+            ])
+        })
+        .await
     }
 
     /// Revokes a device for good: its sessions end, its row is withdrawn. One that is revoked already stays so.
@@ -105,12 +143,11 @@ impl Directory {
             match device.state {
                 DeviceState::Suspended => {}
                 DeviceState::Active => return Ok(Vec::new()),
-                DeviceState::Revoked => {
-                    return Err(DirectoryError::Invalid(format!("the device `{id}` is revoked, and that is for good")));
+                DeviceState::Waiting => {
+                    return Err(DirectoryError::Invalid(format!("the device `{id}` waits for approval")));
                 }
-                DeviceState::Pending => {
-                    return Err(DirectoryError::Invalid(format!("the device `{id}` is not enrolled yet")));
-                }
+                DeviceState::Revoked => return Err(is_revoked(&id)),
+                DeviceState::Pending => return Err(is_pending(&id)),
             }
             c.execute("UPDATE knocker SET guesses = 0 WHERE id = ?1", [id.as_bytes()])?;
             record(c, &AuditEntry::of(AuditKind::DeviceResumed, now).user(&device.user).device(&id))?;
@@ -120,10 +157,18 @@ impl Directory {
     }
 }
 
+fn is_revoked(id: &DeviceId) -> DirectoryError {
+    DirectoryError::Invalid(format!("the device `{id}` is revoked, and that is for good"))
+}
+
+fn is_pending(id: &DeviceId) -> DirectoryError {
+    DirectoryError::Invalid(format!("the device `{id}` is not enrolled yet"))
+}
+
 const SELECT: &str = "
     SELECT d.id, d.user, d.name, d.state, k.digest, k.d_out, d.d_in, d.d_tls, d.psk_c, d.psk_r, d.psk_g, d.record,
            d.ksf_memory, d.ksf_passes, d.ksf_lanes, d.fingerprint, d.version_floor, k.guesses, k.last_guess,
-           d.created, d.last_seen
+           d.created, d.last_seen, d.awaits
     FROM device d JOIN knocker k ON k.id = d.id";
 
 pub(super) fn device(c: &Connection, id: &DeviceId) -> Result<Option<Device>, StoreError> {
@@ -173,7 +218,7 @@ fn device_of(row: &Row<'_>) -> rusqlite::Result<Device> {
         id: device_id(row, 0)?,
         user: user_name(row, 1)?,
         name: row.get(2)?,
-        state: state_of(&row.get::<_, String>(3)?, guesses),
+        state: state_of(&row.get::<_, String>(3)?, row.get(21)?, guesses),
         digest: digest(row, 4)?,
         d_out: public_key(row, 5)?,
         d_in: public_key(row, 6)?,
@@ -191,9 +236,10 @@ fn device_of(row: &Row<'_>) -> rusqlite::Result<Device> {
     })
 }
 
-fn state_of(text: &str, guesses: GuessCount) -> DeviceState {
+fn state_of(text: &str, awaits: bool, guesses: GuessCount) -> DeviceState {
     match text {
         "pending" => DeviceState::Pending,
+        "active" if awaits => DeviceState::Waiting,
         "active" if guesses.count < guess_policy().limit => DeviceState::Active,
         "active" => DeviceState::Suspended,
         // The table allows three words; anything else is treated like the strictest.

@@ -47,6 +47,8 @@ pub struct NewDevice {
     pub ksf: KsfParams,
     /// No protocol version below this one will be accepted from it.
     pub version_floor: u16,
+    /// Whether the gateway's owner must approve it before anybody knows it.
+    pub awaits: bool,
 }
 
 /// What a device that has registered is told, besides the gateway's pins and policy.
@@ -245,8 +247,8 @@ fn insert(
     }
     c.execute(
         "INSERT INTO device (id, user, name, state, invitation, d_in, d_tls, psk_c, psk_r, psk_g, record,
-                             ksf_memory, ksf_passes, ksf_lanes, fingerprint, version_floor, created)
-         VALUES (?1, ?2, ?3, 'pending', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                             ksf_memory, ksf_passes, ksf_lanes, fingerprint, version_floor, created, awaits)
+         VALUES (?1, ?2, ?3, 'pending', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         rusqlite::params![
             new.id.as_bytes(),
             invited.user.as_str(),
@@ -264,6 +266,7 @@ fn insert(
             new.fingerprint_commitment,
             new.version_floor,
             millis(now),
+            new.awaits,
         ],
     )?;
     Ok(())
@@ -311,8 +314,10 @@ fn confirmed(c: &Connection, invitation_id: &DeviceId, id: &DeviceId) -> Result<
     effects.extend([
         Effect::DeviceChanged { device: used.id, digest: used.digest },
         Effect::DeviceChanged { device: device.id, digest: device.digest },
-        Effect::PublishRow(row_of(&device)),
     ]);
+    if device.state != DeviceState::Waiting {
+        effects.push(Effect::PublishRow(row_of(&device)));
+    }
     Ok(effects)
 }
 

@@ -44,7 +44,7 @@ impl Directory {
         })
     }
 
-    /// The rows that the controller must have: of every device that isn't revoked, and of every invitation that is
+    /// The rows that the controller must have: of every device that is neither revoked nor waits, and of every invitation that is
     /// remembered and not withdrawn. Suspended, used and expired ones are among them, so that whoever holds them is told
     /// why.
     pub async fn published_rows(&self) -> Result<Vec<PublishedRow>, StoreError> {
@@ -110,8 +110,10 @@ fn knockers_of_user(c: &Connection, user: &UserName) -> Result<Vec<(DeviceId, Lo
 }
 
 fn of_device(device: &Device, user_suspended: bool) -> Option<AdmissibleDevice> {
-    if device.state == DeviceState::Pending {
-        return None;
+    match device.state {
+        // Neither may knock: the controller has no row of theirs, and one that forwards for them all the same is suspect.
+        DeviceState::Pending | DeviceState::Waiting => return None,
+        DeviceState::Active | DeviceState::Suspended | DeviceState::Revoked => {}
     }
     Some(AdmissibleDevice {
         digest: device.digest,
@@ -145,7 +147,7 @@ fn of_invitation(invited: &InvitationRecord, user_suspended: bool) -> Admissible
 fn is_published(device: &Device) -> bool {
     match device.state {
         DeviceState::Active | DeviceState::Suspended => true,
-        DeviceState::Pending | DeviceState::Revoked => false,
+        DeviceState::Pending | DeviceState::Waiting | DeviceState::Revoked => false,
     }
 }
 

@@ -5,7 +5,15 @@
 use vestibule_store::Migration;
 
 /// The schema, step by step.
-pub(super) const MIGRATIONS: &[Migration] = &[DIRECTORY, SEEN_MARK, RENEWALS];
+pub(super) const MIGRATIONS: &[Migration] = &[DIRECTORY, SEEN_MARK, RENEWALS, APPROVALS];
+
+const APPROVALS: Migration = Migration {
+    name: "devices that wait for their owner's word",
+    sql: "
+        -- 1: its row is not published, and it is not admitted, until the gateway's owner has approved it.
+        ALTER TABLE device ADD COLUMN awaits INTEGER NOT NULL DEFAULT 0 CHECK (awaits IN (0, 1));
+    ",
+};
 
 /// Knocks stamped up to `until` may stand in the seen-set unsynced, written in this run of the machine.
 const SEEN_MARK: Migration = Migration {

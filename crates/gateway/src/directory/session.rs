@@ -318,7 +318,7 @@ fn in_good_standing(c: &Connection, name: &UserName, device: &DeviceId) -> Resul
     let device = device::device(c, device)?.filter(|device| device.user == *name).ok_or(SessionError::Revoked)?;
     match device.state {
         DeviceState::Active | DeviceState::Suspended => {}
-        DeviceState::Pending | DeviceState::Revoked => return Err(SessionError::Revoked),
+        DeviceState::Pending | DeviceState::Waiting | DeviceState::Revoked => return Err(SessionError::Revoked),
     }
     user_in_good_standing(c, name)
 }

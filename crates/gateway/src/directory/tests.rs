@@ -70,6 +70,7 @@ fn new_device(number: u64) -> NewDevice {
         record: vec![7; 192],
         ksf: KsfParams::STANDARD,
         version_floor: 1,
+        awaits: false,
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use vestibule_proto::id::{DeviceId, GatewayId, LoginDigest, SessionId, Stamp, UserName};
 use vestibule_proto::key::{self, PrivateKey, Psk, PublicKey, RealmKey, Secret, Spki};
+use vestibule_proto::words::DeviceWords;
 use zeroize::Zeroizing;
 
 use super::error::CreateError;
@@ -56,6 +57,10 @@ pub struct Sealed {
     pub enrolled: Stamp,
     /// A session that may be resumed, if the client keeps one across its own end.
     pub resume: Option<Resume>,
+    /// The words of this device, if the gateway's owner had to approve it: until then the controller does not know it.
+    /// Behind all other fields, and absent in files of earlier versions.
+    #[serde(skip)]
+    pub awaits: Option<DeviceWords>,
 }
 
 /// What resuming a session takes besides the keys of layer 2 (R1).
@@ -103,6 +108,12 @@ pub(super) struct Content {
     pub(super) appended: Vec<u8>,
 }
 
+/// What files of earlier versions end before, in the order in which it was appended.
+#[derive(Serialize, Deserialize)]
+struct Later {
+    awaits: Option<DeviceWords>,
+}
+
 /// Room for all fields at their bounds and 4 KiB of later ones.
 const BUFFER_LEN: usize = 8_192;
 const MOST_READINGS: usize = 8;
@@ -114,7 +125,13 @@ impl Content {
         self.sealed.check_bounds()?;
         // A buffer that never moves leaves no copy of a secret behind.
         let mut buffer = Zeroizing::new(vec![0; BUFFER_LEN]);
-        let written = postcard::to_slice(&(&self.readings, &self.sealed), &mut buffer).map(|written| written.len());
+        let written = if self.is_plain() {
+            postcard::to_slice(&(&self.readings, &self.sealed), &mut buffer)
+        } else {
+            let later = Later { awaits: self.sealed.awaits };
+            postcard::to_slice(&(&self.readings, &self.sealed, later), &mut buffer)
+        };
+        let written = written.map(|written| written.len());
         let length = written.map_err(|_| CreateError::Content("too long"))?;
         let whole = length + self.appended.len();
         let room = buffer.get_mut(length..whole).ok_or(CreateError::Content("too long"))?;
@@ -123,12 +140,24 @@ impl Content {
         Ok(buffer)
     }
 
+    /// Whether it is written as earlier versions wrote it.
+    fn is_plain(&self) -> bool {
+        self.sealed.awaits.is_none() && self.appended.is_empty()
+    }
+
     /// `None` for anything that [`Content::encode`] does not write.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > BUFFER_LEN {
             return None;
         }
-        let ((readings, sealed), appended): ((Vec<_>, Sealed), _) = postcard::take_from_bytes(bytes).ok()?;
+        let ((readings, mut sealed), rest): ((Vec<_>, Sealed), &[u8]) = postcard::take_from_bytes(bytes).ok()?;
+        let appended = if rest.is_empty() {
+            rest
+        } else {
+            let (Later { awaits }, appended) = postcard::take_from_bytes(rest).ok()?;
+            sealed.awaits = awaits;
+            appended
+        };
         let in_bounds = readings.len() <= MOST_READINGS && sealed.check_bounds().is_ok();
         in_bounds.then(|| Self { readings, sealed, appended: appended.to_vec() })
     }
@@ -163,6 +192,15 @@ mod tests {
         let read = Content::decode(&bytes).unwrap();
         assert_eq!(read.appended, b"later");
         assert_eq!(*read.encode().unwrap(), *bytes);
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_version_is_read() {
+        let content = content(b"");
+        let earlier = postcard::to_allocvec(&(&content.readings, &content.sealed)).unwrap();
+        let read = Content::decode(&earlier).unwrap();
+        assert_eq!(read.sealed.awaits, None);
+        assert_eq!(*read.encode().unwrap(), *content.encode().unwrap());
     }
 
     #[test]

@@ -189,21 +189,24 @@ fn enrolments() -> Pages {
         .raw("fingerprint commitment", &[0xfc; 32])
         .string("RegistrationRequest", &[0x01; 32]);
     let response = gateway(2).raw("device", &[0xde; 16]).string("RegistrationResponse", &[0x02; 64]).argon2id(8, 1, 1);
-    let enrolled = gateway(3)
-        .raw("device", &[0xde; 16])
-        .raw("A2", &[0xa2; 32])
-        .raw("psk_c", &[0xcc; 32])
-        .raw("psk_r", &[0xce; 32])
-        .number("pins", 2)
-        .spki("G_tls", 0x97)
-        .spki("G_tls", 0x98)
-        .raw("typo bits", &[10])
-        .number("version floor", 1);
+    let enrolled = |variant| {
+        gateway(variant)
+            .raw("device", &[0xde; 16])
+            .raw("A2", &[0xa2; 32])
+            .raw("psk_c", &[0xcc; 32])
+            .raw("psk_r", &[0xce; 32])
+            .number("pins", 2)
+            .spki("G_tls", 0x97)
+            .spki("G_tls", 0x98)
+            .raw("typo bits", &[10])
+            .number("version floor", 1)
+    };
     vec![
         ("E1 start", start),
         ("E1 response", response),
         ("E1 upload", page().string("record", &[0x03; 192])),
-        ("E1 enrolled", enrolled),
+        ("E1 enrolled", enrolled(3)),
+        ("E1 enrolled, waiting", enrolled(5)),
         ("E1 confirm", page().raw("device", &[0xde; 16])),
         ("E1 done", page().raw("published", &[1])),
         ("E1 done, not published", page().raw("published", &[0])),

@@ -209,7 +209,7 @@ fn enrolments() -> Vec<Sample> {
     };
     let response =
         EnrolResponse { device, registration_response: vec![0x02; 64], ksf: KsfParams::new(8, 1, 1).unwrap() };
-    let enrolled = Enrolled {
+    let enrolled = || Enrolled {
         device,
         digest: digest(),
         psk_c: Secret::new([0xcc; 32]),
@@ -222,7 +222,8 @@ fn enrolments() -> Vec<Sample> {
         sample("E1 start", ClientHello { versions: (1, 1), purpose: Wanted::Enrol(Box::new(start)) }),
         sample("E1 response", GatewayHello::Enrol(Box::new(response))),
         sample("E1 upload", EnrolUpload { record: vec![0x03; 192] }),
-        sample("E1 enrolled", GatewayHello::Enrolled(Box::new(enrolled))),
+        sample("E1 enrolled", GatewayHello::Enrolled(Box::new(enrolled()))),
+        sample("E1 enrolled, waiting", GatewayHello::EnrolledWaiting(Box::new(enrolled()))),
         sample("E1 confirm", EnrolConfirm { device }),
         sample("E1 done", EnrolDone { published: true }),
         sample("E1 done, not published", EnrolDone { published: false }),

@@ -17,9 +17,7 @@ pub(crate) fn answer(answer: &Answer, output: &Output) -> Result<(), Fault> {
     match answer {
         Answer::Users(users) => output.list(users, &["user", "groups", "state", "devices", "sessions"], user_cells),
         Answer::User(user) => user_detail(user, output),
-        Answer::Devices(devices) => {
-            output.list(devices, &["device", "user", "state", "wrong passwords", "last seen", "id"], device_cells)
-        }
+        Answer::Devices(devices) => self::devices(devices, output),
         Answer::Device(device) => device_lines(device, output),
         Answer::Invited(invited) => self::invited(invited, output),
         Answer::Invitations(list) => {
@@ -70,6 +68,26 @@ fn user_detail(detail: &UserDetail, output: &Output) -> Result<(), Fault> {
     )
 }
 
+/// With the words of those that wait, if any does.
+fn devices(devices: &[DeviceView], output: &Output) -> Result<(), Fault> {
+    let mut heads = vec!["device", "user", "state", "wrong passwords", "last seen", "id"];
+    if devices.iter().all(|device| device.words.is_none()) {
+        return output.list(devices, &heads, device_cells);
+    }
+    heads.push("words to compare");
+    output.list(devices, &heads, |device| {
+        let mut cells = device_cells(device);
+        cells.push(device.words.clone().unwrap_or_default());
+        cells
+    })?;
+    if !output.is_json() {
+        output::note(
+            "The words are right if the person reads the same ones from the device: vestibule device approve NAME",
+        );
+    }
+    Ok(())
+}
+
 fn device_cells(device: &DeviceView) -> Vec<String> {
     vec![
         device.name.clone(),
@@ -92,6 +110,7 @@ fn device_lines(device: &DeviceView, output: &Output) -> Result<(), Fault> {
         ("id", device.id.to_string()),
         ("login digest", device.digest.to_string()),
     ];
+    lines.extend(device.words.iter().map(|words| ("words to compare", words.clone())));
     lines.extend(device.trouble.iter().map(|trouble| ("unusable", trouble.clone())));
     output.show(device, &lines)
 }

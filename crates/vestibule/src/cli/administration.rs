@@ -54,6 +54,11 @@ pub(crate) enum DeviceCommand {
     },
     /// Show a device.
     Show(Named),
+    /// Let a device be used that waits for your word (`approve` in gateway.toml): first compare its six words with those on its screen.
+    #[command(
+        after_help = "Example:\n  vestibule device list                 # shows who waits, and the words\n  vestibule device approve alice/laptop"
+    )]
+    Approve(Named),
     /// Revoke a device for good: its sessions are cut within a second.
     Revoke(Named),
     /// Lift the suspension that too many wrong passwords caused.

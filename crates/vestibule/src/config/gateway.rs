@@ -34,6 +34,9 @@ pub(crate) struct GatewayConfig {
     /// of the credential file may test off line. At most 16.
     #[serde(default = "default_typo_bits")]
     pub(crate) typo_bits: u8,
+    /// Whether a newly enrolled device waits until its owner has compared its words: `vestibule device approve`.
+    #[serde(default)]
+    pub(crate) approve: bool,
     /// Limits of sessions.
     #[serde(default)]
     pub(crate) session: SessionConfig,
@@ -198,6 +201,7 @@ impl GatewayConfig {
         settings.session = SessionLimits { expires: self.session.expires, idle: self.session.idle };
         settings.limits.connections_per_session = usize::try_from(self.session.connections).unwrap_or(usize::MAX);
         settings.typo_bits = self.typo_bits;
+        settings.approve = self.approve;
         settings.nat = match self.nat {
             Nat::Strict => NatPolicy::Strict,
             Nat::Net => NatPolicy::Net,
@@ -221,6 +225,8 @@ impl GatewayConfig {
              nat = \"follow\"\n\n\
              # How much of a wrong password the client itself notices, in bits; 10 lets one in 1,024 through to a counted refusal.\n\
              typo_bits = 10\n\n\
+             # true: a new device can't be used before `vestibule device approve`, by six words that you compare.\n\
+             approve = false\n\n\
              [session]\nexpires = \"12h\"\nidle = \"30m\"\nconnections = 1024\n\n\
              # [services.db]\n# tcp = \"10.0.0.5:5432\"\n# allow = [\"group:sales\"]\n\n\
              # [services.orders]\n# web = \"http://10.0.0.8:8000\"\n# allow = [\"everyone\"]\n\n\

@@ -7,9 +7,12 @@ use serde::Serialize;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
+use vestibule_client::ClientError;
 use vestibule_client::agent::{RunningUp, SessionState, Status};
 use vestibule_client::home::CredentialFile;
+use vestibule_client::local;
 use vestibule_client::timings::Timings;
+use vestibule_local_credential::fingerprint::Sources;
 use vestibule_proto::session::{ServiceInfo, ServiceKind};
 
 /// How long an `up` may take to end after it was told to.
@@ -47,7 +50,8 @@ pub(super) fn millis(span: Duration) -> f64 {
 /// Tells what `up` is doing.
 pub(crate) fn status(arguments: AgentArgs, output: &Output) -> Result<ExitCode, Fault> {
     let file = file(&arguments)?;
-    let status = crate::roles::brief_runtime()?.block_on(async { RunningUp::find(&file).await?.status().await })?;
+    let status = crate::roles::brief_runtime()?.block_on(async { RunningUp::find(&file).await?.status().await });
+    let status = status.map_err(|error| not_running(&file, error))?;
     if output.is_json() {
         let mut told = serde_json::to_value(&status).unwrap_or_default();
         told["timings"] = serde_json::to_value(Millis::from(status.timings)).unwrap_or_default();
@@ -63,6 +67,16 @@ pub(crate) fn status(arguments: AgentArgs, output: &Output) -> Result<ExitCode, 
     }
     output.show(&status, &lines(&status))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why no `up` runs, where this machine knows: the device may still wait for approval.
+fn not_running(file: &CredentialFile, error: ClientError) -> ClientError {
+    if error != ClientError::NotRunning {
+        return error;
+    }
+    let recognised = local::recognise(file, &Sources::system()).ok();
+    let words = recognised.and_then(|recognised| local::awaits_approval(file, recognised.sealed()));
+    words.map_or(error, |words| ClientError::AwaitsApproval { words: words.to_string() })
 }
 
 fn lines(status: &Status) -> Vec<(&str, String)> {

@@ -34,7 +34,10 @@ pub(crate) fn run(arguments: CredentialArgs, output: &Output) -> Result<ExitCode
                 name: file.name(),
                 device_name: Some(recognised.sealed().device_name.clone()),
                 device: Some(recognised.sealed().device.to_string()),
-                state: "opens on this machine".to_owned(),
+                state: match local::awaits_approval(&file, recognised.sealed()) {
+                    Some(words) => format!("waits for approval: {words}"),
+                    None => "opens on this machine".to_owned(),
+                },
                 path: file.path.clone(),
             },
             Err(error) => Line {

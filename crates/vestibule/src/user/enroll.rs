@@ -13,6 +13,7 @@ use vestibule_client::enrol::{self, EnrolOptions};
 use vestibule_local_credential::credential::Params;
 use vestibule_local_credential::fingerprint::Sources;
 use vestibule_proto::invitation::LINK_LIMIT;
+use vestibule_proto::words::DeviceWords;
 use zeroize::Zeroizing;
 
 /// Enrols this device.
@@ -50,19 +51,30 @@ pub(crate) fn run(arguments: EnrollArgs, output: &Output) -> Result<ExitCode, Fa
         "device": enrolled.device.to_string(),
         "path": enrolled.file.path,
         "published": enrolled.published,
+        "waits_for_approval": enrolled.awaits.is_some(),
+        "words": enrolled.awaits.map(|words| words.to_string()),
     });
+    let up = roles::command("up", Role::Client, options.home.dir());
     output.say(&made, || {
         format!(
-            "This device is enrolled as {} ({}).\nNext:  {}",
+            "This device is enrolled as {} ({}).\n{}",
             enrolled.file.name(),
             enrolled.file.path.display(),
-            roles::command("up", Role::Client, options.home.dir())
+            enrolled.awaits.as_ref().map_or_else(|| format!("Next:  {up}"), |words| waits(words, &up)),
         )
     })?;
-    if !enrolled.published {
+    if !enrolled.published && enrolled.awaits.is_none() {
         output::note("note: the gateway could not tell the controller yet; `vestibule up` works as soon as it has.");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is left to be done by somebody else.
+fn waits(words: &DeviceWords, up: &str) -> String {
+    format!(
+        "It waits for approval by the gateway's owner, who compares these six words with those that the gateway shows:\n\n  \
+         {words}\n\nRead them to the owner, over a way on which you know each other. Once it is approved:  {up}"
+    )
 }
 
 /// The link from the first line of stdin, read byte by byte so that the password's line stays for whoever reads it.

@@ -10,7 +10,7 @@ use crate::directory::{Device, DeviceState, Directory, What, guess_policy};
 
 pub(super) async fn execute(directory: &Directory, request: DeviceRequest, now: Stamp) -> Outcome {
     match request {
-        DeviceRequest::List { user: None } => told(listed(&directory.devices(None).await?)),
+        DeviceRequest::List { user: None } => told(listed(directory, &directory.devices(None).await?)),
         DeviceRequest::List { user: Some(text) } => {
             let user: UserName = name(&text)?;
             let devices = directory.devices(Some(user.clone())).await?;
@@ -18,9 +18,17 @@ pub(super) async fn execute(directory: &Directory, request: DeviceRequest, now: 
             if devices.is_empty() && directory.user(&user)?.is_none() {
                 return Err(AdminError::not_found(What::User, &text));
             }
-            told(listed(&devices))
+            told(listed(directory, &devices))
         }
-        DeviceRequest::Show { device } => told(Answer::Device(Box::new(view(&find(directory, &device).await?)))),
+        DeviceRequest::Show { device } => {
+            told(Answer::Device(Box::new(view(directory, &find(directory, &device).await?))))
+        }
+        DeviceRequest::Approve { device } => {
+            let device = find(directory, &device).await?;
+            let effects = directory.approve_device(device.id, now).await?;
+            let so = if device.state == DeviceState::Waiting { "is approved" } else { "did not wait for approval" };
+            Ok((Answer::Done(format!("{} {so}", called(&device))), effects))
+        }
         DeviceRequest::Revoke { device } => {
             let device = find(directory, &device).await?;
             let effects = directory.revoke_device(device.id, now).await?;
@@ -36,8 +44,8 @@ pub(super) async fn execute(directory: &Directory, request: DeviceRequest, now: 
     }
 }
 
-fn listed(devices: &[Device]) -> Answer {
-    Answer::Devices(devices.iter().map(view).collect())
+fn listed(directory: &Directory, devices: &[Device]) -> Answer {
+    Answer::Devices(devices.iter().map(|device| view(directory, device)).collect())
 }
 
 /// A device by both of its names, for sentences.
@@ -49,7 +57,7 @@ async fn find(directory: &Directory, text: &str) -> Result<Device, AdminError> {
     selector::device(directory.devices(None).await?, text)
 }
 
-pub(super) fn view(device: &Device) -> DeviceView {
+pub(super) fn view(directory: &Directory, device: &Device) -> DeviceView {
     DeviceView {
         id: device.id,
         user: device.user.clone(),
@@ -61,6 +69,7 @@ pub(super) fn view(device: &Device) -> DeviceView {
         created: device.created,
         last_seen: device.last_seen,
         digest: device.digest,
+        words: (device.state == DeviceState::Waiting).then(|| directory.words(device).to_string()),
         trouble: None,
     }
 }

@@ -75,7 +75,7 @@ async fn detail(directory: &Directory, name: &UserName, now: Stamp) -> Result<An
     Ok(Answer::User(Box::new(UserDetail {
         user: view(user, active, sessions.len()),
         sessions: session::views(sessions, &devices),
-        devices: devices.iter().map(device::view).collect::<Vec<_>>(),
+        devices: devices.iter().map(|device| device::view(directory, device)).collect::<Vec<_>>(),
         invitations: invitations
             .iter()
             .filter(|invited| invited.user == *name)

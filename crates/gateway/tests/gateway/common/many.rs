@@ -46,6 +46,7 @@ pub(crate) async fn enrol_many(keys: &Keys, database: &Path, count: usize) -> Ve
                 record: vec![0; 192],
                 ksf: cheap(),
                 version_floor: 1,
+                awaits: false,
             };
             let pending = directory.register_device(issued.id, new, time, entropy).await.unwrap();
             directory.confirm_device(issued.id, id, time).await.unwrap();
