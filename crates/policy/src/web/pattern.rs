@@ -134,7 +134,7 @@ fn check_matches_something(text: &str) -> Result<(), InvalidPattern> {
 
 /// A name that would say something else in a pattern leaves the placeholder, which no path has.
 fn own(text: &str, user: &str) -> String {
-    if user.contains(['*', '/', '{', '}']) { text.to_owned() } else { text.replace(USER, user) }
+    if !text.contains('{') || user.contains(['*', '/', '{', '}']) { text.to_owned() } else { text.replace(USER, user) }
 }
 
 fn segments(text: &str) -> impl Iterator<Item = &str> + Clone {
