@@ -8,7 +8,8 @@ mod saved;
 pub use report::{Line, Report};
 pub(crate) use saved::SCHEMA;
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vestibule_store::{Store, StoreError};
@@ -61,14 +62,15 @@ pub enum Showing {
 #[derive(Debug, Default)]
 struct Counts {
     cells: HashMap<AppName, HashMap<Key, Cell>>,
-    unsaved: HashSet<(AppName, Key)>,
+    /// Those whose `unsaved` is set.
+    unsaved: Vec<(AppName, Key)>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Key {
     kind: Kind,
     showing: Showing,
-    method: String,
+    method: Cow<'static, str>,
     shape: PathShape,
 }
 
@@ -78,6 +80,7 @@ struct Cell {
     count: u64,
     page: Option<PathShape>,
     element: Option<String>,
+    unsaved: bool,
 }
 
 impl Coverage {
@@ -87,7 +90,7 @@ impl Coverage {
     /// [`StoreError`]: it can't be read.
     pub fn open(store: &Store) -> Result<Self, StoreError> {
         let cells = saved::load(store)?;
-        Ok(Self { counts: Mutex::new(Counts { cells, unsaved: HashSet::new() }) })
+        Ok(Self { counts: Mutex::new(Counts { cells, unsaved: Vec::new() }) })
     }
 
     /// Counts a request. Who has yet to sign in is not counted, and a body that is yet to be looked at neither: it comes again.
@@ -108,7 +111,7 @@ impl Coverage {
         }
         let outcome = saved::save(store, rows).await;
         if outcome.is_err() {
-            self.counts().unsaved.extend(unsaved);
+            self.counts().put_back(unsaved);
         }
         outcome
     }
@@ -134,24 +137,56 @@ impl Coverage {
 
 impl Counts {
     fn add(&mut self, sighting: &Sighting<'_>, showing: Showing) {
-        let cells = self.cells.entry(sighting.app.clone()).or_default();
+        if !self.cells.contains_key(sighting.app) {
+            self.cells.insert(sighting.app.clone(), HashMap::new());
+        }
+        let Some(cells) = self.cells.get_mut(sighting.app) else { return };
         let mut key =
             Key { kind: sighting.verdict.kind, showing, method: known(sighting.method), shape: sighting.shape.clone() };
+        // Most requests are of a kind that has been counted since the last saving: nothing is made for them.
+        if let Some(cell) = cells.get_mut(&key).filter(|cell| cell.unsaved) {
+            return cell.count(sighting);
+        }
         if cells.len() >= CELLS_MOST && !cells.contains_key(&key) {
             key.shape = PathShape::of_the_rest();
         }
         let cell = cells.entry(key.clone()).or_default();
-        cell.count = cell.count.saturating_add(1);
-        cell.page = sighting.page.cloned().or_else(|| cell.page.take());
-        cell.element = sighting.element.map(str::to_owned).or_else(|| cell.element.take());
-        self.unsaved.insert((sighting.app.clone(), key));
+        cell.count(sighting);
+        if !std::mem::replace(&mut cell.unsaved, true) {
+            self.unsaved.push((sighting.app.clone(), key));
+        }
     }
 
-    fn take_unsaved(&mut self) -> (Vec<saved::Row>, HashSet<(AppName, Key)>) {
+    fn take_unsaved(&mut self) -> (Vec<saved::Row>, Vec<(AppName, Key)>) {
         let unsaved = std::mem::take(&mut self.unsaved);
-        let row =
-            |(app, key): &(AppName, Key)| Some((app.clone(), key.clone(), self.cells.get(app)?.get(key)?.clone()));
-        (unsaved.iter().filter_map(row).collect(), unsaved)
+        let rows = unsaved.iter().filter_map(|(app, key)| {
+            let cell = self.cells.get_mut(app)?.get_mut(key)?;
+            cell.unsaved = false;
+            Some((app.clone(), key.clone(), cell.clone()))
+        });
+        (rows.collect(), unsaved)
+    }
+
+    /// What could not be saved; some of it may have been counted again meanwhile.
+    fn put_back(&mut self, unsaved: Vec<(AppName, Key)>) {
+        for (app, key) in unsaved {
+            let cell = self.cells.get_mut(&app).and_then(|cells| cells.get_mut(&key));
+            if cell.is_some_and(|cell| !std::mem::replace(&mut cell.unsaved, true)) {
+                self.unsaved.push((app, key));
+            }
+        }
+    }
+}
+
+impl Cell {
+    fn count(&mut self, sighting: &Sighting<'_>) {
+        self.count = self.count.saturating_add(1);
+        if let Some(page) = sighting.page.filter(|page| self.page.as_ref() != Some(*page)) {
+            self.page = Some(page.clone());
+        }
+        if let Some(element) = sighting.element.filter(|element| self.element.as_deref() != Some(*element)) {
+            self.element = Some(element.to_owned());
+        }
     }
 }
 
@@ -188,9 +223,9 @@ impl Showing {
 }
 
 /// Clients may invent methods; only those of RFC 9110 and 5789 are counted apart.
-fn known(method: &str) -> String {
+fn known(method: &str) -> Cow<'static, str> {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"];
-    if KNOWN.contains(&method) { method.to_owned() } else { "(other)".to_owned() }
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or("(other)").into()
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ impl Line {
         Self {
             showing: key.showing,
             kind: key.kind,
-            method: key.method.clone(),
+            method: key.method.to_string(),
             shape: key.shape.clone(),
             page: cell.page.clone(),
             element: cell.element.clone(),
@@ -88,7 +88,7 @@ fn rule(key: &Key) -> Option<String> {
         (Showing::Refused(Refusal::NoPage), kind) => !matches!(kind, Kind::ScriptRead | Kind::Prefetch | Kind::Part),
         (Showing::Token | Showing::Session | Showing::Entry | Showing::Refused(_), _) => false,
     };
-    let method = if key.method == "HEAD" { "GET" } else { &key.method };
+    let method = if key.method == "HEAD" { "GET" } else { &*key.method };
     let writable = settles && key.shape.is_pattern() && !method.starts_with('(');
     let text = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     let path = text(key.shape.as_str());

@@ -30,7 +30,7 @@ fn save_one(connection: &Connection, (app, key, cell): &Row) -> Result<(), Store
         app.as_str(),
         key.kind.word(),
         key.showing.word(),
-        key.method,
+        &*key.method,
         key.shape.as_str(),
         cell.page.as_ref().map(PathShape::as_str),
         cell.element,
@@ -50,10 +50,11 @@ pub(super) fn load(store: &Store) -> Result<HashMap<AppName, HashMap<Key, Cell>>
             let names = (AppName::new(&row.get::<_, String>(0)?), Kind::from_word(&row.get::<_, String>(1)?));
             let showing = Showing::from_word(&row.get::<_, String>(2)?);
             let ((Ok(app), Some(kind)), Some(showing)) = (names, showing) else { continue };
-            let key = Key { kind, showing, method: row.get(3)?, shape: PathShape::from_stored(row.get(4)?) };
+            let method = row.get::<_, String>(3)?.into();
+            let key = Key { kind, showing, method, shape: PathShape::from_stored(row.get(4)?) };
             let page = row.get::<_, Option<String>>(5)?.map(PathShape::from_stored);
             let count = u64::try_from(row.get::<_, i64>(7)?).unwrap_or_default();
-            cells.entry(app).or_default().insert(key, Cell { count, page, element: row.get(6)? });
+            cells.entry(app).or_default().insert(key, Cell { count, page, element: row.get(6)?, unsaved: false });
         }
         Ok(cells)
     })
