@@ -14,13 +14,14 @@ pub use form::{BodyKind, FormTake, take_from_body};
 use std::fmt;
 
 use hyper::HeaderMap;
+use hyper::header::HeaderName;
 
 use crate::token::TOKEN_LONGEST;
 
 /// The name of the form field and of the query parameter that carry the token.
 pub const FIELD: &str = ".vestibule";
 /// The name of the header that carries it.
-pub const HEADER: &str = "vestibule-page";
+pub const HEADER: HeaderName = HeaderName::from_static("vestibule-page");
 /// The most bytes of an action's id.
 pub const ACTION_LONGEST: usize = 32;
 
@@ -85,8 +86,8 @@ impl Found {
 /// Takes the token off the headers.
 pub fn take_from_headers(headers: &mut HeaderMap) -> Found {
     let found =
-        headers.get_all(HEADER).iter().map(|value| Found::read(value.as_bytes())).fold(Found::Nothing, Found::and);
-    headers.remove(HEADER);
+        headers.get_all(&HEADER).iter().map(|value| Found::read(value.as_bytes())).fold(Found::Nothing, Found::and);
+    headers.remove(&HEADER);
     found
 }
 

@@ -14,6 +14,7 @@ mod tests;
 
 pub use facts::{AppRules, EntryPoint, Facts, Mode, TokenState, method_overrides, origin_of};
 pub(crate) use facts::{is_from_own_page, overrides_method};
+pub(crate) use fetch::MODE;
 pub use fetch::{Dest, FetchFacts, FetchMode, Site};
 pub use judge::{Needs, Outcome, TokenNeed, Verdict, is_part_type, judge};
 pub use kind::Kind;

@@ -9,12 +9,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+/// The most header fields of a head that the HTTP library reads without taking memory for it.
+pub(crate) const LIBRARY_FIELDS: usize = 100;
+
 /// Bounds of one connection from a client and of the requests on it (PAGEGUARD section 6).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// The most bytes of a request's head; at least 8,192.
     pub header_bytes: usize,
-    /// The most header fields of a request.
+    /// The most header fields of a request; any other number than the default's 100 costs memory for each head.
     pub headers: usize,
     /// The most bytes of a request's target (path and query).
     pub target: usize,
@@ -40,7 +43,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             header_bytes: 64 * 1024,
-            headers: 128,
+            headers: LIBRARY_FIELDS,
             target: 16 * 1024,
             header_wait: Duration::from_secs(15),
             idle: Duration::from_secs(75),
@@ -86,7 +89,15 @@ pub fn cut_when<E>(body: Body, ended: E) -> Body
 where
     E: Future<Output = ()> + Send + 'static,
 {
-    if body.is_end_stream() { body } else { Cut { body, ended: Some(Box::pin(ended)) }.boxed_unsync() }
+    cut(body, ended, false)
+}
+
+/// The same; `goes_on`: it is known not to have completed yet, so that a first piece that lies ready passes without a look.
+pub(crate) fn cut<E>(body: Body, ended: E, goes_on: bool) -> Body
+where
+    E: Future<Output = ()> + Send + 'static,
+{
+    if body.is_end_stream() { body } else { Cut { body, ended: Some(Box::pin(ended)), goes_on }.boxed_unsync() }
 }
 
 struct Bounded<B> {
@@ -162,6 +173,8 @@ struct Cut<E> {
     body: Body,
     /// Nothing once it has completed.
     ended: Option<Pin<Box<E>>>,
+    /// Whether it goes on for the next piece, whatever happens.
+    goes_on: bool,
 }
 
 impl<E: Future<Output = ()>> Cut<E> {
@@ -178,10 +191,13 @@ impl<E: Future<Output = ()>> HttpBody for Cut<E> {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.is_cut(cx) {
-            return Poll::Ready(Some(Err(BodyError::SessionEnded)));
+        let next = std::mem::take(&mut self.goes_on).then(|| Pin::new(&mut self.body).poll_frame(cx));
+        match next {
+            Some(Poll::Ready(_)) => next,
+            _ if self.is_cut(cx) => Some(Poll::Ready(Some(Err(BodyError::SessionEnded)))),
+            next => next,
         }
-        Pin::new(&mut self.body).poll_frame(cx)
+        .unwrap_or_else(|| Pin::new(&mut self.body).poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -241,5 +257,25 @@ mod tests {
         let started = Instant::now();
         assert_eq!(outcome(cut_when(endless, sleep(Duration::from_millis(5_500)))).await, Err(BodyError::SessionEnded));
         assert_eq!(started.elapsed().as_millis(), 5_500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_with_the_session_when_only_its_first_piece_goes_unasked() {
+        let body = || drip(3, Duration::ZERO).map_err(|never| match never {}).boxed_unsync();
+        let mut over = cut(body(), std::future::ready(()), false);
+        assert_eq!(over.frame().await.unwrap().err(), Some(BodyError::SessionEnded));
+        let ready = |count| {
+            let pieces = (0..count).map(|_| Ok(Frame::data(Bytes::from_static(b"x"))));
+            BodyExt::boxed_unsync(StreamBody::new(stream::iter(pieces.collect::<Vec<_>>())))
+        };
+        let mut first = cut(ready(2), std::future::ready(()), true);
+        assert!(first.frame().await.unwrap().is_ok());
+        assert_eq!(first.frame().await.unwrap().err(), Some(BodyError::SessionEnded));
+        let waiting = cut(
+            drip(1, Duration::from_secs(9)).map_err(|never| match never {}).boxed_unsync(),
+            sleep(Duration::from_secs(1)),
+            true,
+        );
+        assert_eq!(outcome(waiting).await, Err(BodyError::SessionEnded));
     }
 }

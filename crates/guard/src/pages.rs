@@ -8,7 +8,7 @@ pub(crate) use render::{Button, EntryPage, Login, Notice, Portal, PortalApp, Por
 pub(crate) use words::Words;
 
 use crate::body::Body;
-use crate::classify::Refusal;
+use crate::classify::{MODE, Refusal};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{
@@ -16,6 +16,9 @@ use hyper::header::{
     VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
+
+/// What libraries for scripts say of their calls.
+const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
 /// Everything below this path is the guard's own; no upstream sees it.
 pub(crate) const OWN: &str = "/.vestibule/";
@@ -107,13 +110,10 @@ fn problem(status: StatusCode, notice: &Notice<'_>) -> Response<Body> {
 
 /// Whether a person reads the answer: the browser navigates, or (where it doesn't tell) would rather have HTML.
 pub(crate) fn for_person(request: &HeaderMap) -> bool {
-    let text = |name: &str| request.get(name).and_then(|value| value.to_str().ok());
-    match text("sec-fetch-mode") {
+    let text = |name: &HeaderName| request.get(name).and_then(|value| value.to_str().ok());
+    match text(&MODE) {
         Some(mode) => mode == "navigate",
-        None => {
-            text("x-requested-with").is_none()
-                && text(ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/html"))
-        }
+        None => text(&REQUESTED_WITH).is_none() && text(&ACCEPT).is_some_and(|accept| accept.contains("text/html")),
     }
 }
 

@@ -8,6 +8,7 @@ mod upgrades;
 
 pub(crate) use upgrades::Upgrades;
 
+use crate::limits::LIBRARY_FIELDS;
 use crate::{Body, Limits, limits, websocket};
 use activity::Activity;
 pub(crate) use framing::fuzz as fuzz_framing;
@@ -78,8 +79,10 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         // Both spans are watched here, each by its own clock.
         .header_read_timeout(None)
-        .max_headers(limits.headers)
         .max_buf_size(limits.header_bytes.max(8 * 1024));
+    if limits.headers != LIBRARY_FIELDS {
+        builder.http1().max_headers(limits.headers);
+    }
     builder
         .http2()
         .timer(TokioTimer::new())

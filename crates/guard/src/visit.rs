@@ -21,14 +21,14 @@ use crate::classify::{Facts, Outcome, Refusal, TokenState, Verdict, judge, metho
 use crate::coverage::Sighting;
 use crate::entry::{self as proof, Entry};
 use crate::guard::{Parts, Peer, wall_clock};
-use crate::headers::origin::after_origin;
+use crate::headers::origin::{DESTINATION, after_origin};
 use crate::once::ActionId;
 use crate::pages::{self, Words};
 use crate::path::{NormalPath, PathShape, PathTrick};
 use crate::sessions::{Gone, Live};
 use crate::token::{Context, Page, SealedGrants, TokenError};
 use crate::websocket::Handshake;
-use crate::{Body, Stamp, cut_when};
+use crate::{Body, Stamp};
 use hyper::header::{HeaderValue, REFERER};
 use hyper::http::request::Parts as Head;
 use hyper::http::uri::Uri;
@@ -95,7 +95,7 @@ pub(crate) async fn answer(parts: Arc<Parts>, peer: Arc<Peer>, request: Request<
     let who = visit.who(request.headers()).await;
     // Whoever is signed off in the middle of a request has not made it.
     let request = match &who {
-        Ok(live) => request.map(|body| cut_when(body, live.ended())),
+        Ok(live) => request.map(|body| live.cut(body)),
         Err(_) => request,
     };
     if request.uri().path().starts_with(pages::OWN) {
@@ -230,7 +230,7 @@ impl Visit {
             let rest = after_origin(text, self.place.scheme, &self.place.host).unwrap_or(text);
             rest.split(['?', '#']).next().unwrap_or_default()
         };
-        let destinations = request.headers().get_all("destination").iter().map(there);
+        let destinations = request.headers().get_all(DESTINATION).iter().map(there);
         std::iter::once(request.uri().path()).chain(destinations).collect()
     }
 
@@ -338,14 +338,14 @@ impl Visit {
     }
 }
 
-/// A request's method, and those that the application is asked to read instead by what comes before the body.
+/// A request's method, and those that the application is asked to read instead by what comes before the body; in capitals.
 fn methods_of<B>(request: &Request<B>) -> Vec<String> {
     let own = std::iter::once(request.method().as_str()).chain(method_overrides(request.headers()));
-    own.map(str::to_owned).chain(overrides::of_query(request.uri().query())).collect()
+    own.map(str::to_ascii_uppercase).chain(overrides::of_query(request.uri().query())).collect()
 }
 
 fn permitted(grants: &GrantSet, method: &str, path: &str) -> Result<(), Refusal> {
-    match grants.permits_request(&method.to_ascii_uppercase(), path) {
+    match grants.permits_request(method, path) {
         Ok(Permission::Permitted) => Ok(()),
         Ok(Permission::Missing { .. }) => Err(Refusal::NotPermitted),
         Err(_) => Err(Refusal::Malformed),

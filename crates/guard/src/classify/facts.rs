@@ -1,12 +1,12 @@
 //! What is known of a request before it is judged.
 
 use hyper::HeaderMap;
-use hyper::header::HeaderName;
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, ORIGIN, REFERER};
 use hyper::http::request::Parts;
 use serde::{Deserialize, Serialize};
 use vestibule_policy::web::{NormalPath, PathPattern, PathTrick, is_safe_method};
 
-use super::fetch::{FetchFacts, only};
+use super::fetch::{FetchFacts, Site, only};
 use super::refusal::Refusal;
 use crate::names::Proof;
 use crate::websocket;
@@ -14,15 +14,20 @@ use crate::websocket;
 /// Headers by which a client asks a framework to read one method as another; `-` and `_` are the same to many frameworks.
 const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
+const PURPOSE: HeaderName = HeaderName::from_static("purpose");
+const SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
+const X_MOZ: HeaderName = HeaderName::from_static("x-moz");
+
 /// The methods that a request asks the application to read instead of its own, one for each header that says so.
 pub fn method_overrides(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers.keys().map(HeaderName::as_str).filter(|name| overrides_method(name)).filter_map(|name| only(headers, name))
+    headers.keys().filter(|name| overrides_method(name.as_str())).filter_map(|name| only(headers, name))
 }
 
 /// Whether a header of this name, in small letters, asks for another method than the request has.
 pub(crate) fn overrides_method(name: &str) -> bool {
     let with_dashes = || name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
-    OVERRIDES.iter().any(|header| with_dashes().eq(header.bytes()))
+    // Hardly any field begins like these.
+    name.starts_with('x') && OVERRIDES.iter().any(|header| with_dashes().eq(header.bytes()))
 }
 
 /// All that a judgement depends on.
@@ -123,18 +128,18 @@ impl<'a> Facts<'a> {
         token: TokenState,
         app: &'a AppRules,
     ) -> Self {
-        let said = |name| only(&head.headers, name);
+        let said = |name: &HeaderName| only(&head.headers, name);
         Self {
             method: head.method.as_str(),
             method_override: method_overrides(&head.headers).next(),
             path,
             fetch: FetchFacts::of(&head.headers),
-            origin: said("origin"),
-            referer_origin: said("referer").map(|url| origin_of(url).unwrap_or_default()),
+            origin: said(&ORIGIN),
+            referer_origin: referer_origin(&head.headers),
             own_origin,
             upgrade: asks_for_websocket(head),
-            content_type: said("content-type"),
-            accepts_html: head.headers.get("accept").is_some_and(|value| names(value.as_bytes(), b"text/html")),
+            content_type: said(&CONTENT_TYPE),
+            accepts_html: head.headers.get(ACCEPT).is_some_and(|value| names(value.as_bytes(), b"text/html")),
             purpose_prefetch: is_prefetch(&head.headers),
             proof,
             session,
@@ -170,23 +175,7 @@ impl<'a> Facts<'a> {
 
     /// Where it comes from.
     pub(super) fn source(&self) -> Source {
-        use super::fetch::Site;
-        match self.fetch.site {
-            Some(Site::SameOrigin) => Source::Own,
-            Some(Site::None) => Source::Direct,
-            Some(Site::SameSite) => Source::Sibling,
-            Some(Site::CrossSite) => Source::Foreign,
-            None => self.source_by_origin(),
-        }
-    }
-
-    /// Without fetch metadata: Origin, then Referer. An opaque origin says nothing (a page that sends no referrer has it too).
-    fn source_by_origin(&self) -> Source {
-        match self.origin.filter(|origin| *origin != "null").or(self.referer_origin) {
-            Some(origin) if origin.eq_ignore_ascii_case(self.own_origin) => Source::Own,
-            Some(_) => Source::Foreign,
-            None => Source::Unsaid,
-        }
+        Source::of(self.fetch.site, self.origin, self.referer_origin, self.own_origin)
     }
 
     fn is_at(&self, patterns: &[PathPattern]) -> bool {
@@ -196,14 +185,7 @@ impl<'a> Facts<'a> {
 
 /// Whether a request with these fields says of itself that a page of `own_origin` sent it; one that says nothing does not.
 pub(crate) fn is_from_own_page(fields: &HeaderMap, own_origin: &str) -> bool {
-    match FetchFacts::of(fields).site {
-        Some(site) => site == super::fetch::Site::SameOrigin,
-        None => {
-            let origin = only(fields, "origin").filter(|origin| *origin != "null");
-            let origin = origin.or_else(|| origin_of(only(fields, "referer")?));
-            origin.is_some_and(|origin| origin.eq_ignore_ascii_case(own_origin))
-        }
-    }
+    Source::of(FetchFacts::of(fields).site, only(fields, &ORIGIN), referer_origin(fields), own_origin) == Source::Own
 }
 
 /// Where a request comes from.
@@ -222,6 +204,25 @@ pub(super) enum Source {
 }
 
 impl Source {
+    fn of(site: Option<Site>, origin: Option<&str>, referer_origin: Option<&str>, own_origin: &str) -> Self {
+        match site {
+            Some(Site::SameOrigin) => Self::Own,
+            Some(Site::None) => Self::Direct,
+            Some(Site::SameSite) => Self::Sibling,
+            Some(Site::CrossSite) => Self::Foreign,
+            None => Self::by_origin(origin, referer_origin, own_origin),
+        }
+    }
+
+    /// Without fetch metadata: Origin, then Referer. An opaque origin says nothing (a page that sends no referrer has it too).
+    fn by_origin(origin: Option<&str>, referer_origin: Option<&str>, own_origin: &str) -> Self {
+        match origin.filter(|origin| *origin != "null").or(referer_origin) {
+            Some(origin) if origin.eq_ignore_ascii_case(own_origin) => Self::Own,
+            Some(_) => Self::Foreign,
+            None => Self::Unsaid,
+        }
+    }
+
     /// Whether something says that it comes from another origin.
     pub(super) fn is_elsewhere(self) -> bool {
         match self {
@@ -247,9 +248,14 @@ fn asks_for_websocket(head: &Parts) -> bool {
     websocket::is_asked(head) || (head.method == "CONNECT" && connects)
 }
 
+/// Empty where the header says something else than an address.
+fn referer_origin(headers: &HeaderMap) -> Option<&str> {
+    only(headers, &REFERER).map(|url| origin_of(url).unwrap_or_default())
+}
+
 fn is_prefetch(headers: &HeaderMap) -> bool {
-    let says = |name, word| headers.get(name).is_some_and(|value| names(value.as_bytes(), word));
-    says("sec-purpose", b"prefetch") || says("purpose", b"prefetch") || says("x-moz", b"prefetch")
+    let says = |name: &HeaderName, word| headers.get(name).is_some_and(|value| names(value.as_bytes(), word));
+    [&SEC_PURPOSE, &PURPOSE, &X_MOZ].into_iter().any(|name| says(name, b"prefetch"))
 }
 
 /// Whether a list with parameters has this item.

@@ -1,6 +1,16 @@
 //! Fetch metadata: what a browser says about a request that no page can make it say.
 
 use hyper::HeaderMap;
+use hyper::header::HeaderName;
+
+/// `Sec-Fetch-Site`.
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// `Sec-Fetch-Mode`.
+pub(crate) const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+/// `Sec-Fetch-Dest`.
+const DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+/// `Sec-Fetch-User`.
+const USER: HeaderName = HeaderName::from_static("sec-fetch-user");
 
 /// The four headers of Fetch Metadata (W3C Working Draft), each absent where the browser sends none: over plain HTTP to other
 /// hosts than `localhost`, and in Chromium on WebSocket handshakes.
@@ -66,18 +76,18 @@ pub enum Dest {
 impl FetchFacts {
     /// Reads the headers of a request.
     pub fn of(headers: &HeaderMap) -> Self {
-        let said = |name| only(headers, name);
+        let said = |name: &HeaderName| only(headers, name);
         Self {
-            site: said("sec-fetch-site").map(Site::read),
-            mode: said("sec-fetch-mode").map(FetchMode::read),
-            dest: said("sec-fetch-dest").map(Dest::read),
-            user: said("sec-fetch-user") == Some("?1"),
+            site: said(&SITE).map(Site::read),
+            mode: said(&MODE).map(FetchMode::read),
+            dest: said(&DEST).map(Dest::read),
+            user: said(&USER) == Some("?1"),
         }
     }
 }
 
 /// The one value of a header; empty when there are several, or when it isn't text: that is then no known value.
-pub(super) fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(super) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
     let alone = values.next().is_none();

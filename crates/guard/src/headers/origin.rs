@@ -8,7 +8,10 @@ use hyper::header::{self, HeaderName, HeaderValue};
 const TOKEN_PARAMETER: &str = ".vestibule";
 
 /// Fields of an answer that hold one address.
-const ADDRESSES: [HeaderName; 3] = [header::LOCATION, header::CONTENT_LOCATION, header::ACCESS_CONTROL_ALLOW_ORIGIN];
+static ADDRESSES: [HeaderName; 3] = [header::LOCATION, header::CONTENT_LOCATION, header::ACCESS_CONTROL_ALLOW_ORIGIN];
+
+/// Where WebDAV copies and moves to (RFC 4918 section 10.3).
+pub(crate) const DESTINATION: HeaderName = HeaderName::from_static("destination");
 
 /// A scheme and a host with its port, where that isn't the scheme's own.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +47,7 @@ impl Mapping<'_> {
     /// Maps a request's fields to what the upstream knows itself by, and takes page tokens out of `Referer`.
     pub(crate) fn request(&self, fields: &mut HeaderMap) {
         let host = if self.host_is_outer { self.outer.host } else { &self.base().authority };
-        replace(fields, &header::HOST, |_| Some(host.to_owned()));
+        replace(fields, &header::HOST, |said| (said != host).then(|| host.to_owned()));
         if !fields.contains_key(header::HOST) {
             // A host of ours is a valid value: it was read from one, or from a checked address.
             if let Ok(host) = HeaderValue::from_str(host) {
@@ -57,7 +60,7 @@ impl Mapping<'_> {
         });
         if !self.host_is_outer {
             replace(fields, &header::ORIGIN, |text| self.inward(text));
-            replace(fields, &HeaderName::from_static("destination"), |text| self.inward(text));
+            replace(fields, &DESTINATION, |text| self.inward(text));
         }
     }
 
@@ -66,7 +69,7 @@ impl Mapping<'_> {
         for name in &ADDRESSES {
             replace(fields, name, |text| self.outward(text));
         }
-        replace(fields, &HeaderName::from_static("refresh"), |text| self.refresh(text));
+        replace(fields, &header::REFRESH, |text| self.refresh(text));
     }
 
     fn inward(&self, text: &str) -> Option<String> {
@@ -102,7 +105,6 @@ impl Mapping<'_> {
 }
 
 /// What follows `scheme://host` in an address; nothing when it has another origin.
-/// What follows the origin, where an address has this one.
 pub(crate) fn after_origin<'t>(text: &'t str, scheme: &str, host: &str) -> Option<&'t str> {
     let rest = after(text, scheme)?.strip_prefix("://")?;
     let rest = after(rest, host)?;

@@ -83,7 +83,8 @@ fn references(text: &str) -> String {
 }
 
 fn with_references(text: &str, plain: impl Fn(char) -> bool) -> String {
-    if text.chars().all(&plain) {
+    // No byte of a character outside of ASCII is a plain character.
+    if text.bytes().all(|byte| plain(char::from(byte))) {
         return text.to_owned();
     }
     let mut written = String::with_capacity(text.len());

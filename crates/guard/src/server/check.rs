@@ -24,7 +24,9 @@ pub(super) fn sound<B: HttpBody>(request: &mut Request<B>, limits: &Limits) -> R
         return Err(too_large(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than allowed"));
     }
     let host = host(request)?;
-    request.headers_mut().insert(header::HOST, host);
+    if let Some(host) = host {
+        request.headers_mut().insert(header::HOST, host);
+    }
     let target = request.uri().path_and_query().ok_or(malformed("the request has no path"))?;
     if !target.as_str().starts_with('/') {
         return Err(malformed("the request has no path"));
@@ -57,8 +59,8 @@ fn one_length<B>(request: &Request<B>) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The one host that all parts of the request agree on.
-fn host<B>(request: &Request<B>) -> Result<HeaderValue, Refused> {
+/// The one host that all parts of the request agree on, where it is not said in `Host` yet.
+fn host<B>(request: &Request<B>) -> Result<Option<HeaderValue>, Refused> {
     let mut fields = request.headers().get_all(header::HOST).iter();
     let (field, second) = (fields.next(), fields.next());
     let authority = request.uri().authority().map(Authority::as_str);
@@ -73,7 +75,10 @@ fn host<B>(request: &Request<B>) -> Result<HeaderValue, Refused> {
     if text.is_empty() || !text.bytes().all(plain) || text.parse::<Authority>().is_err() {
         return Err(malformed("the host is malformed"));
     }
-    HeaderValue::from_str(text).map_err(|_| malformed("the host is malformed"))
+    match field {
+        Some(_) => Ok(None),
+        None => HeaderValue::from_str(text).map(Some).map_err(|_| malformed("the host is malformed")),
+    }
 }
 
 fn malformed(why: &'static str) -> Refused {

@@ -3,6 +3,8 @@
 //! Whatever two readers may understand differently is refused: a bare LF, a folded line, a length given twice or beside a transfer
 //! coding, any transfer coding but `chunked`, a sloppy chunk. What passes has one meaning for every reader.
 
+use memchr::memchr;
+
 /// The most bytes of a chunk's line and of a trailer's.
 const CHUNK_LINE: usize = 256;
 /// The most bytes of chunk extensions and trailers of one body.
@@ -105,25 +107,32 @@ impl Framing {
 
     /// Takes what is there of a line; at its end, understands it.
     fn read_line(&mut self, bytes: &[u8]) -> Result<usize, Wrong> {
-        let end = bytes.iter().position(|&byte| byte == b'\n');
+        let end = memchr(b'\n', bytes);
         let part = &bytes[..end.unwrap_or(bytes.len())];
-        if let Some(control) =
-            part.iter().position(|&byte| byte < b' ' && byte != b'\t' && byte != b'\r' || byte == 0x7f)
-        {
-            return Err(Wrong(control));
+        // Looked for only where there is one: this loop has no way out, and so takes many bytes at once.
+        if part.iter().fold(false, |found, &byte| found | is_control(byte)) {
+            return Err(Wrong(part.iter().position(|&byte| is_control(byte)).unwrap_or_default()));
         }
         if self.line.len() + part.len() > self.longest_line() {
             return Err(Wrong(0));
         }
-        self.line.extend_from_slice(part);
         let Some(end) = end else {
+            self.line.extend_from_slice(part);
             return Ok(part.len());
         };
-        let line = std::mem::take(&mut self.line);
-        self.state = self.next(&line).ok_or(Wrong(end))?;
-        self.line = line;
-        self.line.clear();
+        self.state =
+            if self.line.is_empty() { self.next(part) } else { self.next_of_pieces(part) }.ok_or(Wrong(end))?;
         Ok(end + 1)
+    }
+
+    /// The same for a line that came in pieces, of which this is the last.
+    fn next_of_pieces(&mut self, last: &[u8]) -> Option<State> {
+        let mut line = std::mem::take(&mut self.line);
+        line.extend_from_slice(last);
+        let state = self.next(&line);
+        line.clear();
+        self.line = line;
+        state
     }
 
     fn longest_line(&self) -> usize {
@@ -248,8 +257,13 @@ fn decimal(value: &[u8]) -> Option<u64> {
     if good { std::str::from_utf8(value).ok()?.parse().ok() } else { None }
 }
 
+fn is_control(byte: u8) -> bool {
+    byte < b' ' && byte != b'\t' && byte != b'\r' || byte == 0x7f
+}
+
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 /// Any bytes, in pieces of this size: cut in whatever way they pass or don't.

@@ -2,8 +2,10 @@
 
 use super::Gone;
 use super::rows::{self, SessionId};
+use crate::limits::cut;
 use crate::token::{CLOCK_SLACK, Context};
-use crate::{AppName, Binding, EntryKey, LogicalAddress, Proof, Serial, Stamp, UserName};
+use crate::{AppName, Binding, Body, EntryKey, LogicalAddress, Proof, Serial, Stamp, UserName};
+use hyper::body::Body as _;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
@@ -104,7 +106,12 @@ impl Live {
 
     /// Whether it is over.
     pub fn has_ended(&self) -> bool {
-        self.end.is_cancelled()
+        self.why.get().is_some()
+    }
+
+    /// The body, broken off with the session ([`crate::cut_when`]).
+    pub(crate) fn cut(&self, body: Body) -> Body {
+        if body.is_end_stream() { body } else { cut(body, self.ended(), !self.has_ended()) }
     }
 
     /// Why it is over.

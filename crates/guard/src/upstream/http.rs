@@ -25,9 +25,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use vestibule_policy::web::NormalPath;
 
-/// The most fields, and the most bytes, of an answer's head. An answer under way holds three buffers of that size at most, as what
-/// is read at once is no more.
-const ANSWER_FIELDS: usize = 256;
+/// The most bytes of an answer's head, which may have 100 fields. An answer under way holds three buffers of that size at most, as
+/// what is read at once is no more.
 const ANSWER_HEAD: usize = 48 * 1024;
 /// How long an address that could not be reached is passed over: after the first failure, and at most.
 const DOWN_FIRST: Duration = Duration::from_secs(1);
@@ -286,7 +285,7 @@ async fn handshake(dialled: Dialled, room: OwnedSemaphorePermit, pool: &Pool, ke
         return Ok(Connection::Many(sender));
     }
     let mut builder = http1::Builder::new();
-    builder.title_case_headers(true).max_headers(ANSWER_FIELDS).max_header_size(ANSWER_HEAD).max_buf_size(ANSWER_HEAD);
+    builder.title_case_headers(true).max_header_size(ANSWER_HEAD).max_buf_size(ANSWER_HEAD);
     let (sender, connection) = builder.handshake(io).await.map_err(|_| Kind::Broken)?;
     tokio::spawn(async move {
         // How it ended is told to the request on it.

@@ -70,14 +70,14 @@ impl Pool {
     /// A connection that waits, the latest used first. `once`: for a request that must not be sent twice. `h2`: whether one of
     /// HTTP/2 will do.
     pub(super) fn take(&self, key: Key, once: bool, h2: bool) -> Option<Connection> {
-        let mut kept = self.lock();
-        kept.sweep();
+        let (mut kept, now) = (self.lock(), Instant::now());
+        kept.sweep(now);
         if let Some(sender) = h2.then(|| kept.many.get(&key).cloned()).flatten() {
             return Some(Connection::Many(sender));
         }
         let waiting = kept.one.get_mut(&key)?;
         let within = if once { FRESH } else { IDLE };
-        let nth = waiting.iter_mut().rposition(|waiting| waiting.since.elapsed() < within && waiting.is_ready())?;
+        let nth = waiting.iter_mut().rposition(|waiting| now - waiting.since < within && waiting.is_ready())?;
         Some(Connection::One(waiting.remove(nth).sender))
     }
 
@@ -123,13 +123,13 @@ impl Pool {
 
 impl Kept {
     /// Once in a while: lets go of what is closed or has waited for too long.
-    fn sweep(&mut self) {
-        if self.swept.is_some_and(|swept| swept.elapsed() < IDLE / 4) {
+    fn sweep(&mut self, now: Instant) {
+        if self.swept.is_some_and(|swept| now - swept < IDLE / 4) {
             return;
         }
-        self.swept = Some(Instant::now());
+        self.swept = Some(now);
         for waiting in self.one.values_mut() {
-            waiting.retain(|waiting| !waiting.sender.is_closed() && waiting.since.elapsed() < IDLE);
+            waiting.retain(|waiting| !waiting.sender.is_closed() && now - waiting.since < IDLE);
         }
         self.one.retain(|_, waiting| !waiting.is_empty());
         self.many.retain(|_, sender| !sender.is_closed());

@@ -9,7 +9,7 @@ use crate::csp::Admission;
 use crate::html::{PageRewriter, Plan, ScriptTag, rewrite_body};
 use crate::sessions::Live;
 use crate::token::{Page, SealedGrants, source_of};
-use crate::{Body, Caller, Proof, Serial, csp, cut_when, pages, script};
+use crate::{Body, Caller, Proof, Serial, csp, pages, script};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, BodyStream, StreamBody};
@@ -103,7 +103,7 @@ impl Visit {
             return self.apart(asked, answer);
         }
         let answer = self.leading_on(live, asked, answer);
-        let answer = answer.map(|body| cut_when(body, live.ended()));
+        let answer = answer.map(|body| live.cut(body));
         let page = is_html(answer.headers()) || (self.may_be_led(asked) && is_script(&answer));
         if !page || !has_text(&answer) {
             return answer;
