@@ -16,14 +16,13 @@ mod password;
 mod roles;
 mod user;
 
-use clap::Parser;
 use cli::{Cli, Command};
 use fault::Fault;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     harden();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are printed to stdout with code 0, everything else to stderr with code 2.

@@ -19,6 +19,7 @@ pub(crate) use user::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Publishes private services to named people on named devices; to everybody else there is nothing there.
@@ -40,6 +41,43 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The command line of this process.
+    ///
+    /// # Errors
+    /// It is wrong, or asks for help or the version.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        Self::of(std::env::args_os().collect())
+    }
+
+    /// `pipe` is started with every connection, and to describe all commands takes as long as all else before its first packet.
+    /// So it is tried alone; whatever is not right with it the whole description tells.
+    fn of(words: Vec<OsString>) -> Result<Self, clap::Error> {
+        let is_pipe = words.get(1).is_some_and(|word| word == "pipe");
+        match is_pipe.then(|| PipeAlone::try_parse_from(&words)) {
+            Some(Ok(PipeAlone { json, command: PipeCommand::Pipe(pipe) })) => {
+                Ok(Self { json, command: Command::Pipe(pipe) })
+            }
+            Some(Err(_)) | None => Self::try_parse_from(words),
+        }
+    }
+}
+
+/// A part of [`Cli`].
+#[derive(Parser)]
+struct PipeAlone {
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: PipeCommand,
+}
+
+/// A part of [`Command`].
+#[derive(Subcommand)]
+enum PipeCommand {
+    Pipe(PipeArgs),
 }
 
 /// The commands, grouped by who gives them.
@@ -127,11 +165,44 @@ pub(crate) struct DirArgs {
 
 #[cfg(test)]
 mod tests {
-    use super::Cli;
-    use clap::CommandFactory;
+    use super::{Cli, Command, PipeAlone, PipeCommand};
+    use clap::{CommandFactory, Parser};
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+        PipeAlone::command().debug_assert();
+    }
+
+    fn words(line: &str) -> Vec<std::ffi::OsString> {
+        line.split(' ').map(Into::into).collect()
+    }
+
+    #[test]
+    fn pipe_alone_is_read_as_among_all_commands() {
+        for line in [
+            "vestibule pipe db",
+            "vestibule pipe host1:22 --alone --password-stdin --timings --dir /d --as alice",
+            "vestibule pipe --json --askpass /bin/ask db",
+        ] {
+            let Ok(PipeAlone { json, command: PipeCommand::Pipe(alone) }) = PipeAlone::try_parse_from(words(line))
+            else {
+                panic!("{line}: not read alone")
+            };
+            let among = Cli::try_parse_from(words(line)).unwrap_or_else(|error| panic!("{line}: {error}"));
+            let Command::Pipe(pipe) = among.command else { panic!("{line}: another command") };
+            assert_eq!((json, format!("{alone:?}")), (among.json, format!("{pipe:?}")));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_pipe_is_told_as_among_all_commands() {
+        for line in ["vestibule pipe", "vestibule pipe db --alnoe", "vestibule pipe --help", "vestibule pipe --version"]
+        {
+            let told = |read: Result<Cli, clap::Error>| read.err().map(|error| error.render().to_string());
+            let among = told(Cli::try_parse_from(words(line)));
+            assert!(among.is_some(), "{line}");
+            assert_eq!(told(Cli::of(words(line))), among, "{line}");
+        }
     }
 }

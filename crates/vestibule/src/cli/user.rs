@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Where credentials lie and which of them is meant.
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct CredentialArgs {
     /// The client's directory [default: /var/lib/vestibule/client for root, else in the user's data directory].
     #[arg(long, value_name = "DIR")]
@@ -16,7 +16,7 @@ pub(crate) struct CredentialArgs {
 }
 
 /// Where the password comes from. Never from the command line or the environment.
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct PasswordArgs {
     /// Read the password from the first line of stdin.
     #[arg(long, conflicts_with = "askpass")]
@@ -93,7 +93,7 @@ pub(crate) struct AgentArgs {
 }
 
 /// `pipe`.
-#[derive(Args)]
+#[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  ssh -o ProxyCommand='vestibule pipe %h:%p' host1\n  vestibule pipe db")]
 pub(crate) struct PipeArgs {
     /// A service's name, or the `HOST:PORT` of its upstream.
