@@ -85,8 +85,10 @@ async fn race(attempts: Vec<Attempt>, identity: &Identity) -> Result<(Endpoint, 
     let mut waiting = attempts.into_iter();
     let mut running = FuturesUnordered::new();
     let mut worst = GatewayAway::Dial;
+    // The first one begins now, not at the timer's next millisecond.
+    running.extend(waiting.next().map(|attempt| one(attempt, identity)));
     let mut next = waiting.next();
-    let mut due = Instant::now();
+    let mut due = Instant::now() + next.map_or(Duration::ZERO, |attempt| attempt.after);
     loop {
         if running.is_empty() && next.is_none() {
             return Err(worst);

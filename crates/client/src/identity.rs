@@ -51,6 +51,7 @@ impl Identity {
             d_in: keys.d_in.clone(),
             psk_g: keys.psk_g.clone(),
         };
+        device.work_ahead();
         Self {
             device: Arc::new(device),
             tls: keys.d_tls.clone(),

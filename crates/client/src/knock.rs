@@ -242,7 +242,13 @@ impl Sockets {
     async fn send(&self, transmit: &Transmit) -> io::Result<()> {
         let socket = if transmit.to.is_ipv4() { &self.v4 } else { &self.v6 };
         let socket = socket.as_ref().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        socket.send_to(&transmit.payload, transmit.to).await.map(|_| ())
+        // Past the reactor: it has not learnt yet that a fresh socket is writable.
+        match socket2::SockRef::from(socket).send_to(&transmit.payload, &transmit.to.into()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                socket.send_to(&transmit.payload, transmit.to).await.map(|_| ())
+            }
+            sent => sent.map(|_| ()),
+        }
     }
 
     async fn receive(&self, buffer: &mut [u8; DATAGRAM_LEN]) -> (SocketAddr, usize) {

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 0, E1 | [`mod@enrol`]: an invitation becomes a local credential in a [`home`] |
 //! | 1 | [`local`]: the credential is opened, before a packet is sent |
-//! | 2-5 | `knock`: UDP, guidance |
+//! | 2-5 | `knock`: UDP, guidance; `rehearsal` while the password is stretched |
 //! | 6 | `dial`, `channel`: the connection by tag, the login or the resumption |
 //! | 2-6 | `arrive`: knock and dial, by either address family |
 //! | T | [`client`]: the session; [`keeper`] decides when it is taken up again (R1) |
@@ -36,6 +36,7 @@ pub mod names;
 pub mod neighbours;
 pub mod pipe;
 pub mod proxy;
+mod rehearsal;
 pub mod stdio;
 mod stream;
 pub mod timings;

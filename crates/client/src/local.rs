@@ -3,6 +3,7 @@
 use crate::error::{ClientError, CredentialTrouble};
 use crate::home::CredentialFile;
 use crate::knock;
+use crate::rehearsal::rehearse;
 use crate::timings::LocalTimes;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -75,8 +76,13 @@ impl Recognised {
     /// [`CredentialTrouble::WrongPassword`], or [`ClientError::Unexpected`] without the memory for it.
     pub fn unlock(&self, password: &Password) -> Result<Unlocked, ClientError> {
         let begun = Instant::now();
-        // Argon2id takes longer, so that the knock that follows finds the generator seeded. Without a thread it does it itself.
-        let _seeding = std::thread::Builder::new().name("seeding".to_owned()).spawn(SystemEntropy::seed);
+        // Argon2id takes longer, so that the knock that follows finds this done. Without a thread it does it itself.
+        let (d_out, controller) = (self.sealed().d_out.clone(), self.sealed().controller_key);
+        let _preparing = std::thread::Builder::new().name("preparing".to_owned()).spawn(move || {
+            SystemEntropy::seed();
+            d_out.keep_agreement(&controller);
+            rehearse();
+        });
         let opened = self.device.unlock_password(password).map_err(|error| credential_error(&self.path, error))?;
         let argon2id = begun.elapsed();
         let login_input = password_input(&opened.sealed.pepper, password.expose());

@@ -138,14 +138,20 @@ impl Executor {
         };
         let executor = self.clone();
         self.tasks.spawn(async move {
+            let is_admit = matches!(message, ToGateway::Admit { .. });
             let exchange = async {
                 let (mut send, mut recv) = connection.open_bi().await.ok()?;
                 write_frame(&mut send, &message).await.ok()?;
                 send.finish().ok()?;
+                if is_admit {
+                    // First it leaves, which is another task's work; then there is time until the gateway has decided.
+                    tokio::task::yield_now().await;
+                    executor.shared.recognition().work_ahead(request);
+                }
                 read_frame::<Answer>(&mut recv).await.ok()
             };
             let answer = tokio::time::timeout(within, exchange).await.ok().flatten();
-            if matches!(message, ToGateway::Admit { .. }) {
+            if is_admit {
                 let answer = answer.unwrap_or(Answer::Away);
                 executor.step(index, |recognition| {
                     recognition.handle_answer(gateway, request, answer, now());

@@ -10,8 +10,15 @@ use std::io::Read;
 use vestibule_gateway::{Gateway, Settings};
 use vestibule_proto::login::KsfParams;
 
-#[tokio::main]
-async fn main() {
+fn main() {
+    // As the program's gateway runs: one core is left to what is not its own.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = cores.saturating_sub(1).max(1);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    runtime.unwrap().block_on(serve());
+}
+
+async fn serve() {
     let [folder, listen] = std::env::args().skip(1).collect::<Vec<_>>().try_into().unwrap();
     let mut settings = Settings::new(folder.into(), vec![listen.parse().unwrap()]);
     settings.ksf = KsfParams::new(8, 1, 1).unwrap();

@@ -238,7 +238,10 @@ impl Admission {
         (device, knock_id, stamp): (DeviceId, KnockId, Stamp),
         commands: &mut VecDeque<AdmissionCommand>,
     ) {
-        match shared.directory.remember_soon(device, knock_id, stamp, now().wall).await {
+        let remembering = shared.directory.remember_soon(device, knock_id, stamp, now().wall);
+        // While the disk's thread writes, this one computes.
+        let (remembered, ()) = tokio::join!(biased; remembering, self.work_ahead(request));
+        match remembered {
             Ok(fresh) => {
                 let input = |machine: &mut Admissions| machine.handle_remembered(request, fresh, now(), &mut entropy());
                 self.feed(commands, input).await;
@@ -248,6 +251,10 @@ impl Admission {
                 self.give_up(shared, request, commands).await;
             }
         }
+    }
+
+    async fn work_ahead(&self, request: LinkRequest) {
+        self.machine.lock().await.work_ahead(request);
     }
 
     /// Fail closed: nothing is admitted while the disk fails.

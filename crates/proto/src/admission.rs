@@ -293,6 +293,16 @@ impl Admissions {
         self.answer_refused(&case, code, wait, entropy);
     }
 
+    /// The knock is being written down: computes meanwhile what I2 will need, and what the next I1 of this device will (the
+    /// agreement of the two lasting keys). It changes nothing but when that is done.
+    pub fn work_ahead(&self, request: LinkRequest) {
+        let Some(Request::Remembered(state)) = self.requests.get(request) else { return };
+        state.opened.work_ahead();
+        if let Some(device) = self.devices.get(&state.case.digest) {
+            self.keys.key.keep_agreement(&device.d_in);
+        }
+    }
+
     /// The knock was written down. `fresh`: for the first time; see [`AdmissionCommand::Remember`].
     pub fn handle_remembered(&mut self, request: LinkRequest, fresh: bool, now: Now, entropy: &mut dyn Entropy) {
         let until = self.requests.deadline(request);

@@ -244,6 +244,15 @@ impl Recognition {
         self.look_at(from, datagram, now, entropy);
     }
 
+    /// The request has left: computes what K6 will need, while the gateway decides, and what the next K1 of this device will
+    /// (the agreement of the two lasting keys). It changes nothing but when that is done.
+    pub fn work_ahead(&self, request: LinkRequest) {
+        if let Some(knock) = self.waiting.asked_with(request) {
+            knock.opened.work_ahead();
+            self.keys.key.keep_agreement(&knock.opened.device_key);
+        }
+    }
+
     /// A gateway answered (K5). Answers that nobody waits for, or that answer another gateway's question, do nothing.
     pub fn handle_answer(&mut self, gateway: GatewayId, request: LinkRequest, answer: Answer, now: Now) {
         let time = self.read_clock(now);

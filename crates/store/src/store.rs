@@ -16,6 +16,8 @@ use crate::writer::{self, Counters, Job, Write};
 
 /// How long a write waits for another process (an administration command) to finish.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Prepared statements that a connection keeps: more than a role has. To prepare one takes longer than to run it.
+const STATEMENTS: usize = 64;
 /// Writes that may wait in the queue; further callers wait before it.
 const QUEUE: usize = 1_024;
 /// Read connections kept open between reads.
@@ -214,6 +216,7 @@ fn open_for_writing(path: &Path, migrations: &[Migration]) -> Result<Connection,
     private::ensure_file(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.busy_timeout(BUSY_TIMEOUT)?;
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
     if mode != "wal" {
@@ -232,6 +235,7 @@ fn open_for_writing(path: &Path, migrations: &[Migration]) -> Result<Connection,
 fn open_for_reading(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(connection)

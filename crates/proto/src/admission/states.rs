@@ -74,6 +74,10 @@ impl Requests {
         self.0.insert(request, state, deadline).is_ok()
     }
 
+    pub(super) fn get(&self, request: LinkRequest) -> Option<&Request> {
+        self.0.get(&request)
+    }
+
     pub(super) fn deadline(&self, request: LinkRequest) -> Option<Instant> {
         self.0.deadline(&request)
     }

@@ -49,6 +49,12 @@ pub struct OpenedInner {
 }
 
 impl OpenedInner {
+    /// Computes now what [`seal_ready`](Self::seal_ready) would: the curve's share of I2, for which there is time while the
+    /// knock is written down.
+    pub fn work_ahead(&self) {
+        self.handshake.work_ahead();
+    }
+
     /// I2, and the hash of the handshake. To be sent only when the door is open.
     ///
     /// # Errors

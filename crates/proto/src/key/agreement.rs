@@ -1,8 +1,9 @@
 //! X25519 (RFC 7748).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::agreement::{self, UnparsedPublicKey, X25519};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -12,13 +13,23 @@ use super::Secret;
 use crate::entropy::Entropy;
 use crate::hex::{self, NotHex};
 
+/// Most peers whose agreements a key keeps.
+const KEPT: usize = 4_096;
+
 /// An X25519 key pair. Making one costs a scalar multiplication for its public half, cloning one is cheap.
 #[derive(Clone)]
 pub struct PrivateKey {
     secret: Secret<32>,
     public: PublicKey,
-    /// The secret in aws-lc's own form, which erases itself when the last clone is dropped.
-    parsed: Arc<agreement::PrivateKey>,
+    shared: Arc<Shared>,
+}
+
+/// What all clones of a key share; it erases itself with the last one.
+struct Shared {
+    /// The secret in aws-lc's own form.
+    parsed: agreement::PrivateKey,
+    /// Agreements with peers that come again: see [`PrivateKey::keep_agreement`].
+    kept: RwLock<BTreeMap<PublicKey, Box<Secret<32>>>>,
 }
 
 impl PrivateKey {
@@ -36,7 +47,7 @@ impl PrivateKey {
         let computed = parsed.compute_public_key().expect("every X25519 private key has a public key");
         let mut public = PublicKey([0; 32]);
         public.0.copy_from_slice(computed.as_ref());
-        Self { secret, public, parsed: Arc::new(parsed) }
+        Self { secret, public, shared: Arc::new(Shared { parsed, kept: RwLock::default() }) }
     }
 
     /// Its public half.
@@ -61,8 +72,33 @@ impl PrivateKey {
     /// # Errors
     /// [`LowOrderPoint`] where the result would be all zero whatever our key: `peer` is then nobody's honest key.
     pub fn agree(&self, peer: &PublicKey) -> Result<Secret<32>, LowOrderPoint> {
+        match self.kept(peer) {
+            Some(shared) => Ok(shared),
+            None => self.compute(peer),
+        }
+    }
+
+    /// Computes the secret shared with a lasting key, and keeps it with this one: every handshake between the two asks for the
+    /// same again. Of 4,096 peers; then others make way.
+    pub fn keep_agreement(&self, peer: &PublicKey) {
+        if self.kept(peer).is_some() {
+            return;
+        }
+        let Ok(shared) = self.compute(peer) else { return };
+        let mut kept = self.shared.kept.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= KEPT {
+            kept.pop_first();
+        }
+        kept.insert(*peer, Box::new(shared));
+    }
+
+    fn kept(&self, peer: &PublicKey) -> Option<Secret<32>> {
+        self.shared.kept.read().unwrap_or_else(PoisonError::into_inner).get(peer).map(|shared| (**shared).clone())
+    }
+
+    fn compute(&self, peer: &PublicKey) -> Result<Secret<32>, LowOrderPoint> {
         let peer = UnparsedPublicKey::new(&X25519, peer.0);
-        agreement::agree(&self.parsed, peer, LowOrderPoint, |shared| {
+        agreement::agree(&self.shared.parsed, peer, LowOrderPoint, |shared| {
             shared.try_into().map(Secret::new).map_err(|_| LowOrderPoint)
         })
     }
@@ -140,6 +176,26 @@ mod tests {
         for agreed in [alice.agree(&bob.public()), bob.agree(&alice.public())] {
             assert_eq!(hex::encode(agreed.ok().unwrap().expose()), shared);
         }
+    }
+
+    #[test]
+    fn a_kept_agreement_is_the_computed_one_and_they_are_bounded() {
+        let entropy = &mut SeededEntropy::new(1);
+        let (key, peer) = (PrivateKey::random(entropy), PrivateKey::random(entropy));
+        let computed = key.agree(&peer.public()).ok().unwrap();
+        key.clone().keep_agreement(&peer.public());
+        assert!(key.kept(&peer.public()).is_some_and(|kept| kept == computed), "clones share them");
+        assert!(key.agree(&peer.public()).is_ok_and(|kept| kept == computed));
+        assert!(peer.agree(&key.public()).is_ok_and(|theirs| theirs == computed));
+        let zero = PublicKey::new([0; 32]);
+        key.keep_agreement(&zero);
+        assert!(key.agree(&zero) == Err(LowOrderPoint));
+        for number in 0..KEPT as u32 + 3 {
+            let mut point = [9; 32];
+            point[..4].copy_from_slice(&number.to_be_bytes());
+            key.keep_agreement(&PublicKey::new(point));
+        }
+        assert_eq!(key.shared.kept.read().unwrap().len(), KEPT);
     }
 
     #[test]

@@ -27,6 +27,14 @@ pub struct Device {
     pub psk_g: Psk,
 }
 
+impl Device {
+    /// Lets the lasting keys agree now, so that no knock has to.
+    pub fn work_ahead(&self) {
+        self.d_out.keep_agreement(&self.controller.key);
+        self.d_in.keep_agreement(&self.gateway_key);
+    }
+}
+
 /// What a gateway knocks with for its own link.
 pub struct LinkDevice {
     /// What it knows its controller by.

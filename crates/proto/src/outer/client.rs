@@ -35,8 +35,8 @@ pub fn seal_knock(
     cookie: Option<&[u8; 16]>,
     entropy: &mut dyn Entropy,
 ) -> Result<(Message, AwaitGuidance), Unsealable> {
-    let ephemeral = Secret::random(entropy);
-    let e = PrivateKey::from_bytes(ephemeral.clone()).public();
+    let ephemeral = PrivateKey::random(entropy);
+    let e = ephemeral.public();
     let header = Header {
         kind: Kind::Knock,
         masked_epoch: header::masked_epoch(&pin.realm, e.as_bytes(), knock.stamp),

@@ -43,6 +43,12 @@ pub struct OpenedKnock {
 }
 
 impl OpenedKnock {
+    /// Computes now what [`seal_guidance`](Self::seal_guidance) would: the curve's share of K6, for which there is time while
+    /// the gateway decides.
+    pub fn work_ahead(&self) {
+        self.handshake.work_ahead();
+    }
+
     /// K6, readable only for the device that has `psk_c` too; the second value is the hash of the handshake.
     ///
     /// # Errors

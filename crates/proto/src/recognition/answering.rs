@@ -60,7 +60,7 @@ impl Recognition {
     }
 
     fn send_ask(&mut self, ask: &Ask) {
-        let Some(knock) = self.waiting.asked_about(ask) else { return };
+        let Some(knock) = self.waiting.asked_with(ask.request) else { return };
         let Some(inner) = knock.opened.knock.inner else { return };
         self.counters.hedged += u64::from(knock.unanswered().len() > 1);
         let command = Command::Admit {

@@ -99,9 +99,9 @@ impl Waiting {
         Ok(self.ask_next(number, now))
     }
 
-    /// The knock that a request is about.
-    pub(super) fn asked_about(&self, ask: &Ask) -> Option<&ExpectAnswer> {
-        self.knocks.get(self.by_request.get(&ask.request)?)
+    /// The knock that a gateway was asked about with this request.
+    pub(super) fn asked_with(&self, request: LinkRequest) -> Option<&ExpectAnswer> {
+        self.knocks.get(self.by_request.get(&request)?)
     }
 
     /// Takes out the knock that this gateway was asked about with this request. `None` if it was not.

@@ -8,7 +8,7 @@ use crate::run::Result;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -97,27 +97,29 @@ fn start(starter: &Starter) -> Result<Start> {
     let begun = Instant::now();
     let mut pipe = starter.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     type_in(&mut pipe, &format!("{PASSWORD}\nhello\n"))?;
+    // It tells its times when the session stands, and what the opening took at its end.
+    let mut lines = BufReader::new(pipe.stderr.take().ok_or("no stderr")?);
+    let mut connected = String::new();
+    lines.read_line(&mut connected)?;
+    let stands = begun.elapsed();
     let mut first = [0; 1];
     let came = pipe.stdout.as_mut().ok_or("no stdout")?.read_exact(&mut first);
     let took = begun.elapsed();
     drop(pipe.stdin.take());
-    let told = timings(&mut pipe)?;
-    came.map_err(|error| format!("nothing came through the pipe: {error}; {told:?}"))?;
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest)?;
+    pipe.wait()?;
+    came.map_err(|error| format!("nothing came through the pipe: {error}; {connected}{rest}"))?;
+    let told: Value = serde_json::from_str(&connected).map_err(|_| format!("no times: {connected}"))?;
     let span = |key: &str| -> Result<Duration> {
-        let millis = told.iter().find_map(|line| line[key].as_f64()).ok_or_else(|| format!("no {key} in {told:?}"))?;
+        let millis = told[key].as_f64().ok_or_else(|| format!("no {key} in {told:?}"))?;
         Ok(Duration::from_secs_f64(millis / 1e3))
     };
     let argon2id = span("argon2id_ms")? + span("ksf_ms")?;
-    let after_ready = span("dial_ms")? + span("login_ms")? + span("first_byte_ms")?;
-    let to_first_byte = took.saturating_sub(argon2id);
-    Ok(Start { to_ready: to_first_byte.saturating_sub(after_ready), to_first_byte, argon2id })
-}
-
-/// The lines of JSON on its standard error, when it has ended; others as they are.
-fn timings(pipe: &mut Child) -> Result<Vec<Value>> {
-    let lines = BufReader::new(pipe.stderr.take().ok_or("no stderr")?).lines();
-    let told = lines.map(|line| line.map(|line| serde_json::from_str(&line).unwrap_or(Value::String(line))));
-    let told = told.collect::<std::io::Result<_>>()?;
-    pipe.wait()?;
-    Ok(told)
+    let after_ready = span("dial_ms")? + span("login_ms")?;
+    Ok(Start {
+        to_ready: stands.saturating_sub(argon2id + after_ready),
+        to_first_byte: took.saturating_sub(argon2id),
+        argon2id,
+    })
 }
