@@ -238,9 +238,10 @@ fn another_user_gets_nothing_from_the_administration_socket() -> Result<()> {
             fs::set_permissions(dir, Permissions::from_mode(0o755))?;
         }
         fs::set_permissions(socket, Permissions::from_mode(0o666))?;
-        // Then the role: it closes without a word. 52 is an empty answer, 55 and 56 are broken connections.
+        // Then the role: it closes without a word, as its log tells below. 52 is an empty answer, 55 and 56 are broken
+        // connections, 7 is one that is closed before curl has looked at it.
         let refused = as_nobody()?;
-        assert!(matches!(refused.code(), Some(52 | 55 | 56)) && refused.out().is_empty(), "{}", refused.err());
+        assert!(matches!(refused.code(), Some(7 | 52 | 55 | 56)) && refused.out().is_empty(), "{}", refused.err());
         // The owner is told what is wrong with a request that is none.
         let own = host.command(&curl).args(words).args(&more).run()?.out();
         assert!(own.contains("understood") || own.contains("malformed"), "{own}");

@@ -105,10 +105,9 @@ fn alone_t14_a_revocation_cuts_a_download_within_a_second() -> Result<()> {
     let alice = fixture.add_person("alice", &[])?;
     let up = alice.up(&["--http=127.0.0.1:8118"])?;
     let curl = installed("curl", "curl")?;
-    // Slowly enough to be still running.
-    let words =
-        ["-sS", "--fail", "--no-progress-meter", "--limit-rate", "1M", "-o", "/dev/null", "-w", "%{size_download}\n"];
-    let url = "http://files.localhost:8118/bytes/1000000000";
+    // Large enough to be still running, and read as fast as it comes: what lies in this device's buffers has got through.
+    let words = ["-sS", "--fail", "--no-progress-meter", "-o", "/dev/null", "-w", "%{size_download}\n"];
+    let url = "http://files.localhost:8118/bytes/1000000000000";
     let mut download = alice.host.command(&curl).args(words).arg(url).spawn(fixture.dir().join("download.log"))?;
     until(Duration::from_secs(10), "the download to begin", || Ok((web.accepted() > 0).then_some(())))?;
     std::thread::sleep(Duration::from_millis(500));

@@ -88,7 +88,12 @@ pub(crate) fn ticket(answer: &Answer, await_ready: &mut AwaitReady) -> Ticket {
 }
 
 pub(crate) fn refusal(answer: &Answer, device: &Enrolled, admit: &Admit) -> RefusalCode {
-    let Answer::Refused { inner } = answer else { panic!("not refused") };
+    let inner = match answer {
+        Answer::Refused { inner } => inner,
+        Answer::Ready { .. } => panic!("ready, not refused"),
+        Answer::Seen => panic!("seen, not refused"),
+        Answer::Away => panic!("away, not refused"),
+    };
     open_refusal(&device.keys.psk_r, &admit.inner, inner).unwrap().code
 }
 

@@ -108,7 +108,10 @@ async fn http2_on_both_sides_over_tls() {
     let echo = Echo::start(Some(authority.acceptor(&["h2"]))).await;
     let settings = HttpSettings { ca: Some(authority.file()), ..echo.settings("https://localhost") };
     let front = front_with(settings, Limits::default()).await;
-    let sender = client(&authority, behind_tls(&front, authority.acceptor(&["h2"])).await).await;
+    let mut sender = client(&authority, behind_tls(&front, authority.acceptor(&["h2"])).await).await;
+    // Where no connection stands yet, each of many at once opens one.
+    let first = sender.send_request(post("/first", Bytes::new())).await.unwrap();
+    assert_eq!(first.into_body().collect().await.unwrap().to_bytes(), "");
     let asked = (0..40_usize).map(|nth| {
         let mut sender = sender.clone();
         tokio::spawn(async move {
@@ -122,7 +125,7 @@ async fn http2_on_both_sides_over_tls() {
         one.await.unwrap();
     }
     let seen = echo.seen.lock().unwrap();
-    assert_eq!(seen.len(), 40);
+    assert_eq!(seen.len(), 41);
     assert!(seen.iter().all(|seen| *seen == (Version::HTTP_2, HOST.to_owned(), "alice".to_owned())), "{seen:?}");
     assert!(echo.connections.load(Ordering::SeqCst) < 40, "many on one connection");
     assert!(front.errors.lock().unwrap().is_empty());

@@ -21,14 +21,14 @@ pub(crate) struct Enrolled {
     pub(crate) d_tls: SigningKey,
 }
 
-/// Users with a device each, written into the directory as enrolments do.
+/// Users `user0`, `user1`, … with a device each, in this order, written into the directory as enrolments do.
 pub(crate) async fn enrol_many(keys: &Keys, database: &Path, count: usize) -> Vec<Enrolled> {
     let directory = Directory::open(database, keys.identity()).unwrap();
-    let mut enrolling = tokio::task::JoinSet::new();
+    let mut enrolling = Vec::with_capacity(count);
     for number in 0..count {
         let (directory, pin) = (directory.clone(), keys.controller.clone());
         let (gateway, gateway_key) = (keys.gateway, keys.inner.public());
-        enrolling.spawn(async move {
+        enrolling.push(tokio::spawn(async move {
             let (entropy, time) = (&mut SystemEntropy, now().wall);
             let user = UserName::parse(&format!("user{number}")).unwrap();
             directory.add_user(user.clone(), &[], time).await.unwrap();
@@ -62,7 +62,11 @@ pub(crate) async fn enrol_many(keys: &Keys, database: &Path, count: usize) -> Ve
                 psk_g,
             };
             Enrolled { keys: Arc::new(keys), d_tls }
-        });
+        }));
     }
-    enrolling.join_all().await
+    let mut enrolled = Vec::with_capacity(count);
+    for one in enrolling {
+        enrolled.push(one.await.unwrap());
+    }
+    enrolled
 }
