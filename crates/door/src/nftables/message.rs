@@ -58,11 +58,8 @@ impl Batch {
 
     /// Adds one message with these flags and attributes.
     pub(super) fn add(&mut self, verb: Verb, flags: u16, attributes: impl FnOnce(&mut Attributes<'_>)) {
-        let start = self.bytes.len();
-        header(&mut self.bytes, SUBSYSTEM << 8 | verb as u16, REQUEST | flags, self.sequence, (INET, 0));
-        attributes(&mut Attributes(&mut self.bytes));
-        seal(&mut self.bytes, start);
-        self.last = Some(start);
+        self.last = Some(self.bytes.len());
+        message(&mut self.bytes, verb, REQUEST | flags, self.sequence, attributes);
     }
 
     /// The batch without its end: the kernel looks whether it would take it, and takes back what it did.
@@ -97,10 +94,16 @@ pub(super) fn dump(verb: Verb, sequence: u32, attributes: impl FnOnce(&mut Attri
 
 fn asking(verb: Verb, flags: u16, sequence: u32, attributes: impl FnOnce(&mut Attributes<'_>)) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(64);
-    header(&mut bytes, SUBSYSTEM << 8 | verb as u16, flags, sequence, (INET, 0));
-    attributes(&mut Attributes(&mut bytes));
-    seal(&mut bytes, 0);
+    message(&mut bytes, verb, flags, sequence, attributes);
     bytes
+}
+
+/// Adds one message of nf_tables.
+fn message(bytes: &mut Vec<u8>, verb: Verb, flags: u16, sequence: u32, attributes: impl FnOnce(&mut Attributes<'_>)) {
+    let start = bytes.len();
+    header(bytes, SUBSYSTEM << 8 | verb as u16, flags, sequence, (INET, 0));
+    attributes(&mut Attributes(bytes));
+    seal(bytes, start);
 }
 
 fn header(bytes: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, (family, resource): (u8, u16)) {

@@ -1,7 +1,6 @@
 //! Who speaks later versions only is told so, and nothing else happens.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::net::UdpSocket;
 use vestibule_dark::framed::{read_frame, write_frame};
@@ -11,12 +10,12 @@ use vestibule_proto::id::{SessionId, Stamp};
 use vestibule_proto::inner::Purpose;
 use vestibule_proto::invitation::GatewayInvitation;
 use vestibule_proto::key::SigningKey;
-use vestibule_proto::knocker::{Admitted, KnockEvent, Knocker, LinkDevice};
+use vestibule_proto::knocker::{Admitted, Knocker, LinkDevice};
 use vestibule_proto::link::{Hello, LinkRefusal, Welcome};
 use vestibule_proto::outer::ControllerPin;
 use vestibule_proto::session::{ClientHello, GatewayHello, Reason, Wanted};
 
-use crate::common::client::{come_in, now};
+use crate::common::client::{come_in, now, until_answered};
 use crate::common::{ANY, SOON, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,25 +71,7 @@ async fn knock(world: &World, invitation: &GatewayInvitation) -> Admitted {
     let device = LinkDevice { controller, d_out: keys.d_out, psk_c: keys.psk_c, digest: keys.digest };
     let mut knocker = Knocker::for_link(Arc::new(device), &[world.controller_at], Stamp::default(), now());
     let socket = UdpSocket::bind(ANY).await.unwrap();
-    let mut buffer = [0; 2_048];
     knocker.handle_timeout(now(), &mut SystemEntropy);
-    loop {
-        while let Some(transmit) = knocker.poll_transmit() {
-            socket.send_to(&transmit.payload, transmit.to).await.unwrap();
-        }
-        match knocker.poll_event() {
-            Some(KnockEvent::Admitted(admitted)) => return admitted,
-            Some(KnockEvent::Failed(failure)) => panic!("{failure:?}"),
-            // A controller that has just started wants its own time in a gateway's knock.
-            Some(KnockEvent::ClockCorrected { .. }) | None => {}
-        }
-        let next = knocker.poll_timeout().unwrap_or_else(Instant::now);
-        tokio::select! {
-            received = socket.recv_from(&mut buffer) => {
-                let (length, from) = received.unwrap();
-                knocker.handle_input(from, &buffer[..length], now(), &mut SystemEntropy);
-            }
-            () = tokio::time::sleep_until(next.into()) => knocker.handle_timeout(now(), &mut SystemEntropy),
-        }
-    }
+    // A controller that has just started wants its own time in a gateway's knock.
+    until_answered(&mut knocker, &socket).await.unwrap()
 }

@@ -1,6 +1,6 @@
 //! Applications that answer an upload before they have got all of it, and clients that break off.
 
-use crate::raw::{head, stand_in};
+use crate::raw::{connection, head, stand_in};
 use crate::world::{Browser, HOST, LONG, World};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -54,15 +54,11 @@ async fn an_early_answer_is_claimed_like_any_other() {
 
 /// A connection on which a request with a body of this length has begun.
 async fn begun(world: &World, browser: &Browser, token: &str, length: usize) -> DuplexStream {
-    let (mut client, server) = tokio::io::duplex(64 << 10);
-    let (guard, peer) = (world.guard.clone(), browser.peer.clone());
-    tokio::spawn(async move { guard.serve(server, peer).await });
     let head = format!(
         "POST /files?.vestibule={token} HTTP/1.1\r\nHost: {HOST}\r\nOrigin: http://{HOST}\r\nContent-Type: text/csv\r\n\
          Content-Length: {length}\r\nConnection: close\r\n\r\n"
     );
-    client.write_all(head.as_bytes()).await.unwrap();
-    client
+    connection(world, browser, &head).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,14 +110,11 @@ async fn a_body_that_breaks_off_while_its_token_is_looked_for() {
     let world = World::new().await;
     let browser = world.tunnel("alice", 1);
     browser.page("/page").await;
-    let (mut client, server) = tokio::io::duplex(64 << 10);
-    let (guard, peer) = (world.guard.clone(), browser.peer.clone());
-    tokio::spawn(async move { guard.serve(server, peer).await });
     let head = format!(
         "POST /orders HTTP/1.1\r\nHost: {HOST}\r\nOrigin: http://{HOST}\r\n\
          Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na=1&b\r\nnonsense\r\n"
     );
-    client.write_all(head.as_bytes()).await.unwrap();
+    let mut client = connection(&world, &browser, &head).await;
     let mut answer = Vec::new();
     let _ = timeout(LONG, client.read_to_end(&mut answer)).await.unwrap();
     assert_eq!(world.audit(), ["refused:malformed POST /orders"]);

@@ -1,8 +1,8 @@
 //! Applications made of bytes behind a whole guard.
 
-use crate::world::{World, orders};
+use crate::world::{Browser, World, orders};
 use std::future::Future;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use vestibule_guard::{Backend, GuardConfig};
 
@@ -31,6 +31,15 @@ pub(crate) async fn answering(world: &World, answer: impl Into<Vec<u8>>) {
         let _ = io.write_all(answer).await;
     })
     .await;
+}
+
+/// A connection of this browser's to the guard, on which these bytes were sent.
+pub(crate) async fn connection(world: &World, browser: &Browser, sent: &str) -> DuplexStream {
+    let (mut client, server) = tokio::io::duplex(64 << 10);
+    let (guard, peer) = (world.guard.clone(), browser.peer.clone());
+    tokio::spawn(async move { guard.serve(server, peer).await });
+    client.write_all(sent.as_bytes()).await.unwrap();
+    client
 }
 
 /// Reads a request's head.

@@ -1,6 +1,6 @@
 //! Large commands: they stream, and nothing of them arrives twice.
 
-use crate::raw::{head, stand_in};
+use crate::raw::{connection, head, stand_in};
 use crate::world::{Answer, Browser, HOST, LONG, World};
 use bytes::Bytes;
 use serde_json::json;
@@ -90,15 +90,11 @@ async fn plain(browser: &Browser, token: &str, body: impl Into<Bytes>) -> Answer
 
 /// A connection on which an upload of this length has begun.
 async fn begun(world: &World, browser: &Browser, token: &str, length: usize) -> DuplexStream {
-    let (mut client, server) = tokio::io::duplex(64 << 10);
-    let (guard, peer) = (world.guard.clone(), browser.peer.clone());
-    tokio::spawn(async move { guard.serve(server, peer).await });
     let head = format!(
         "POST /files?.vestibule={token} HTTP/1.1\r\nHost: {HOST}\r\nOrigin: http://{HOST}\r\nContent-Type: text/csv\r\n\
          Accept: text/html\r\nSec-Fetch-Mode: navigate\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
     );
-    client.write_all(head.as_bytes()).await.unwrap();
-    client
+    connection(world, browser, &head).await
 }
 
 /// The first line of the answer, and the refusal's word.
@@ -274,16 +270,13 @@ async fn a_change_of_rules_holds_for_what_is_under_way() {
     let one = json!({ "rules": [{ "who": "everyone", "methods": ["GET", "POST"], "paths": ["/**"] }] });
     world.change(both);
     let token = browser.token("/page").await;
-    let (mut client, server) = tokio::io::duplex(64 << 10);
-    let (guard, peer) = (world.guard.clone(), browser.peer.clone());
-    tokio::spawn(async move { guard.serve(server, peer).await });
     let body = format!(".vestibule={token}&_method=DELETE&note=x");
     let head = format!(
         "POST /orders HTTP/1.1\r\nHost: {HOST}\r\nOrigin: http://{HOST}\r\nSec-Fetch-Mode: navigate\r\nConnection: close\r\n\
          Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    client.write_all(head.as_bytes()).await.unwrap();
+    let mut client = connection(&world, &browser, &head).await;
     client.write_all(&body.as_bytes()[..body.len() - 1]).await.unwrap();
     silent(&mut client).await;
     world.change(one);

@@ -85,9 +85,14 @@ pub(crate) async fn knock(
     // Who is not answered after three tries within two seconds is not answered at all.
     let schedule = Schedule { pauses: vec![Duration::from_millis(700); 3], rounds: 1 };
     let mut knocker = Knocker::new(keys.clone(), ask, controllers, Vec::new(), last, now()).with_schedule(schedule);
-    let mut buffer = [0; 2_048];
     knocker.handle_timeout(now(), &mut SystemEntropy);
     *last_stamp.lock().unwrap() = knocker.last_stamp();
+    until_answered(&mut knocker, &socket).await
+}
+
+/// Drives a knocker that has begun, over this socket, until it has its answer or gives up.
+pub(crate) async fn until_answered(knocker: &mut Knocker, socket: &UdpSocket) -> Result<Admitted, KnockFailure> {
+    let mut buffer = [0; 2_048];
     loop {
         while let Some(transmit) = knocker.poll_transmit() {
             socket.send_to(&transmit.payload, transmit.to).await.unwrap();
