@@ -211,7 +211,15 @@ impl Fixture {
     /// # Errors
     /// The host can't be made.
     pub fn add_device(&self, user: &str, name: &str) -> Result<Person> {
-        let host = self.network.host(name)?;
+        self.add_device_on(&self.network, user, name)
+    }
+
+    /// As [`Fixture::add_device`], on another wire.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn add_device_on(&self, network: &Network, user: &str, name: &str) -> Result<Person> {
+        let host = network.host(name)?;
         let dir = self.dir.path().join(name);
         fs::create_dir(&dir)?;
         host.become_machine(name, &dir)?;
@@ -225,8 +233,16 @@ impl Fixture {
     /// # Errors
     /// A command fails.
     pub fn add_person(&self, user: &str, groups: &[&str]) -> Result<Person> {
+        self.add_person_on(&self.network, user, groups)
+    }
+
+    /// As [`Fixture::add_person`], on another wire.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn add_person_on(&self, network: &Network, user: &str, groups: &[&str]) -> Result<Person> {
         self.add_user(user, groups)?;
-        let person = self.add_device(user, user)?;
+        let person = self.add_device_on(network, user, user)?;
         person.enroll(&self.invite(user)?)?.run()?.ok()?;
         Ok(person)
     }

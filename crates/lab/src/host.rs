@@ -3,10 +3,10 @@
 use std::{
     ffi::{OsStr, OsString},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::{Counters, Failure, Invocation, Result, holder::Holder};
+use crate::{Context, Counters, Failure, Invocation, Result, holder::Holder, place::Place};
 
 /// A machine: a network namespace and a mount namespace. Clones are the same machine; with the last one everything
 /// that runs in it is killed and the namespaces are gone.
@@ -17,9 +17,17 @@ struct Machine {
     name: String,
     /// `None`: the machine that the tests themselves run on.
     holder: Option<Holder>,
-    number: u8,
+    place: Place,
+    /// Further interfaces.
+    more: Mutex<Vec<Interface>>,
     /// Dropped after `holder`: the wire, while anybody hangs on it.
     _wire: Option<Arc<Holder>>,
+}
+
+struct Interface {
+    name: String,
+    place: Place,
+    _wire: Arc<Holder>,
 }
 
 impl Host {
@@ -28,18 +36,24 @@ impl Host {
     /// # Errors
     /// The system makes no namespaces for us; the text says what to do.
     pub fn solitary(name: &str) -> Result<Self> {
-        let host = Self::from_parts(name, Holder::start(None)?, 0, None);
+        let host = Self::from_parts(name, Holder::start(None)?, Place::outside(), None);
         host.command("ip").args(["link", "set", "lo", "up"]).run()?.ok()?;
         Ok(host)
     }
 
     /// The machine that the tests themselves run on, without any namespace.
     pub fn here() -> Self {
-        Self(Arc::new(Machine { name: "here".into(), holder: None, number: 0, _wire: None }))
+        Self(Arc::new(Machine {
+            name: "here".into(),
+            holder: None,
+            place: Place::outside(),
+            more: Mutex::default(),
+            _wire: None,
+        }))
     }
 
-    pub(crate) fn from_parts(name: &str, holder: Holder, number: u8, wire: Option<Arc<Holder>>) -> Self {
-        Self(Arc::new(Machine { name: name.into(), holder: Some(holder), number, _wire: wire }))
+    pub(crate) fn from_parts(name: &str, holder: Holder, place: Place, wire: Option<Arc<Holder>>) -> Self {
+        Self(Arc::new(Machine { name: name.into(), holder: Some(holder), place, more: Mutex::default(), _wire: wire }))
     }
 
     /// Its name, for messages.
@@ -49,26 +63,42 @@ impl Host {
 
     /// Its IPv4 address on the wire; a loopback address where it hangs on none.
     pub fn v4(&self) -> Ipv4Addr {
-        if self.0.number == 0 { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(10, 77, 0, self.0.number) }
+        if self.0.place.is_somewhere() { self.0.place.v4() } else { Ipv4Addr::LOCALHOST }
     }
 
     /// Its IPv6 address on the wire; the loopback address where it hangs on none.
     pub fn v6(&self) -> Ipv6Addr {
-        if self.0.number == 0 {
-            Ipv6Addr::LOCALHOST
-        } else {
-            Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, self.0.number.into())
-        }
+        if self.0.place.is_somewhere() { self.0.place.v6() } else { Ipv6Addr::LOCALHOST }
     }
 
-    /// Whether the address is one of its two on the wire, or a loopback address.
+    /// Whether the address is one of those it was given on its wires, or a loopback address.
     pub fn owns(&self, address: IpAddr) -> bool {
-        address.is_loopback() || address == self.v4() || address == self.v6()
+        let has = |place: Place| address == place.v4() || address == place.v6();
+        address.is_loopback() || self.places().into_iter().any(has)
     }
 
     /// The hardware address of its interface on the wire.
     pub fn mac(&self) -> [u8; 6] {
-        [0x02, 0x77, 0, 0, 0, self.0.number]
+        self.0.place.mac()
+    }
+
+    /// The hardware addresses of all its interfaces.
+    pub(crate) fn macs(&self) -> Vec<[u8; 6]> {
+        self.places().into_iter().map(Place::mac).collect()
+    }
+
+    /// Its number on the wire.
+    pub(crate) fn number(&self) -> u8 {
+        self.0.place.number()
+    }
+
+    fn places(&self) -> Vec<Place> {
+        let first = self.0.place.is_somewhere().then_some(self.0.place);
+        first.into_iter().chain(self.more().iter().map(|more| more.place)).collect()
+    }
+
+    fn more(&self) -> std::sync::MutexGuard<'_, Vec<Interface>> {
+        self.0.more.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A command to run on it.
@@ -112,6 +142,49 @@ impl Host {
     /// The system refuses.
     pub fn set_plugged(&self, plugged: bool) -> Result<()> {
         self.ip(&["link", "set", "eth0", if plugged { "up" } else { "down" }])
+    }
+
+    /// Plugs one of its interfaces in (`eth0`, or what [`Network::join`](crate::Network::join) named): it has its addresses
+    /// there again, and the default route leads out there, if that network has a router.
+    ///
+    /// # Errors
+    /// It has no such interface.
+    pub fn plug(&self, interface: &str) -> Result<()> {
+        let script = self.place_of(interface)?.settle(interface);
+        self.command("ip").args(["-batch", "-"]).stdin(script).run()?.ok().map(drop)
+    }
+
+    /// Pulls the plug of one of its interfaces: its addresses there are gone, and so is every route through it.
+    ///
+    /// # Errors
+    /// It has no such interface.
+    pub fn unplug(&self, interface: &str) -> Result<()> {
+        self.ip(&["link", "set", interface, "down"])?;
+        self.ip(&["address", "flush", "dev", interface])
+    }
+
+    /// Its IPv4 address at an interface, plugged in or not.
+    ///
+    /// # Errors
+    /// It has no such interface.
+    pub fn v4_at(&self, interface: &str) -> Result<Ipv4Addr> {
+        Ok(self.place_of(interface)?.v4())
+    }
+
+    fn place_of(&self, interface: &str) -> Result<Place> {
+        if interface == "eth0" && self.0.place.is_somewhere() {
+            return Ok(self.0.place);
+        }
+        let found = self.more().iter().find(|more| more.name == interface).map(|more| more.place);
+        found.context(format!("{} has no {interface}", self.name()))
+    }
+
+    pub(crate) fn joined(&self, interface: &str, place: Place, wire: Arc<Holder>) -> Result<()> {
+        if self.place_of(interface).is_ok() {
+            return Err(Failure::new(format!("{} has an {interface} already", self.name())));
+        }
+        self.more().push(Interface { name: interface.to_owned(), place, _wire: wire });
+        Ok(())
     }
 
     fn ip(&self, words: &[&str]) -> Result<()> {

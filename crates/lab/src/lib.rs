@@ -6,6 +6,8 @@
 //! | to … | use |
 //! |---|---|
 //! | have machines on one wire | [`Network`], [`Host`] |
+//! | put networks behind routers and NATs, and make a line bad | [`Router`], [`Nat`], [`Line`] |
+//! | move a host to another network | [`Network::join`], [`Host::plug`], [`Host::unplug`] |
 //! | run a command on one | [`Host::command`], [`Invocation`], [`Ran`] |
 //! | make a host look like another machine, or its disk full | [`Host::become_machine`], [`Host::mount_small`], [`Host::mount_read_only`] |
 //! | see what went over the wire | [`Capture`], [`Packets`], [`Counters`] |
@@ -33,15 +35,18 @@ mod group;
 mod holder;
 mod host;
 mod inhabitants;
+mod line;
 mod machine;
 mod network;
 mod notify;
 mod packet;
 mod packets;
 mod pcap;
+mod place;
 mod process;
 mod programs;
 mod role;
+mod router;
 mod running;
 mod stranger;
 mod upstream;
@@ -54,6 +59,7 @@ pub use failure::{Context, Failure, Result};
 pub use fixture::{Fixture, Person};
 pub use group::Group;
 pub use host::Host;
+pub use line::{BadLine, Line};
 pub use network::Network;
 pub use packet::{Packet, Proto};
 pub use packets::Packets;
@@ -61,6 +67,7 @@ pub use process::{Invocation, Ran};
 pub(crate) use programs::peer;
 pub use programs::program;
 pub use role::{Role, RoleCommand};
+pub use router::{Nat, Router};
 pub use running::Running;
 pub use stranger::Reply;
 pub use upstream::Upstream;

@@ -55,16 +55,19 @@ impl Packets {
         self.only(|packet| !packet.is_housekeeping())
     }
 
-    /// Those that left `host` by its interface on the wire.
+    /// Those that left `host` by any of its interfaces.
     #[must_use]
     pub fn sent_by(&self, host: &Host) -> Self {
-        self.only(|packet| packet.source_mac() == host.mac())
+        let own = host.macs();
+        self.only(|packet| own.contains(&packet.source_mac()))
     }
 
     /// Those that others sent to an address of `host`.
     #[must_use]
     pub fn sent_to(&self, host: &Host) -> Self {
-        self.only(|packet| packet.source_mac() != host.mac() && packet.destination.is_some_and(|to| host.owns(to.ip())))
+        let own = host.macs();
+        let to_it = |packet: &Packet| packet.destination.is_some_and(|to| host.owns(to.ip()));
+        self.only(|packet| !own.contains(&packet.source_mac()) && to_it(packet))
     }
 
     /// Those from this address.

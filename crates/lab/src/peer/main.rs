@@ -4,7 +4,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks by printing")]
 
 mod capture;
+mod checksum;
 mod hold;
+mod line;
 mod send;
 mod serve;
 
@@ -18,9 +20,10 @@ fn main() -> ExitCode {
         ["capture"] => capture::capture(),
         ["send", from, listen] => send::send(from, listen),
         ["connect", to] => send::connect(to),
+        ["line", peer, words @ ..] => line::line(peer, words),
         ["serve", kind, address] => serve::serve(kind, address),
         _ => Err(io::Error::other(
-            "lab-peer hold OUTSIDE | capture | send PORT MS | connect ADDRESS | serve KIND ADDRESS",
+            "lab-peer hold OUTSIDE | capture | send PORT MS | connect ADDRESS | line … | serve KIND ADDRESS",
         )),
     };
     match outcome {
