@@ -77,6 +77,7 @@ pub(crate) fn test(json: bool, may_install: bool) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn every_test_that_the_matrix_names_is_there() {
@@ -84,6 +85,17 @@ mod tests {
         let named = matrix.named();
         assert!(named.len() > 60, "{}", named.len());
         Sources::read().unwrap().find_all(&named).unwrap();
+    }
+
+    #[test]
+    fn every_test_that_the_book_names_as_trying_the_guard_is_there() {
+        let book = fs::read_to_string(root().join("docs/reference/guard-tests.md")).unwrap();
+        let named = book.split('`').skip(1).step_by(2).filter(|span| span.contains("::") && *span != "FILE::test");
+        let named: BTreeSet<String> = named.map(str::to_owned).collect();
+        assert!(named.len() > 100, "{}", named.len());
+        let sources = Sources::read().unwrap();
+        let missing: Vec<_> = named.iter().filter(|name| !sources.have(name)).collect();
+        assert!(missing.is_empty(), "the book names tests that are not there: {missing:#?}");
     }
 
     #[test]

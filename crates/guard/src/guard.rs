@@ -18,7 +18,7 @@ use crate::users::{Users, UsersSettings};
 use crate::{AppName, Binding, Body, Limits, LogicalAddress, Proof, Stamp, UserName, store, visit};
 use aws_lc_rs::digest;
 use hyper::Request;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -343,8 +343,7 @@ impl Parts {
             every.tick().await;
             let now = wall_clock();
             self.once.release(|address| self.sessions.at(address).is_none());
-            let live: HashSet<_> = self.sessions.list().iter().map(|live| live.session().address).collect();
-            let claims = self.once.sweep(now, |address| live.contains(&address));
+            let claims = self.once.sweep(now, |address| self.sessions.at(address).is_some());
             let kept = tokio::join!(self.pages.rotate_if_due(now), claims, self.kept.sweep(now));
             if let Err(error) = kept.0 {
                 tracing::warn!(%error, "the key of pages could not be turned yet");

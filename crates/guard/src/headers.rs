@@ -17,6 +17,11 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// What kind of content a `Content-Type` says: the type without its parameters (WHATWG MIME Sniffing, section 4.2).
+pub(crate) fn essence(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
 /// What an upstream is told about whoever sends a request; taken from the session, never from the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'a> {

@@ -11,6 +11,7 @@ pub mod carried;
 pub mod charset;
 pub mod classify;
 pub mod coding;
+mod counts;
 pub mod coverage;
 pub mod csp;
 mod entry;

@@ -99,10 +99,16 @@ fn problem(status: StatusCode, notice: &Notice<'_>) -> Response<Body> {
         "detail": detail.join(" "),
         "next": notice.next,
     });
-    let mut response = Response::new(whole(document.to_string()));
+    let mut response = json("application/problem+json", &document);
     *response.status_mut() = status;
+    response
+}
+
+/// A document for a script, never kept by anybody.
+pub(crate) fn json(kind: &'static str, document: &serde_json::Value) -> Response<Body> {
+    let mut response = Response::new(whole(document.to_string()));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response

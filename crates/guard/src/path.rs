@@ -2,6 +2,7 @@
 
 pub use vestibule_policy::web::{NormalPath, PathTrick};
 
+use hyper::http::uri::{PathAndQuery, Uri};
 use std::fmt;
 
 /// Segments that a shape keeps; a deeper path ends in `**`.
@@ -12,6 +13,11 @@ const SEGMENT_LONGEST: usize = 40;
 const DIGITS_OF_AN_ID: usize = 3;
 /// Hexadecimal digits in a row, one of `0-9` among them, that make a name one of many.
 const HEX_OF_AN_ID: usize = 8;
+
+/// Path and query that an address asks for.
+pub(crate) fn target_of(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", PathAndQuery::as_str)
+}
 
 /// A path with what counts things folded away, so that `/orders/17/edit` and `/orders/18/edit` are one: `/orders/*/edit`. Of a
 /// plain path it is a [`PathPattern`](vestibule_policy::web::PathPattern) that covers it.

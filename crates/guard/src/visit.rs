@@ -22,9 +22,9 @@ use crate::coverage::Sighting;
 use crate::entry::{self as proof, Entry};
 use crate::guard::{Parts, Peer, wall_clock};
 use crate::headers::origin::{DESTINATION, after_origin};
-use crate::once::ActionId;
+use crate::once::{About, ActionId};
 use crate::pages::{self, Words};
-use crate::path::{NormalPath, PathShape, PathTrick};
+use crate::path::{NormalPath, PathShape, PathTrick, target_of};
 use crate::sessions::{Gone, Live};
 use crate::token::{Context, Page, SealedGrants, TokenError};
 use crate::websocket::Handshake;
@@ -120,12 +120,12 @@ impl Visit {
         let path = NormalPath::from_request(head.uri.path());
         let kind = carrying::kind_of(&head.headers);
         let unread = in_head == Found::Nothing && kind.is_some();
-        let mut token = self.token_of(&who, in_head, unread, target_in(&head));
+        let mut token = self.token_of(&who, in_head, unread, target_of(&head.uri));
         let mut verdict = self.judge(&head, &path, &who, token.state());
         if let (Outcome::LookInBody, Some(kind)) = (verdict.outcome, kind) {
             let taken = carrying::from_body(kind, &mut head.headers, body).await;
             let (in_body, rest) = taken.map_err(|error| self.broken_off_before(&who, &head, refuse::of_body(error)))?;
-            (token, body) = (self.token_of(&who, in_body, false, target_in(&head)), rest);
+            (token, body) = (self.token_of(&who, in_body, false, target_of(&head.uri)), rest);
             verdict = self.judge(&head, &path, &who, token.state());
         }
         self.count(&head, &path, &verdict, &token);
@@ -134,7 +134,7 @@ impl Visit {
             Outcome::Admit { command, .. } => command,
             Outcome::SignIn => return Err(self.sign_in(&who, request).await),
             Outcome::ProveEntry { afresh, asks } => {
-                let (fields, to) = (request.headers().clone(), target_of(&request).to_owned());
+                let (fields, to) = (request.headers().clone(), target_of(request.uri()).to_owned());
                 return Err(self.entry(&who, &fields, &to, (afresh, asks)).await);
             }
             Outcome::Refuse(refusal) => return Err(self.refuse_command(&who, &request, &verdict, refusal)),
@@ -317,7 +317,7 @@ impl Visit {
             && !is_safe_method(head.method.as_str())
         {
             let about = self.about_head(live, None, &head.method, head.uri.path());
-            self.audit(&about, AuditOutcome::Refused(refusal.word().to_owned()), None);
+            self.audit_refusal(&about, refusal);
         }
         self.refuse_head(&head.headers, refusal)
     }
@@ -332,9 +332,12 @@ impl Visit {
         refusal: Refusal,
     ) {
         if command {
-            let outcome = AuditOutcome::Refused(refusal.word().to_owned());
-            self.audit(&self.about(live, serial, request), outcome, None);
+            self.audit_refusal(&self.about(live, serial, request), refusal);
         }
+    }
+
+    fn audit_refusal(&self, about: &About, refusal: Refusal) {
+        self.audit(about, AuditOutcome::Refused(refusal.word().to_owned()), None);
     }
 }
 
@@ -350,15 +353,6 @@ fn permitted(grants: &GrantSet, method: &str, path: &str) -> Result<(), Refusal>
         Ok(Permission::Missing { .. }) => Err(Refusal::NotPermitted),
         Err(_) => Err(Refusal::Malformed),
     }
-}
-
-/// Path and query of a request.
-fn target_of<B>(request: &Request<B>) -> &str {
-    request.uri().path_and_query().map_or("/", |target| target.as_str())
-}
-
-fn target_in(head: &Head) -> &str {
-    head.uri.path_and_query().map_or("/", |target| target.as_str())
 }
 
 /// The shape of the page at this address.

@@ -44,6 +44,12 @@ impl Sources {
         Ok(Self(found))
     }
 
+    /// Whether there is a test of this name.
+    #[cfg(test)]
+    pub(crate) fn have(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// Where each of these tests is.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::{FIELD, Found, VALUE_LONGEST, multipart, take_from_pairs};
+use crate::headers::essence;
 
 /// The most bytes that a stream is held back until it is clear whether it begins with our field.
 const HELD_MOST: usize = 2_048;
@@ -44,8 +45,7 @@ pub(super) enum Scan {
 impl BodyKind {
     /// The kind of a body by its `Content-Type`; nothing when a form is never sent so.
     pub fn of(content_type: &str) -> Option<Self> {
-        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match essence.as_str() {
+        match essence(content_type).to_ascii_lowercase().as_str() {
             "application/x-www-form-urlencoded" => Some(Self::UrlEncoded),
             "text/plain" => Some(Self::Plain),
             "multipart/form-data" => multipart::boundary(content_type).map(Self::Multipart),

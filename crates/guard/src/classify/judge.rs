@@ -4,6 +4,7 @@ use super::facts::{Facts, Mode, Source, TokenState};
 use super::fetch::Dest;
 use super::kind::Kind;
 use super::refusal::Refusal;
+use crate::headers::essence;
 use crate::names::Proof;
 
 /// What [`judge`] says.
@@ -91,7 +92,7 @@ pub fn is_part_type(content_type: &str, kind: Kind) -> bool {
         "application/vnd.ms-fontobject",
         "application/font-woff",
     ];
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = essence(content_type).to_ascii_lowercase();
     match essence.split_once('/') {
         Some(("image", what)) if what.starts_with("svg") => kind == Kind::Part,
         Some(("image" | "font" | "audio" | "video", _)) => true,

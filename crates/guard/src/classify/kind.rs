@@ -6,6 +6,7 @@ use vestibule_policy::web::is_safe_method;
 
 use super::facts::{Facts, TokenState};
 use super::fetch::{Dest, FetchMode};
+use crate::headers::essence;
 
 /// Which row of the table a request is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -146,15 +147,14 @@ fn read(facts: &Facts<'_>) -> Kind {
 
 /// The three types that forms can have (HTML section 4.10.21.3).
 fn is_form(content_type: Option<&str>) -> bool {
-    let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let essence = essence(content_type.unwrap_or_default());
     let plain =
         ["application/x-www-form-urlencoded", "text/plain"].into_iter().any(|form| essence.eq_ignore_ascii_case(form));
     plain || is_multipart(content_type)
 }
 
 fn is_multipart(content_type: Option<&str>) -> bool {
-    let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("multipart/form-data")
+    essence(content_type.unwrap_or_default()).eq_ignore_ascii_case("multipart/form-data")
 }
 
 impl fmt::Display for Kind {

@@ -2,6 +2,7 @@
 
 use super::EntryError;
 use super::text::NONCE_LEN;
+use crate::counts::one_less;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -42,13 +43,7 @@ impl Spent {
 
     fn forget(&mut self, now: Duration) {
         while let Some(first) = self.by_end.first_entry().filter(|first| first.key().0 <= now) {
-            let session = first.remove();
-            if let Some(count) = self.of_each.get_mut(&session) {
-                *count -= 1;
-                if *count == 0 {
-                    self.of_each.remove(&session);
-                }
-            }
+            one_less(&mut self.of_each, &first.remove());
         }
     }
 }

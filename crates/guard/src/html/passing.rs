@@ -31,22 +31,8 @@ fn matters(name: &[u8], closing: bool) -> bool {
     }
     let mut word = Word::default();
     word.extend(name);
-    match Kind::of(word.as_bytes()) {
-        Kind::Other => false,
-        Kind::Form | Kind::Select | Kind::Template => true,
-        Kind::Base
-        | Kind::Button
-        | Kind::Font
-        | Kind::Head
-        | Kind::Html
-        | Kind::Iframe
-        | Kind::Input
-        | Kind::Math
-        | Kind::Meta
-        | Kind::Plaintext
-        | Kind::Svg
-        | Kind::Text(_) => !closing,
-    }
+    let kind = Kind::of(word.as_bytes());
+    if closing { kind.matters_at_its_end() } else { kind != Kind::Other }
 }
 
 /// Where the tag ends, its `>` included, from the end of its name on; `None` where it is written so that it takes a second look.

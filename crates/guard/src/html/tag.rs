@@ -143,6 +143,11 @@ impl Kind {
         }
     }
 
+    /// Whether its end tag means anything in HTML proper.
+    pub(super) fn matters_at_its_end(self) -> bool {
+        matches!(self, Self::Form | Self::Select | Self::Template)
+    }
+
     /// Whether any attribute of it is read.
     fn has_attributes(self) -> bool {
         match self {

@@ -9,9 +9,9 @@
 //! Only `sent` and what follows is on the disk: what a crash finds merely claimed was provably never sent and is forgotten.
 
 use super::name::ClaimName;
+use crate::counts::one_less;
 use crate::{LogicalAddress, Stamp, UserName};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -222,15 +222,6 @@ impl Ledger {
     /// The name as it is held already, if it is.
     fn known(&self, user: &UserName) -> Arc<UserName> {
         self.held_by.get_key_value(user).map_or_else(|| Arc::new(user.clone()), |(known, _)| known.clone())
-    }
-}
-
-fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
-        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! What goes back (step 3): pages leave with a fresh token, everything else as it came.
 
+use super::Visit;
 use super::sign_in::own_path;
-use super::{Visit, target_of};
 use crate::charset::{self, Charset};
 use crate::classify::{Kind, Refusal, Verdict, is_part_type};
 use crate::coding::{self, Coding};
 use crate::csp::Admission;
+use crate::headers::essence;
 use crate::html::{PageRewriter, Plan, ScriptTag, rewrite_body};
+use crate::path::target_of;
 use crate::sessions::Live;
 use crate::token::{Page, SealedGrants, source_of};
 use crate::{Body, Caller, Proof, Serial, csp, pages, script};
@@ -39,7 +41,7 @@ impl Asked {
         let headers = kept.filter_map(|name| Some((name.clone(), request.headers().get(&name)?.clone()))).collect();
         Self {
             method: request.method().clone(),
-            path_and_query: target_of(request).to_owned(),
+            path_and_query: target_of(request.uri()).to_owned(),
             headers,
             verdict: *verdict,
             led,
@@ -265,13 +267,13 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
 }
 
 fn is_html(headers: &HeaderMap) -> bool {
-    essence(headers) == "text/html" || is_xml(headers)
+    kind_of(headers) == "text/html" || is_xml(headers)
 }
 
 /// A script by its type (WHATWG MIME Sniffing, section 4.6), and all of it.
 fn is_script(answer: &Response<Body>) -> bool {
-    let essence = essence(answer.headers());
-    let kind = essence.split_once('/').map(|(of, kind)| (of, kind.trim_start_matches("x-")));
+    let kind = kind_of(answer.headers());
+    let kind = kind.split_once('/').map(|(of, kind)| (of, kind.trim_start_matches("x-")));
     answer.status() == StatusCode::OK && matches!(kind, Some(("text" | "application", "javascript" | "ecmascript")))
 }
 
@@ -282,12 +284,12 @@ fn starts_worker(headers: &HeaderMap) -> bool {
 }
 
 fn is_xml(headers: &HeaderMap) -> bool {
-    essence(headers) == "application/xhtml+xml"
+    kind_of(headers) == "application/xhtml+xml"
 }
 
 fn is_part(answer: &Response<Body>, kind: Kind) -> bool {
     let bare = matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    bare || is_part_type(&essence(answer.headers()), kind)
+    bare || is_part_type(text(answer.headers(), header::CONTENT_TYPE).unwrap_or_default(), kind)
 }
 
 fn has_text(answer: &Response<Body>) -> bool {
@@ -298,12 +300,6 @@ fn has_text(answer: &Response<Body>) -> bool {
     !without && (!answer.body().is_end_stream() || answer.headers().contains_key(header::CONTENT_LENGTH))
 }
 
-fn essence(headers: &HeaderMap) -> String {
-    text(headers, header::CONTENT_TYPE)
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase()
+fn kind_of(headers: &HeaderMap) -> String {
+    essence(text(headers, header::CONTENT_TYPE).unwrap_or_default()).to_ascii_lowercase()
 }

@@ -1,6 +1,7 @@
 //! The page's token on its way in: taken off wherever it travels, so that neither the application nor its log ever sees it.
 
 use crate::carried::{BodyKind, FormTake, Found, take_from_body, take_from_headers, take_from_query};
+use crate::path::target_of;
 use crate::{Body, BodyError};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -18,8 +19,7 @@ const START: usize = 4 << 10;
 /// Takes the token off header and query. Off the `Referer` too: a page's own address may bear one.
 pub(super) fn from_head(head: &mut Head) -> Found {
     let in_header = take_from_headers(&mut head.headers);
-    let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let (in_query, rest) = take_from_query(target);
+    let (in_query, rest) = take_from_query(target_of(&head.uri));
     if let Some(target) = rest.and_then(|rest| PathAndQuery::try_from(rest).ok()) {
         head.uri = with_target(&head.uri, target);
     }

@@ -8,14 +8,14 @@ mod large;
 pub(crate) use content::fuzz as fuzz_content;
 pub(super) use kept::{RESULT, SEND};
 
-use super::{Early, Shown, Visit, overrides, target_of};
+use super::{Early, Shown, Visit, overrides};
 use crate::audit::{AuditOutcome, Entry};
 use crate::classify::Refusal;
 use crate::guard::wall_clock;
 use crate::once::{
     About, Answer, ClaimName, Claimed, CommandName, Done, OnceError, Outcome, Repeat, Running, StoredAnswer,
 };
-use crate::path::NormalPath;
+use crate::path::{NormalPath, target_of};
 use crate::sessions::Live;
 use crate::settings::OncePer;
 use crate::upstream::{UpstreamError, UpstreamErrorKind};
@@ -144,9 +144,7 @@ impl Visit {
 
     /// The command may still be given, now that all of it has come; `named` are the methods that stand in its body.
     fn may_go<B>(&self, live: &Live, about: &About, request: &Request<B>, named: &[String]) -> Result<(), Refusal> {
-        self.still_stands(live, request, named).inspect_err(|refusal| {
-            self.audit(about, AuditOutcome::Refused(refusal.word().to_owned()), None);
-        })
+        self.still_stands(live, request, named).inspect_err(|refusal| self.audit_refusal(about, *refusal))
     }
 
     /// The command stands on the disk, when `sending` has put it there.
@@ -230,7 +228,7 @@ impl Visit {
             serial: shown.page.serial,
             action: &shown.action,
             method: request.method().as_str(),
-            target: target_of(request),
+            target: target_of(request.uri()),
             body,
         }
     }
@@ -268,7 +266,7 @@ impl Visit {
 
     fn broken_off(&self, about: &About, headers: &HeaderMap, error: BodyError) -> Response<Body> {
         let refusal = of_body(error);
-        self.audit(about, AuditOutcome::Refused(refusal.word().to_owned()), None);
+        self.audit_refusal(about, refusal);
         *self.refuse_head(headers, refusal)
     }
 

@@ -1,7 +1,7 @@
 //! Coming to a strict application without a page: an interstitial stands in for the read that was asked for, and leads on to it
 //! (PAGEGUARD section 3). What is asked for here never runs a command.
 
-use super::sign_in::{fields, login_to};
+use super::sign_in::{field, fields, login_to};
 use super::{Early, Visit};
 use crate::Body;
 use crate::classify::Refusal;
@@ -9,7 +9,7 @@ use crate::entry::{EntryError, EntryKey, TARGET_LONGEST};
 use crate::pages::{self, EntryPage, Notice, PAGE_FIELD};
 use crate::sessions::{Gone, Live};
 use http_body_util::{BodyExt, Limited};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::HeaderMap;
 use hyper::{Request, Response, StatusCode};
 use std::sync::Arc;
 
@@ -75,8 +75,9 @@ impl Visit {
     async fn proven(&self, live: &Live, body: Body) -> Result<String, Refusal> {
         let body = Limited::new(body, PROOF_LONGEST).collect().await.map_err(|_| Refusal::TooLarge)?.to_bytes();
         let form = fields(&body);
-        let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-        let (Some(to), Some(challenge), Some(signature)) = (field("to"), field("challenge"), field("signature")) else {
+        let (Some(to), Some(challenge), Some(signature)) =
+            (field(&form, "to"), field(&form, "challenge"), field(&form, "signature"))
+        else {
             return Err(Refusal::Malformed);
         };
         let key = live.session().entry_key.ok_or(Refusal::NoPage)?;
@@ -106,12 +107,7 @@ pub(super) fn refusal_of(error: EntryError) -> Refusal {
 }
 
 fn way_in(to: &str) -> Response<Body> {
-    let mut answer = Response::new(pages::whole(serde_json::json!({ "to": to }).to_string()));
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    answer
+    pages::json("application/json", &serde_json::json!({ "to": to }))
 }
 
 /// An address with a token in its query.

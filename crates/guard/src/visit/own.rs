@@ -1,8 +1,8 @@
 //! The guard's own addresses, on every application's host.
 
 use super::receipt::date_and_time;
-use super::sign_in::{fields, own_path, see_other};
-use super::{Early, Visit, carrying, target_in};
+use super::sign_in::{field, fields, own_path, see_other};
+use super::{Early, Visit, carrying};
 use crate::carried::Carried;
 use crate::classify::{FetchFacts, Outcome, Refusal, Site};
 use crate::pages::{
@@ -10,6 +10,7 @@ use crate::pages::{
     SIGN_OFF_PATH, STYLE_PATH,
 };
 use crate::path::NormalPath;
+use crate::path::target_of;
 use crate::sessions::{Gone, Live, Selector};
 use crate::{Body, LogicalAddress, script};
 use http_body_util::{BodyExt, Limited};
@@ -62,8 +63,8 @@ impl Visit {
     /// The login page although there is a session, for a browser that could not prove itself at an entry; else there is no need.
     fn sign_in_again(&self, request: &Request<Body>) -> Response<Body> {
         let query = fields(request.uri().query().unwrap_or_default().as_bytes());
-        let to = query.iter().find(|(name, _)| name == "to").filter(|_| self.peer.tunnel.is_none());
-        to.map_or_else(|| see_other(PORTAL_PATH), |(_, to)| self.sign_in_afresh(own_path(to)))
+        let to = field(&query, "to").filter(|_| self.peer.tunnel.is_none());
+        to.map_or_else(|| see_other(PORTAL_PATH), |to| self.sign_in_afresh(own_path(to)))
     }
 
     /// The portal is a page like any other: where pages are strict, a cookie alone gets neither to see it nor its token.
@@ -71,11 +72,11 @@ impl Visit {
         let (mut head, _) = request.into_parts();
         let found = carrying::from_head(&mut head);
         let who = Ok(live.clone());
-        let token = self.token_of(&who, found, false, target_in(&head));
+        let token = self.token_of(&who, found, false, target_of(&head.uri));
         let verdict = self.judge(&head, &NormalPath::from_request(PORTAL_PATH), &who, token.state());
         match verdict.outcome {
             Outcome::ProveEntry { afresh: true, asks } => {
-                *self.entry(&who, &head.headers, target_in(&head), (true, asks)).await
+                *self.entry(&who, &head.headers, target_of(&head.uri), (true, asks)).await
             }
             Outcome::Refuse(refusal) => *self.refuse(&head, refusal),
             _ if verdict.needs.part => *self.refuse(&head, Refusal::NoPage),
@@ -124,7 +125,7 @@ impl Visit {
             Ok(form) => form,
             Err(refused) => return *refused,
         };
-        let named = form.iter().find(|(name, _)| name == "address").and_then(|(_, address)| address.parse().ok());
+        let named = field(&form, "address").and_then(|address| address.parse().ok());
         match named.map(LogicalAddress) {
             Some(address) if address != live.session().address => {
                 self.end_other(live, address).await;
@@ -159,9 +160,8 @@ impl Visit {
         let refuse = |refusal| self.refuse_head(&headers, refusal);
         let body = Limited::new(request.into_body(), FORM_LIMIT).collect().await;
         let fields = fields(&body.map_err(|_| refuse(Refusal::Malformed))?.to_bytes());
-        let token = fields.iter().find(|(name, _)| name == PAGE_FIELD).map(|(_, value)| value.as_str());
-        let carried =
-            token.and_then(|token| Carried::parse(token.as_bytes())).ok_or_else(|| refuse(Refusal::NoPage))?;
+        let carried = field(&fields, PAGE_FIELD).and_then(|token| Carried::parse(token.as_bytes()));
+        let carried = carried.ok_or_else(|| refuse(Refusal::NoPage))?;
         self.shown(live, &carried).map_err(refuse)?;
         Ok(fields)
     }

@@ -2,11 +2,12 @@
 
 use super::command::{RESULT, SEND, handed_over};
 use super::entry::with_token;
-use super::{Early, Visit, target_of};
+use super::{Early, Visit};
 use crate::classify::Refusal;
 use crate::kept::KeptForm;
 use crate::once::{ClaimName, Done};
 use crate::pages::{self, Button, DO_FIELD, KEPT_FIELD, Notice, PAGE_FIELD};
+use crate::path::target_of;
 use crate::sessions::Live;
 use crate::token::{Page, SealedGrants, source_of};
 use crate::{Body, Stamp};
@@ -61,7 +62,7 @@ impl Visit {
     ) -> Vec<Button> {
         let form = KeptForm {
             method: request.method().to_string(),
-            target: target_of(request).to_owned(),
+            target: target_of(request.uri()).to_owned(),
             content_type: request.headers().get(CONTENT_TYPE).and_then(|value| Some(value.to_str().ok()?.to_owned())),
             body: request.body().as_deref().unwrap_or_default().to_vec(),
             claim: Some(name.0),
@@ -83,7 +84,7 @@ impl Visit {
             return None;
         }
         let token = self.own_token(live).await.ok()?;
-        Some(with_token(&self.place.here(target_of(request)), &token))
+        Some(with_token(&self.place.here(target_of(request.uri())), &token))
     }
 
     /// A button that sends a form which is kept meanwhile; none when it can't be kept.

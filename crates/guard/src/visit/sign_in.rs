@@ -2,11 +2,12 @@
 
 use super::command::SEND;
 use super::who::{COOKIE_LEN, binding_of};
-use super::{Early, Visit, carrying, target_of};
+use super::{Early, Visit, carrying};
 use crate::classify::{Refusal, is_from_own_page};
 use crate::kept::{BODY_LIMIT, KeptForm};
 use crate::pages::{self, Button, LOGIN_PATH, Login, Notice};
 use crate::path::NormalPath;
+use crate::path::target_of;
 use crate::sessions::{BeginError, Gone, Live, Newcomer};
 use crate::users::{LoginError, User};
 use crate::{Binding, Body, EntryKey, Proof, UserName};
@@ -40,7 +41,7 @@ impl Visit {
             return self.refuse_head(request.headers(), Refusal::SignedOff);
         }
         let to = match *request.method() {
-            Method::GET => target_of(&request).to_owned(),
+            Method::GET => target_of(request.uri()).to_owned(),
             _ => "/".to_owned(),
         };
         // What another site's page has written is not what the person wants to send.
@@ -93,7 +94,7 @@ impl Visit {
         let body = Limited::new(body, BODY_LIMIT).collect().await.ok()?.to_bytes();
         let form = KeptForm {
             method: head.method.to_string(),
-            target: head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
+            target: target_of(&head.uri).to_owned(),
             content_type: head.headers.get(CONTENT_TYPE).and_then(|value| Some(value.to_str().ok()?.to_owned())),
             body: body.to_vec(),
             claim: None,
@@ -236,6 +237,11 @@ pub(super) fn fields(body: &[u8]) -> Vec<(String, String)> {
     let text = std::str::from_utf8(body).unwrap_or_default();
     let pairs = text.split('&').take(64).filter_map(|pair| pair.split_once('='));
     pairs.filter_map(|(name, value)| Some((decode(name)?, decode(value)?))).collect()
+}
+
+/// The value of the first field of this name.
+pub(super) fn field<'f>(fields: &'f [(String, String)], name: &str) -> Option<&'f str> {
+    fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
 /// The login page, from which it goes on to this address.

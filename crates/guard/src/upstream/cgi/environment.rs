@@ -2,6 +2,7 @@
 
 use super::Script;
 use crate::headers::Caller;
+use crate::path::target_of;
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName};
 use hyper::http::request::Parts;
@@ -30,14 +31,13 @@ pub(super) fn of(
         Some((host, port)) if !port.ends_with(']') => (host, port),
         Some(_) | None => (caller.outer_host, own_port),
     };
-    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     set("GATEWAY_INTERFACE", &"CGI/1.1");
     set("SERVER_PROTOCOL", &"HTTP/1.1");
     set("SERVER_SOFTWARE", &"vestibule");
     set("SERVER_NAME", &host);
     set("SERVER_PORT", &port);
     set("REQUEST_METHOD", &parts.method.as_str());
-    set("REQUEST_URI", &target);
+    set("REQUEST_URI", &target_of(&parts.uri));
     set("QUERY_STRING", &parts.uri.query().unwrap_or_default());
     set("SCRIPT_NAME", &script.name);
     set("SCRIPT_FILENAME", &script.file);

@@ -4,10 +4,11 @@ use crate::classify::Refusal;
 use crate::kept::KeptForm;
 use crate::once::{ClaimName, Claimed, Repeat};
 use crate::pages::{DO_FIELD, KEPT_FIELD};
+use crate::path::target_of;
 use crate::sessions::Live;
 use crate::visit::command::content::Content;
 use crate::visit::command::handed_over;
-use crate::visit::{Early, Visit, target_of};
+use crate::visit::{Early, Visit};
 use bytes::Bytes;
 use hyper::Request;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
@@ -73,7 +74,7 @@ impl Visit {
 
 /// A result is asked for by a form, by whatever method its command was given.
 fn is_of(kept: &KeptForm, what: &str, request: &Request<Bytes>) -> bool {
-    kept.target == target_of(request) && (what == RESULT || kept.method == request.method().as_str())
+    kept.target == target_of(request.uri()) && (what == RESULT || kept.method == request.method().as_str())
 }
 
 fn with_body(request: Request<Bytes>, kept: KeptForm) -> Request<Bytes> {

@@ -53,7 +53,7 @@ impl Visit {
             OncePer::Form => self.course_by_form(live, shown, &about, &empty).await,
         };
         match course {
-            Course::Stream(right) => self.streamed(live, shown, about, request, (*right, named)).await,
+            Course::Stream(right) => self.streamed(live, shown, about, request, (*right, empty, named)).await,
             Course::Compare => self.compared(live, shown, about, request, (empty, named)).await,
             Course::Answer(answer) => {
                 // Whoever sends all before reading anything would never see the answer; whoever breaks off wants none.
@@ -142,7 +142,7 @@ impl Visit {
             Ok(Claimed::First(running)) => {
                 running.unsent();
                 // It is another one, and gone. From another page it is told apart by the page.
-                self.audit(&about, AuditOutcome::Refused(Refusal::ExpiredPage.word().to_owned()), None);
+                self.audit_refusal(&about, Refusal::ExpiredPage);
                 *self.refuse_head(empty.headers(), Refusal::ExpiredPage)
             }
             Err(error) => self.cannot_claim(&about, &empty, &error),
@@ -155,10 +155,9 @@ impl Visit {
         shown: &Shown,
         about: About,
         request: Request<Box<Held>>,
-        (right, named): (Right, Vec<String>),
+        (right, empty, named): (Right, Request<Option<Bytes>>, Vec<String>),
     ) -> Response<Body> {
-        let headers = request.headers().clone();
-        let empty = without_body(&request);
+        let headers = empty.headers();
         let (head, held) = request.into_parts();
         let (digested, decide, body) = held.split();
         let mut digested = pin!(digested);
@@ -173,13 +172,13 @@ impl Visit {
                     decide.answered();
                     (Some(answer), digested.await)
                 }
-                Err(error) => return self.not_taken(&about, &headers, right, error),
+                Err(error) => return self.not_taken(&about, headers, right, error),
             },
             digest = &mut digested => (None, digest),
         };
         let digest = match digest {
             Ok(digest) => digest,
-            Err(error) => return self.broken_off_within(&about, &headers, early, error),
+            Err(error) => return self.broken_off_within(&about, headers, early, error),
         };
         let run = async {
             // Returning early leaves it undecided: the application never gets the end. One that has answered may have acted already.
@@ -195,7 +194,7 @@ impl Visit {
             self.settle(about.clone(), running, sent)
         };
         let answer = run.await;
-        self.answered(&headers, answer)
+        self.answered(headers, answer)
     }
 
     /// Its content has come to its end: from here on it goes by its name.
