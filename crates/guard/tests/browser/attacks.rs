@@ -1,5 +1,6 @@
 //! What other sites, neighbours and former users can make a browser do to a whole guard: nothing.
 
+use crate::house::{self, PASSWORD};
 use crate::site::{answer, read};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -13,13 +14,9 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use vestibule_guard::{
-    AppName, AppSettings, Backend, Guard, GuardConfig, GuardSettings, Peer, Standing, Tunnel, TunnelSession, UserName,
-    UsersSettings,
-};
+use vestibule_guard::{AppSettings, Backend, Guard, GuardConfig};
 use vestibule_lab::browser::{Browser, in_browser, in_browser_like};
 
-const PASSWORD: &str = "seven lanterns";
 const ORDER: &str =
     "<form id=order method=post action=/orders><input name=item value=Desk><button id=go>Order</button></form>";
 const XHTML: &str = concat!(
@@ -91,67 +88,21 @@ struct House {
     given: Given,
 }
 
-struct Alice;
-
-impl Standing for Alice {
-    fn groups(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn may_open(&self) -> Vec<AppName> {
-        vec![AppName::new("orders").unwrap()]
-    }
-}
-
 impl House {
     async fn build() -> Self {
         let dir = TempDir::new().unwrap();
-        let mut settings = GuardSettings::at(dir.path().join("guard"));
-        settings.users = UsersSettings { memory_kib: 64, passes: 1, at_once: 2 };
-        let guard = Guard::open(settings).await.unwrap();
         let (address, given) = application().await;
         let app = |name: &str| {
             let behind = Backend::Http(vec![format!("http://{address}")]);
-            let made = GuardConfig::default().meant(AppName::new(name).unwrap(), &behind).unwrap();
+            let made = GuardConfig::default().meant(house::app(name), &behind).unwrap();
             AppSettings { hosts: vec![format!("{name}.example.test")], ..made }
         };
-        guard.set_apps(vec![app("orders"), app("wiki")]).unwrap();
-        for user in ["alice", "bob"] {
-            let user = UserName::new(user).unwrap();
-            guard.users().add(&user, &[], PASSWORD, vestibule_guard::Stamp(1)).await.unwrap();
-        }
+        let guard = house::guard(&dir, vec![app("orders"), app("wiki")], &["alice", "bob"]).await;
         Self { dir, guard, given }
     }
 
-    /// Serves browsers; through a tunnel they are Alice's.
     async fn serve(&self, tunnel: bool, tls: Option<TlsAcceptor>) -> u16 {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (port, guard) = (listener.local_addr().unwrap().port(), self.guard.clone());
-        let tunnel = tunnel.then(|| {
-            Arc::new(Tunnel {
-                app: AppName::new("orders").unwrap(),
-                user: UserName::new("alice").unwrap(),
-                device: "laptop".to_owned(),
-                session: TunnelSession::new(b"one"),
-                standing: Arc::new(Alice),
-            })
-        });
-        tokio::spawn(async move {
-            while let Ok((stream, from)) = listener.accept().await {
-                let peer = Peer { client: Some(from.ip()), tls: tls.is_some(), tunnel: tunnel.clone() };
-                let (guard, tls) = (guard.clone(), tls.clone());
-                tokio::spawn(async move {
-                    match tls {
-                        None => guard.serve(stream, peer).await,
-                        Some(tls) => {
-                            let Ok(stream) = tls.accept(stream).await else { return };
-                            guard.serve(stream, peer).await;
-                        }
-                    }
-                });
-            }
-        });
-        port
+        house::serve(&self.guard, tunnel, tls).await
     }
 
     fn given(&self) -> Vec<(String, String)> {

@@ -1,13 +1,12 @@
 //! Coming to a strict application without a page, in a real browser and through the whole guard: a typed address, reload, Back, two
 //! tabs; and the same cookie in another browser.
 
+use crate::house::{self, PASSWORD};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use vestibule_guard::{
-    AppName, Backend, Guard, GuardConfig, GuardSettings, ModeConfig, Peer, Stamp, UserName, UsersSettings,
-};
+use vestibule_guard::{Backend, Guard, GuardConfig, ModeConfig};
 use vestibule_lab::browser::{Browser, in_browser, run};
 
 /// A strict application behind a guard, for browsers without the client.
@@ -31,14 +30,9 @@ impl House {
                 tokio::spawn(application(stream, remembers.clone()));
             }
         });
-        let mut settings = GuardSettings::at(dir.path().join("guard"));
-        settings.users = UsersSettings { memory_kib: 64, passes: 1, at_once: 2 };
-        let guard = Guard::open(settings).await.unwrap();
         let config = GuardConfig { mode: ModeConfig::Strict, ..GuardConfig::default() };
-        guard.set_apps(vec![config.meant(AppName::new("orders").unwrap(), &backend).unwrap()]).unwrap();
-        let alice = UserName::new("alice").unwrap();
-        guard.users().add(&alice, &[], "seven lanterns", Stamp(1)).await.unwrap();
-        let origin = serve(&guard).await;
+        let guard = house::guard(&dir, vec![config.meant(house::app("orders"), &backend).unwrap()], &["alice"]).await;
+        let origin = format!("http://orders.localhost:{}", house::serve(&guard, false, None).await);
         Self { _dir: dir, guard, origin, seen }
     }
 
@@ -49,19 +43,6 @@ impl House {
     fn at(&self, path: &str) -> String {
         format!("{}{path}", self.origin)
     }
-}
-
-async fn serve(guard: &Guard) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (guard, port) = (guard.clone(), listener.local_addr().unwrap().port());
-    tokio::spawn(async move {
-        while let Ok((stream, from)) = listener.accept().await {
-            let peer = Peer { client: Some(from.ip()), tls: false, tunnel: None };
-            let guard = guard.clone();
-            tokio::spawn(async move { guard.serve(stream, peer).await });
-        }
-    });
-    format!("http://orders.localhost:{port}")
 }
 
 /// One request, one page: its title is what was asked for.
@@ -93,7 +74,7 @@ async fn application(mut stream: TcpStream, seen: Arc<Mutex<Vec<String>>>) -> Op
 
 async fn sign_in(client: &Browser) {
     client.fill("#user", "alice").await;
-    client.fill("#password", "seven lanterns").await;
+    client.fill("#password", PASSWORD).await;
     client.click("#login button").await;
 }
 

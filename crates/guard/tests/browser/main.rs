@@ -5,6 +5,7 @@
 mod attacks;
 mod entry;
 mod forms;
+mod house;
 mod pages;
 mod policies;
 mod senders;

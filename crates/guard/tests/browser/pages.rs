@@ -1,15 +1,11 @@
 //! The guard's own pages as a person meets them: on narrow and wide screens, light and dark, by keyboard alone, in two languages,
 //! with scripts switched off.
 
+use crate::house::{self, PASSWORD};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
-use vestibule_guard::{
-    AppName, Backend, Guard, GuardConfig, GuardSettings, ModeConfig, Peer, Standing, Tunnel, TunnelSession, UserName,
-    UsersSettings,
-};
+use vestibule_guard::{Backend, Guard, GuardConfig, ModeConfig};
 use vestibule_lab::browser::{Client, Key, Locator, in_browser_like, run};
 
 const DARK: &str = "--blink-settings=preferredColorScheme=0";
@@ -48,18 +44,6 @@ const FAULTS: &str = r"
     if (document.querySelector('script:not([src*=vestibule]), [style], [onclick]')) faults.push('inline code');
     return faults.join('; ');";
 
-struct Alice;
-
-impl Standing for Alice {
-    fn groups(&self) -> Vec<String> {
-        vec!["clerks".to_owned()]
-    }
-
-    fn may_open(&self) -> Vec<AppName> {
-        ["orders", "wiki"].map(|app| AppName::new(app).unwrap()).into()
-    }
-}
-
 /// A guard without anything behind it: its own pages need nothing.
 struct House {
     _dir: TempDir,
@@ -69,46 +53,21 @@ struct House {
 impl House {
     async fn build() -> Self {
         let dir = TempDir::new().unwrap();
-        let mut settings = GuardSettings::at(dir.path().join("guard"));
-        settings.users = UsersSettings { memory_kib: 64, passes: 1, at_once: 2 };
-        let guard = Guard::open(settings).await.unwrap();
         let config = GuardConfig {
             owner: Some("the sales office".to_owned()),
             rules: serde_json::from_str(r#"[{"who":"group:managers","paths":["/reports"]}]"#).unwrap(),
             ..GuardConfig::default()
         };
         let behind = Backend::Http(vec!["http://127.0.0.1:9".to_owned()]);
-        let app = |name: &str| config.meant(AppName::new(name).unwrap(), &behind).unwrap();
+        let app = |name: &str| config.meant(house::app(name), &behind).unwrap();
         let strict = GuardConfig { mode: ModeConfig::Strict, ..GuardConfig::default() };
-        let vault = strict.meant(AppName::new("vault").unwrap(), &behind).unwrap();
-        guard.set_apps(vec![app("orders"), app("wiki"), vault]).unwrap();
-        let alice = UserName::new("alice").unwrap();
-        guard.users().add(&alice, &["clerks".to_owned()], "seven lanterns", vestibule_guard::Stamp(1)).await.unwrap();
+        let vault = strict.meant(house::app("vault"), &behind).unwrap();
+        let guard = house::guard(&dir, vec![app("orders"), app("wiki"), vault], &["alice"]).await;
         Self { _dir: dir, guard }
     }
 
-    /// Serves browsers; over a tunnel they are Alice's.
     async fn serve(&self, tunnel: bool) -> u16 {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let guard = self.guard.clone();
-        let tunnel = tunnel.then(|| {
-            Arc::new(Tunnel {
-                app: AppName::new("orders").unwrap(),
-                user: UserName::new("alice").unwrap(),
-                device: "laptop".to_owned(),
-                session: TunnelSession::new(b"one"),
-                standing: Arc::new(Alice),
-            })
-        });
-        tokio::spawn(async move {
-            while let Ok((stream, from)) = listener.accept().await {
-                let peer = Peer { client: Some(from.ip()), tls: false, tunnel: tunnel.clone() };
-                let guard = guard.clone();
-                tokio::spawn(async move { guard.serve(stream, peer).await });
-            }
-        });
-        port
+        house::serve(&self.guard, tunnel, None).await
     }
 }
 
@@ -128,7 +87,7 @@ async fn stay_at_an_entry(client: &Client, port: u16) {
     let origin = format!("http://vault.localhost:{port}");
     client.goto(&format!("{origin}/.vestibule/login")).await.unwrap();
     client.find(Locator::Id("user")).await.unwrap().send_keys("alice").await.unwrap();
-    let typed = format!("seven lanterns{}", char::from(Key::Enter));
+    let typed = format!("{PASSWORD}{}", char::from(Key::Enter));
     client.find(Locator::Id("password")).await.unwrap().send_keys(&typed).await.unwrap();
     client.wait().for_element(Locator::Css("main:not(:has(#login))")).await.unwrap();
     run(client, "sessionStorage.setItem('.vestibule', JSON.stringify(Array(30).fill(Date.now())))").await;
@@ -185,7 +144,7 @@ async fn by_keyboard_alone_and_without_scripts() {
     let without_scripts = ["--blink-settings=scriptEnabled=false"];
     in_browser_like(&without_scripts, None, |client| async move {
         client.goto(&format!("http://orders.localhost:{port}/.vestibule/")).await.unwrap();
-        let typed = format!("alice{}seven lanterns{}", char::from(Key::Tab), char::from(Key::Enter));
+        let typed = format!("alice{}{PASSWORD}{}", char::from(Key::Tab), char::from(Key::Enter));
         client.active_element().await.unwrap().send_keys(&typed).await.unwrap();
         client.wait().for_element(Locator::Css("ul.apps")).await.unwrap();
         let mut reached = Vec::new();
