@@ -14,10 +14,12 @@ pub const PATH: &str = "/.vestibule/guard.js";
 pub const CONTENT_TYPE: &str = "text/javascript; charset=utf-8";
 /// How long it may be kept: its address changes with its content.
 pub const CACHE_CONTROL: &str = "public, max-age=31536000, immutable";
-/// Its text as it is written.
+/// Its text as it is written, but for what it has in common with workers: that is a function, and stands where this names it.
 const WRITTEN: &str = include_str!("script/guard.js");
+const SENDERS: &str = include_str!("script/senders.js");
 
-static SOURCE: LazyLock<String> = LazyLock::new(|| lines_of(WRITTEN).join("\n"));
+static SOURCE: LazyLock<String> =
+    LazyLock::new(|| lines_of(WRITTEN).join("\n").replacen("SENDERS", &lines_of(SENDERS).join("\n"), 1));
 static DIGEST: LazyLock<[u8; 32]> = LazyLock::new(|| digest_of(source()));
 static URL: LazyLock<String> = LazyLock::new(|| url_of(PATH, &DIGEST));
 static INTEGRITY: LazyLock<String> = LazyLock::new(|| format!("sha256-{}", STANDARD.encode(*DIGEST)));
@@ -60,7 +62,7 @@ mod tests {
     use futures_util::FutureExt;
     use tokio::io::AsyncReadExt;
 
-    /// The most bytes of the script as it travels, with what stands before the scripts of workers.
+    /// The most bytes of the script as it travels.
     const LARGEST: usize = 6 * 1024;
 
     #[test]
@@ -72,7 +74,7 @@ mod tests {
             compressed.len()
         };
         let sizes = (compressed(source()), compressed(&worker::before(b"", "", &[])));
-        assert!(sizes.0 > 1_000 && sizes.1 > 500 && sizes.0 + sizes.1 <= LARGEST, "{sizes:?}");
+        assert!(sizes.0 > 1_000 && sizes.1 > 500 && sizes.0.max(sizes.1) <= LARGEST, "{sizes:?}");
     }
 
     #[test]
@@ -80,5 +82,6 @@ mod tests {
         assert_eq!(url().split_once("?v=").map(|(path, digest)| (path, digest.len())), Some((PATH, 16)));
         assert_eq!(integrity().len(), "sha256-".len() + 44);
         assert!(source().is_ascii() || CONTENT_TYPE.ends_with("charset=utf-8"));
+        assert!(source().contains("(function senders(") && !source().contains("SENDERS") && !source().contains(" //"));
     }
 }

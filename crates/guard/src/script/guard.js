@@ -3,96 +3,28 @@
 // What an application can see of the functions it meets stays as it is: they are proxies of the browser's own.
 (() => {
   "use strict";
-  const NAME = ".vestibule", HEADER = "vestibule-page", PLACE = "/.vestibule/";
+  const PLACE = "/.vestibule/";
   const element = document.currentScript, page = element && element.dataset.page;
   if (!page) return;
   element.remove();
   const key = Symbol.for("vestibule");
   if (window[key]) return window[key](page);
 
-  let token = page;
-  Object.defineProperty(window, key, { value: (fresh) => { token = fresh; } });
-  const { apply, construct } = Reflect;
-  const original = window.fetch, own = self.origin, host = new URL(own === "null" ? location.href : own).host;
+  const { apply } = Reflect, original = window.fetch, own = self.origin;
   const attribute = (node, name) => apply(Element.prototype.getAttribute, node, [name]);
-  const wrap = (object, name, handler) => {
-    const known = object && Object.getOwnPropertyDescriptor(object, name);
-    if (known && known.value) Object.defineProperty(object, name, { ...known, value: new Proxy(known.value, handler) });
-  };
-
-  // Paths of which reads bear the token too, as patterns: * is within a segment, ** any number of segments.
-  const part = (text) => text === "/**" ? "(/.*)?" : text === "*" || text === "{user}" ? "[^/]*" : "\\" + text;
-  const reads = (element.dataset.reads || "").split("\n").filter(Boolean)
-    .map((pattern) => new RegExp("^" + pattern.replace(/\/\*\*|\{user\}|[.*+?^$(){}|[\]\\]/g, part) + "/?$"));
-  const readable = (path) => { try { return decodeURI(path); } catch { return path; } };
-  const bears = (method, url) => !/^(GET|HEAD|OPTIONS|TRACE)$/i.test(method) || reads.some((one) => one.test(readable(url.pathname)));
-
-  // The name of one action: what is sent twice under one name is done once.
-  const action = () => {
-    const bytes = crypto.getRandomValues(new Uint8Array(12));
-    return btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_");
-  };
-  const fresh = () => token + "." + action();
-  const address = (url) => { try { return new URL(url, document.baseURI); } catch { return null; } };
-  const home = (url) => url && url.origin === own;
-  const added = (url) => {
-    const [, start, mark] = /^([^#]*)(.*)$/s.exec(url.href);
-    return start + (url.search ? "&" : start.endsWith("?") ? "" : "?") + NAME + "=" + fresh() + mark;
-  };
-  const removed = (text) => !text.includes(NAME + "=") ? text : text.replace(/([?&])\.vestibule=[^&#]*&?/g, "$1").replace(/[?&](?=#|$)/, "");
+  const patterns = (element.dataset.reads || "").split("\n").filter(Boolean);
+  const { NAME, wrap, bears, fresh, address, home, added, removed, renew } = SENDERS(page, patterns, {
+    fetched: (answer) => refused(answer),
+    sends: (one) => one.addEventListener("loadend", () => {
+      const word = /^vestibule-refused: *(\S+)/im.exec(one.getAllResponseHeaders());
+      if (word) tell(word[1]);
+    }, { once: true }),
+    ended: () => setTimeout(check, 300),
+  });
+  Object.defineProperty(window, key, { value: renew });
 
   if (location.search.includes(NAME + "="))
     history.replaceState(history.state, "", removed(location.pathname + location.search) + location.hash);
-
-  // fetch: the request is made first, just as fetch itself would make it.
-  const refused = (answer) => {
-    const word = answer.headers.get("vestibule-refused");
-    if (word) tell(word);
-    return answer;
-  };
-  wrap(window, "fetch", {
-    apply(target, self, args) {
-      const [input, init] = args;
-      try {
-        const given = input instanceof Request ? input : null, url = address(given ? given.url : String(input));
-        const method = String((init && init.method) || (given ? given.method : "GET"));
-        if (home(url) && bears(method, url)) {
-          // Such a request may set no header of ours.
-          const silent = ((init && init.mode) || (given && given.mode)) === "no-cors";
-          const request = !silent ? new Request(input, init)
-            : given ? new Request(added(url), new Request(given, init)) : new Request(added(url), init);
-          if (!silent && !request.headers.has(HEADER)) request.headers.set(HEADER, fresh());
-          return apply(target, self, [request, ...args.slice(2)]).then((answer) => refused(answer));
-        }
-      } catch { /* what is wrong with the arguments, fetch tells itself */ }
-      return apply(target, self, args);
-    },
-  });
-
-  // XMLHttpRequest
-  const opened = new WeakMap(), xhr = XMLHttpRequest.prototype;
-  wrap(xhr, "open", {
-    apply(target, self, args) {
-      const result = apply(target, self, args), url = address(String(args[1]));
-      opened.set(self, home(url) && bears(String(args[0]), url));
-      return result;
-    },
-  });
-  wrap(xhr, "send", {
-    apply(target, self, args) {
-      if (opened.get(self)) {
-        opened.delete(self);
-        try {
-          apply(xhr.setRequestHeader, self, [HEADER, fresh()]);
-          self.addEventListener("loadend", () => {
-            const word = /^vestibule-refused: *(\S+)/im.exec(self.getAllResponseHeaders());
-            if (word) tell(word[1]);
-          }, { once: true });
-        } catch { /* send tells it */ }
-      }
-      return apply(target, self, args);
-    },
-  });
 
   // What can set no header bears the token in the query, which the guard takes off again.
   wrap(Navigator.prototype, "sendBeacon", {
@@ -101,33 +33,6 @@
       return apply(target, self, home(url) ? [added(url), ...args.slice(1)] : args);
     },
   });
-  const stream = (name, goes, ends) => {
-    wrap(window, name, {
-      construct(target, args, made) {
-        const url = args.length ? address(String(args[0])) : null, here = url && goes(url);
-        const result = construct(target, here ? [added(url), ...args.slice(1)] : args, made);
-        if (here) result.addEventListener(ends, () => setTimeout(check, 300));
-        return result;
-      },
-    });
-    const prototype = window[name] && window[name].prototype;
-    const known = prototype && Object.getOwnPropertyDescriptor(prototype, "url");
-    if (!known) return;
-    prototype.constructor = window[name];
-    Object.defineProperty(prototype, "url", { ...known, get: new Proxy(known.get, {
-      apply: (target, self, args) => removed(apply(target, self, args)),
-    }) });
-  };
-  stream("WebSocket", (url) => url.host === host && /^(ws|http)s?:$/.test(url.protocol), "close");
-  stream("EventSource", (url) => home(url) && bears("GET", url), "error");
-  // A worker is a page of its own, which must be led to where reads must; each tab's, that is: what tabs share goes by its address.
-  wrap(window, "Worker", {
-    construct(target, args, made) {
-      const url = typeof args[0] === "string" || args[0] instanceof URL ? address(String(args[0])) : null;
-      return construct(target, home(url) && bears("GET", url) ? [added(url), ...args.slice(1)] : args, made);
-    },
-  });
-  if (window.Worker) Worker.prototype.constructor = Worker;
   wrap(window, "open", {
     apply(target, self, args) {
       const url = args[0] === undefined || args[0] === "" ? null : address(String(args[0]));
@@ -217,7 +122,7 @@
       link.click();
     });
   };
-  if (reads.length && window.navigation) {
+  if (patterns.length && window.navigation) {
     wrap(window.NavigateEvent.prototype, "intercept", {
       apply(target, self, args) {
         const result = apply(target, self, args);
@@ -246,7 +151,7 @@
   };
   const listenAll = () => {
     listen(window);
-    if (reads.length) for (const kind of ["click", "auxclick"]) window.addEventListener(kind, last, true);
+    if (patterns.length) for (const kind of ["click", "auxclick"]) window.addEventListener(kind, last, true);
     window.addEventListener("pageshow", shows);
   };
   wrap(Element.prototype, "attachShadow", {
@@ -267,6 +172,11 @@
 
   // The end of the session: told by an answer, or found out when the page is shown again or a stream ends.
   let checked = 0, banner = null;
+  const refused = (answer) => {
+    const word = answer.headers.get("vestibule-refused");
+    if (word) tell(word);
+    return answer;
+  };
   const shows = (event) => { if (event.persisted) check(); };
   const check = () => {
     if (Date.now() - checked < 2000) return;

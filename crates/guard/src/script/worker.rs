@@ -1,14 +1,11 @@
 //! What stands before the script of a worker (PAGEGUARD section 4): a worker is a page of its own, and its requests bear the token of
 //! the script that it runs.
 
-use super::lines_of;
+use super::{SENDERS, lines_of};
 use std::sync::LazyLock;
 
-/// Its text, as it is written.
-const WRITTEN: &str = include_str!("worker.js");
-
 /// Its text in one line, so that the lines of what follows keep their numbers but for the first.
-static LINE: LazyLock<String> = LazyLock::new(|| lines_of(WRITTEN).join(" "));
+static LINE: LazyLock<String> = LazyLock::new(|| lines_of(SENDERS).join(" "));
 
 /// What is to be put before a worker's script that begins with `start`: `token` is for its requests, reads of the paths of `reads`
 /// among them.
@@ -48,10 +45,12 @@ mod tests {
         let text = before(b"importScripts('a.js')", "abc", &["/a/*".to_owned(), "/\"b".to_owned()]);
         assert!(!text.contains('\n') && text.ends_with(r#"("abc", ["/a/*","/\"b"]); "#), "{text}");
         assert!(
-            text.starts_with("((token, patterns) => {") && !text.contains(" //") && !text.contains(";//"),
+            text.starts_with("(function senders(token, patterns, page) {")
+                && !text.contains(" //")
+                && !text.contains(";//"),
             "no comment takes the rest with it"
         );
-        assert!(before(b"'use strict';", "a", &[]).starts_with("\"use strict\"; (("));
+        assert!(before(b"'use strict';", "a", &[]).starts_with("\"use strict\"; (f"));
     }
 
     #[test]

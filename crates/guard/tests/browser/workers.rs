@@ -1,5 +1,6 @@
 //! Workers of an application, through the whole guard: what they send bears a token of their own.
 
+use crate::house::{self, PASSWORD};
 use crate::site::{Seen, answer, read};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -7,10 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use vestibule_guard::{
-    AppName, Backend, Guard, GuardConfig, GuardSettings, ModeConfig, Peer, Stamp, Standing, Tunnel, TunnelSession,
-    UserName, UsersSettings,
-};
+use vestibule_guard::{Backend, Guard, GuardConfig, ModeConfig};
 use vestibule_lab::browser::{Browser, in_browser, run};
 
 /// Sends with all that it has, as soon as it runs, and says what it was answered.
@@ -34,18 +32,6 @@ struct House {
     guard: Guard,
     origin: String,
     seen: Arc<Mutex<Vec<Seen>>>,
-}
-
-struct Alice;
-
-impl Standing for Alice {
-    fn groups(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn may_open(&self) -> Vec<AppName> {
-        vec![AppName::new("orders").unwrap()]
-    }
 }
 
 async fn application(seen: Arc<Mutex<Vec<Seen>>>) -> String {
@@ -84,33 +70,10 @@ async fn application(seen: Arc<Mutex<Vec<Seen>>>) -> String {
 impl House {
     async fn build(mode: ModeConfig, tunnel: bool) -> Self {
         let (dir, seen) = (TempDir::new().unwrap(), Arc::default());
-        let mut settings = GuardSettings::at(dir.path().join("guard"));
-        settings.users = UsersSettings { memory_kib: 64, passes: 1, at_once: 2 };
-        let guard = Guard::open(settings).await.unwrap();
-        let (app, alice) = (AppName::new("orders").unwrap(), UserName::new("alice").unwrap());
         let backend = Backend::Http(vec![application(Arc::clone(&seen)).await]);
         let config = GuardConfig { mode, ..GuardConfig::default() };
-        guard.set_apps(vec![config.meant(app.clone(), &backend).unwrap()]).unwrap();
-        guard.users().add(&alice, &[], "seven lanterns", Stamp(1)).await.unwrap();
-        let tunnel = tunnel.then(|| {
-            Arc::new(Tunnel {
-                standing: Arc::new(Alice),
-                session: TunnelSession::new(b"one"),
-                device: "laptop".to_owned(),
-                user: alice,
-                app,
-            })
-        });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let origin = format!("http://orders.localhost:{}", listener.local_addr().unwrap().port());
-        let serving = guard.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, from)) = listener.accept().await {
-                let peer = Peer { client: Some(from.ip()), tls: false, tunnel: tunnel.clone() };
-                let guard = serving.clone();
-                tokio::spawn(async move { guard.serve(stream, peer).await });
-            }
-        });
+        let guard = house::guard(&dir, vec![config.meant(house::app("orders"), &backend).unwrap()], &["alice"]).await;
+        let origin = format!("http://orders.localhost:{}", house::serve(&guard, tunnel, None).await);
         Self { _dir: dir, guard, origin, seen }
     }
 
@@ -119,7 +82,7 @@ impl House {
         browser.until("document.readyState === 'complete' && document.querySelector('#there, form#login')").await;
         if run(browser, "return Boolean(document.querySelector('form#login'))").await == true {
             browser.fill("input[name=user]", "alice").await;
-            browser.fill("input[type=password]", "seven lanterns").await;
+            browser.fill("input[type=password]", PASSWORD).await;
             browser.click("form#login button").await;
             browser.until("document.querySelector('#there')").await;
         }
@@ -146,6 +109,22 @@ async fn said(browser: &Browser, made: &str) -> Value {
     run(browser, &script).await
 }
 
+/// An expression that makes a worker of a blob with this text, of which the address is gone at once.
+fn of_blob(text: &str, made: &str, more: &str) -> String {
+    let text = Value::from(text);
+    format!(
+        "(() => {{ const address = URL.createObjectURL(new Blob([{text}], {{ type: 'text/javascript' }}));
+             const one = new {made}(address{more}); URL.revokeObjectURL(address); return one; }})()"
+    )
+}
+
+/// The work where no address is relative to anything.
+fn work_of_blob(then: &str) -> String {
+    let work = WORK.replace("\"/", "origin + \"/").replace("\"again\"", "origin + \"/again\"");
+    let work = work.replace("location.host", "new URL(origin).host").replace("origin + \"/refused", "\"/refused");
+    format!("const origin = self.origin;{work}{then}")
+}
+
 async fn tried(mode: ModeConfig, tunnel: bool) {
     let house = House::build(mode, tunnel).await;
     in_browser(async |browser| {
@@ -163,6 +142,15 @@ async fn tried(mode: ModeConfig, tunnel: bool) {
             assert_eq!(said(&browser, made).await[7], 2, "the same one");
             expected += 6;
         }
+        // What is made of a blob bears the token of the page that made it.
+        let (work, sloppy, strict) = (work_of_blob(DEDICATED), done(false), done(true));
+        assert_eq!(said(&browser, &of_blob(&work, "Worker", "")).await, sloppy, "{mode:?}");
+        assert_eq!(said(&browser, &of_blob(&work, "Worker", ", { type: 'module' }")).await, strict, "{mode:?}");
+        let outer = format!("{}.onmessage = ({{ data }}) => postMessage(data);", of_blob(&work, "Worker", ""));
+        assert_eq!(said(&browser, &of_blob(&outer, "Worker", "")).await, sloppy, "one in another, {mode:?}");
+        let shared = of_blob(&work_of_blob(SHARED), "SharedWorker", "");
+        assert_eq!(said(&browser, &shared).await, json!([200, 200, 200, 200, 200, true, false, 1]), "{mode:?}");
+        expected += 12;
         let is = run(
             &browser,
             "const one = new Worker('/part.js'); return [one instanceof Worker, one.constructor === Worker]",
