@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "what the tests are made of may fail them, and speaks")]
 
+mod drift;
 mod faults;
+#[path = "../day/model.rs"]
+mod model;
 mod wire;
 
 use std::cell::RefCell;

@@ -1,0 +1,63 @@
+//! The kernel's sets after thousands of events: what the model says, and nothing besides.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use vestibule_door::{Limits, NftablesDoor};
+
+use super::model::Both;
+use super::wire::{in_own_network, nft};
+use super::{PORT, SECOND};
+
+/// How much longer an element may stay in the kernel than it is of use.
+const MARGIN: Duration = Duration::from_millis(1_300);
+
+#[test]
+fn after_thousands_of_events_the_kernel_holds_what_the_model_says() {
+    in_own_network("drift::after_thousands_of_events_the_kernel_holds_what_the_model_says", || {
+        let door = NftablesDoor::open(&[SocketAddr::from(([0u16; 8], PORT))], Limits::default());
+        let mut both = Both::new(door.expect("the kernel has nf_tables"), 7, 2 * SECOND);
+        for round in 0..10 {
+            for _ in 0..1_000 {
+                let now = Instant::now();
+                both.happen(now);
+                both.agree(now);
+            }
+            compare(&both, round);
+            // Some windows and first flights end.
+            std::thread::sleep(SECOND / 2);
+        }
+    });
+}
+
+fn compare(both: &Both<NftablesDoor>, round: usize) {
+    let before = Instant::now();
+    let listed: BTreeSet<SocketAddr> = ["live4", "live6"].iter().flat_map(|set| sources(set)).collect();
+    let after = Instant::now();
+    let model = &both.model;
+    let must: BTreeSet<SocketAddr> = model.sources().filter(|source| model.is_live(*source, after)).collect();
+    let may: BTreeSet<SocketAddr> = model.sources().filter(|source| model.lingers(*source, before, MARGIN)).collect();
+    assert!(must.is_subset(&listed), "round {round}: missing in the kernel: {:?}", must.difference(&listed));
+    assert!(listed.is_subset(&may), "round {round}: too much in the kernel: {:?}", listed.difference(&may));
+
+    let tags = nft("list set inet vestibule tags");
+    for tag in both.open_tags(Instant::now() + SECOND / 10) {
+        // nft lists them as numbers; the first four bytes of these are 0.
+        let number = tag.as_bytes().iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+        assert!(tags.contains(&format!("{number} ")), "round {round}: the open tag {number} is missing:\n{tags}");
+    }
+}
+
+/// The sources in a set of the kernel, as `nft` lists them.
+fn sources(set: &str) -> Vec<SocketAddr> {
+    let listed = nft(&format!("list set inet vestibule {set}"));
+    let Some((_, elements)) = listed.split_once("elements = {") else { return Vec::new() };
+    let elements = elements.split(['}', ',']).filter_map(|element| element.trim().split_once(" . "));
+    elements
+        .filter_map(|(address, rest)| {
+            let port = rest.split_whitespace().next()?.parse().ok()?;
+            Some(SocketAddr::new(address.trim().parse().ok()?, port))
+        })
+        .collect()
+}
