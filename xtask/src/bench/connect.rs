@@ -7,6 +7,7 @@ mod fwknop;
 mod knocks;
 mod memory;
 mod rates;
+mod revocation;
 mod ssh;
 mod stage;
 mod starts;
@@ -23,7 +24,7 @@ pub(super) use stage::{example, free_tcp, listens, wait};
 pub(super) use fwknop::{INSIDE as FWKNOP_INSIDE, inside as fwknop_inside};
 
 /// What it has, in its order: each may be measured alone.
-const PARTS: [&str; 6] = ["knocks", "starts", "rates", "junk", "tunnel", "memory"];
+const PARTS: [&str; 7] = ["knocks", "starts", "rates", "junk", "tunnel", "revocation", "memory"];
 
 /// All of it, or the one part.
 ///
@@ -54,6 +55,9 @@ pub(super) fn connect(effort: Effort, only: Option<&str>) -> Result<Vec<Row>> {
     }
     if wanted("tunnel") {
         tunnel::beside_ssh(&stage, &starter, effort, &mut rows)?;
+    }
+    if wanted("revocation") {
+        revocation::to_the_last_byte(&stage, &starter, effort, &mut rows)?;
     }
     if wanted("memory") {
         memory::idle(&mut stage, &mut crowd, &starter, effort, &mut rows)?;

@@ -1,0 +1,57 @@
+//! From the owner's command to the last byte that still comes through.
+
+use super::super::samples::Samples;
+use super::echo::SOURCE;
+use super::stage::Stage;
+use super::starts::Starter;
+use super::tunnel;
+use super::{Effort, Row};
+use crate::run::Result;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long bytes flow before the session is revoked.
+const FLOWING: Duration = Duration::from_millis(300);
+
+/// Revokes the session of a client that reads as fast as it can, again and again.
+pub(super) fn to_the_last_byte(stage: &Stage, starter: &Starter, effort: Effort, rows: &mut Vec<Row>) -> Result<()> {
+    let spans: Result<Vec<Duration>> = (0..effort.pick(10, 3)).map(|_| once(stage, starter)).collect();
+    let samples = Samples::new(spans?);
+    let (name, of) = ("`session revoke` to the last byte through the tunnel", "the command's own start counts");
+    rows.push(Row::new(format!("{name}, p50"), samples.micros(50.0) / 1e3, "ms").note(of));
+    rows.push(Row::new(format!("{name}, worst"), samples.micros(100.0) / 1e3, "ms").at_most(100.0));
+    Ok(())
+}
+
+fn once(stage: &Stage, starter: &Starter) -> Result<Duration> {
+    let way = tunnel::up(stage, starter)?;
+    let mut stream = way.connect()?;
+    stream.write_all(&[SOURCE])?;
+    let reader = thread::spawn(move || last_byte(stream));
+    thread::sleep(FLOWING);
+    let sessions = stage.ask("gateway", &["session", "list"])?;
+    let session = live(&sessions).ok_or_else(|| format!("no live session in {sessions}"))?;
+    let begun = Instant::now();
+    stage.ask("gateway", &["session", "revoke", session])?;
+    let last = reader.join().map_err(|_| "the reader is gone")?;
+    // A flow that had dried up before would be no measurement.
+    last.checked_duration_since(begun).ok_or_else(|| "no byte came after the command".into())
+}
+
+/// When the last byte came.
+fn last_byte(mut stream: TcpStream) -> Instant {
+    let (mut last, mut bytes) = (Instant::now(), vec![0; 1 << 20]);
+    while stream.read(&mut bytes).is_ok_and(|count| count > 0) {
+        last = Instant::now();
+    }
+    last
+}
+
+/// The session that carries a flow.
+fn live(sessions: &Value) -> Option<&str> {
+    let flows = |session: &Value| session["live"]["flows"].as_array().is_some_and(|flows| !flows.is_empty());
+    sessions.as_array()?.iter().find(|session| flows(session)).and_then(|session| session["id"].as_str())
+}
