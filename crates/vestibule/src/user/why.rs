@@ -3,19 +3,10 @@
 use crate::cli::WhyArgs;
 use crate::fault::Fault;
 use crate::output::Output;
-use serde::Serialize;
 use std::process::ExitCode;
 use std::time::Instant;
 use vestibule_client::why::{Finding, Passage, findings, hint};
 use vestibule_client::{Client, ClientError, Options, Tunnel, names};
-
-/// One step, as JSON.
-#[derive(Serialize)]
-struct Line {
-    step: &'static str,
-    outcome: vestibule_client::why::Outcome,
-    said: String,
-}
 
 /// Goes through all steps of a connect of its own, prints what was found at each, and ends as the first one that failed
 /// would have ended any other command.
@@ -78,12 +69,8 @@ async fn serve(client: &Client, asked: Option<&str>, passage: &mut Passage) -> R
 }
 
 fn print(found: &[Finding], output: &Output) -> Result<(), Fault> {
-    let lines: Vec<Line> = found
-        .iter()
-        .map(|finding| Line { step: finding.step.word(), outcome: finding.outcome, said: finding.said.clone() })
-        .collect();
-    output.list(&lines, &["step", "outcome", "what"], |line| {
-        vec![line.step.to_owned(), line.outcome.words().to_owned(), line.said.clone()]
+    output.list(found, &["step", "outcome", "what"], |finding| {
+        vec![finding.step.word().to_owned(), finding.outcome.words().to_owned(), finding.said.clone()]
     })
 }
 
