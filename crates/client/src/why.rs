@@ -109,6 +109,8 @@ pub struct Passage {
     pub clock_offset_ms: i64,
     /// How long the gateway's door stands open.
     pub window: Duration,
+    /// Where the gateway is to be found, as *ready* told it.
+    pub gateways: Vec<SocketAddr>,
     /// How long the gateway took to answer, and where it did.
     pub gateway: Option<(Duration, SocketAddr)>,
     /// How long the login took, the password's stretching apart.
@@ -125,6 +127,7 @@ impl Passage {
         self.address_mismatch = admitted.address_mismatch;
         self.clock_offset_ms = admitted.clock_offset_ms;
         self.window = admitted.window;
+        self.gateways.clone_from(&admitted.gateways);
     }
 }
 

@@ -106,7 +106,8 @@ fn meant(command: Command) -> Result<(Option<PathBuf>, Request), Fault> {
         | Command::DemoUpstream { .. }
         | Command::Completions { .. }
         | Command::Man { .. }
-        | Command::Why(_) => return Err(Fault::unexpected("this is no command of the gateway's owner")),
+        | Command::Why(_)
+        | Command::Selftest(_) => return Err(Fault::unexpected("this is no command of the gateway's owner")),
     })
 }
 

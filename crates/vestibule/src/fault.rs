@@ -22,6 +22,9 @@ pub(crate) const NO_SUCH: u8 = 43;
 /// The password may not be chosen.
 pub(crate) const WEAK_PASSWORD: u8 = 51;
 
+/// A stranger sees something.
+pub(crate) const SEEN: u8 = 60;
+
 /// An error on its way to the screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {

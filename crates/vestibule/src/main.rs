@@ -67,6 +67,7 @@ fn run(cli: Cli) -> Result<ExitCode, Fault> {
         Command::Pipe(arguments) => user::pipe::run(arguments, &output),
         Command::Forward(arguments) => user::forward::run(arguments, &output),
         Command::Why(arguments) => user::why::run(arguments, &output),
+        Command::Selftest(arguments) => user::selftest::run(&arguments, &output),
         Command::Check(arguments) => config::check::run(arguments, &output),
         Command::Demo(arguments) => demo::run(arguments, &output),
         Command::DemoUpstream { sample, address } => demo::upstream::serve(sample, address),

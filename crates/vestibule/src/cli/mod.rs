@@ -15,7 +15,7 @@ pub(crate) use guard::{
 pub(crate) use roles::{ControllerCommand, ControllerInitArgs, GatewayCommand, GatewayInitArgs, RoleArgs};
 pub(crate) use user::{
     AgentArgs, CheckArgs, CredentialArgs, DemoArgs, EnrollArgs, ForwardArgs, PasswdArgs, PasswordArgs, PipeArgs,
-    UpArgs, WhyArgs,
+    SelftestArgs, UpArgs, WhyArgs,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -130,6 +130,8 @@ pub(crate) enum Command {
     Forward(ForwardArgs),
     /// Find out why a connect does not come about: every step of one, and which says no.
     Why(WhyArgs),
+    /// See what strangers see of a controller and a gateway: nothing, or something is wrong.
+    Selftest(SelftestArgs),
 
     /// Check configuration files without running anything.
     Check(CheckArgs),

@@ -126,6 +126,30 @@ pub(crate) struct WhyArgs {
     pub(crate) password: PasswordArgs,
 }
 
+/// `selftest`.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  vestibule selftest --from-outside                             # your controller and gateway, before, during and after an admission\n  vestibule selftest --from-outside --markdown > outside.md\n  vestibule selftest --from-outside --target 203.0.113.5:4434   # any address, without a device\n\nRun it as root for packets that only raw sockets can send. Any byte that comes back is a failure, with exit code 60."
+)]
+pub(crate) struct SelftestArgs {
+    /// Look as a stranger does: TCP and UDP with everything that might provoke an answer, fragments, every type of ICMP.
+    #[arg(long)]
+    pub(crate) from_outside: bool,
+    /// Look at this address alone, again and again for several; needs no device and makes no connect.
+    #[arg(long = "target", value_name = "HOST:PORT")]
+    pub(crate) targets: Vec<String>,
+    /// Let pass what the machine says of any port, as to ping: strangers may know that it is there.
+    #[arg(long)]
+    pub(crate) known_machine: bool,
+    /// Print the report as Markdown.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) markdown: bool,
+    #[command(flatten)]
+    pub(crate) credential: CredentialArgs,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+}
+
 /// `forward`.
 #[derive(Args)]
 #[command(

@@ -4,7 +4,7 @@ use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
-use vestibule_proto::entropy::{self, SystemEntropy};
+use vestibule_stranger::baits;
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -47,31 +47,6 @@ pub(crate) fn scan(source: IpAddr, targets: &[SocketAddr]) -> io::Result<Scan> {
         scan.conspicuous += usize::from(found != expected);
     }
     Ok(scan)
-}
-
-/// What might make a server speak: nothing, a byte, noise, a knock-shaped datagram, and QUIC of three kinds.
-fn baits() -> Vec<Vec<u8>> {
-    let noise: [u8; 1200] = entropy::bytes(&mut SystemEntropy);
-    let mut knock = noise;
-    knock[..4].copy_from_slice(&[1, 1, 0, 0]);
-    let quic = |first: u8, version: [u8; 4]| {
-        let mut packet = noise;
-        packet[0] = first;
-        packet[1..5].copy_from_slice(&version);
-        packet[5] = 20;
-        packet.to_vec()
-    };
-    vec![
-        Vec::new(),
-        vec![0],
-        noise.to_vec(),
-        knock.to_vec(),
-        quic(0xc3, [0, 0, 0, 1]),
-        // An unknown version invites a version negotiation packet, a short header invites a stateless reset.
-        quic(0xc3, [0x1a, 0x2a, 0x3a, 0x4a]),
-        quic(0x43, [noise[9], noise[10], noise[11], noise[12]]),
-        b"GET / HTTP/1.0\r\n\r\n".to_vec(),
-    ]
 }
 
 fn count_replies(socket: &UdpSocket) -> io::Result<usize> {

@@ -6,6 +6,7 @@ pub(crate) mod enroll;
 pub(crate) mod forward;
 pub(crate) mod passwd;
 pub(crate) mod pipe;
+pub(crate) mod selftest;
 pub(crate) mod up;
 pub(crate) mod why;
 
