@@ -3,6 +3,7 @@
 mod crowd;
 mod echo;
 mod flood;
+mod floods;
 mod fwknop;
 mod knocks;
 mod memory;
@@ -19,6 +20,7 @@ use crowd::Crowd;
 use stage::Stage;
 use starts::Starter;
 
+pub(super) use floods::in_own_network;
 pub(super) use stage::{example, free_tcp, listens, wait};
 
 pub(super) use fwknop::{INSIDE as FWKNOP_INSIDE, inside as fwknop_inside};
@@ -26,19 +28,26 @@ pub(super) use fwknop::{INSIDE as FWKNOP_INSIDE, inside as fwknop_inside};
 /// What it has, in its order: each may be measured alone.
 const PARTS: [&str; 7] = ["knocks", "starts", "rates", "junk", "tunnel", "revocation", "memory"];
 
+/// What is measured only when it is asked for by name, and inside of a network of its own: [`in_own_network`].
+const FLOODS: &str = "floods";
+
 /// All of it, or the one part.
 ///
 /// # Errors
 /// The program can't be built or started, or does not do what is measured.
 pub(super) fn connect(effort: Effort, only: Option<&str>) -> Result<Vec<Row>> {
-    if let Some(unknown) = only.filter(|part| !PARTS.contains(part)) {
-        return Err(format!("no part {unknown:?}; there are {}", PARTS.join(", ")).into());
+    if let Some(unknown) = only.filter(|part| !PARTS.contains(part) && *part != FLOODS) {
+        return Err(format!("no part {unknown:?}; there are {} and {FLOODS}", PARTS.join(", ")).into());
     }
     let wanted = |part: &str| only.is_none_or(|only| only == part);
     let mut rows = Vec::new();
     let mut stage = Stage::set()?;
     let mut crowd = Crowd::enrol(&mut stage, effort)?;
     let starter = Starter::enrol(&stage, "starter")?;
+    if only == Some(FLOODS) {
+        floods::against_each_door(&mut stage, &mut crowd, &starter, effort, &mut rows)?;
+        return Ok(rows);
+    }
 
     if wanted("knocks") || wanted("starts") {
         let knock_us = knocks::connects(&stage, &mut crowd, effort, &mut rows)?;

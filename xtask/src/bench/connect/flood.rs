@@ -7,7 +7,7 @@ use super::stage::Stage;
 use super::{Effort, Row};
 use crate::run::Result;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -83,22 +83,40 @@ fn refused(stage: &Stage) -> Result<u64> {
 }
 
 /// Junk that goes on beside something else.
-struct Flood {
+pub(super) struct Flood {
     stop: Arc<AtomicBool>,
     sender: JoinHandle<io::Result<u64>>,
     begun: Instant,
 }
 
 impl Flood {
-    fn start(to: SocketAddr, rate: Option<u64>) -> Self {
+    /// Junk for a knock's port, at this rate or as fast as it goes.
+    pub(super) fn start(to: SocketAddr, rate: Option<u64>) -> Self {
+        Self::of(move |stop| send(to, u64::MAX, rate, stop))
+    }
+
+    /// Connections to a TCP port at which nobody listens, one after the other: a SYN each.
+    pub(super) fn of_syns(to: SocketAddr) -> Self {
+        Self::of(move |stop| {
+            let mut sent = 0;
+            while !stop.load(Ordering::Relaxed) {
+                // It is refused, or nobody says anything.
+                let _ = TcpStream::connect_timeout(&to, Duration::from_millis(1));
+                sent += 1;
+            }
+            Ok(sent)
+        })
+    }
+
+    fn of(send: impl FnOnce(&AtomicBool) -> io::Result<u64> + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let sender = thread::spawn(move || send(to, u64::MAX, rate, &stopped));
+        let sender = thread::spawn(move || send(&stopped));
         Self { stop, sender, begun: Instant::now() }
     }
 
     /// Ends it; its rate per second.
-    fn stop(self) -> Result<f64> {
+    pub(super) fn stop(self) -> Result<f64> {
         let took = self.begun.elapsed();
         self.stop.store(true, Ordering::Relaxed);
         let sent = self.sender.join().map_err(|_| "the flood broke off")??;
@@ -107,7 +125,7 @@ impl Flood {
 }
 
 /// Sends up to `count` datagrams that begin like a knock, at most `rate` a second; how many.
-fn send(to: SocketAddr, count: u64, rate: Option<u64>, stop: &AtomicBool) -> io::Result<u64> {
+pub(super) fn send(to: SocketAddr, count: u64, rate: Option<u64>, stop: &AtomicBool) -> io::Result<u64> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut datagram = [0x5a_u8; 1_200];
     datagram[..4].copy_from_slice(&[1, 1, 0, 0]);

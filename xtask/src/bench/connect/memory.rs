@@ -23,7 +23,7 @@ pub(super) fn idle(
     effort: Effort,
     rows: &mut Vec<Row>,
 ) -> Result<()> {
-    stage.change_gateway()?;
+    stage.change_gateway("socket")?;
     connections(stage, starter, rows)?;
     sessions(stage, crowd, effort, rows)
 }

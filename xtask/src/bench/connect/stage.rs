@@ -23,6 +23,8 @@ pub(super) struct Stage {
     gateway: Option<Child>,
     /// Where the controller listens.
     pub(super) controller_at: SocketAddr,
+    /// Where the gateway does.
+    pub(super) gateway_at: SocketAddr,
     /// The upstream of the service `echo`.
     pub(super) echo: SocketAddr,
 }
@@ -35,7 +37,7 @@ impl Stage {
         fs::create_dir(&folder)?;
         let (controller_at, gateway_at) = (free_udp()?, free_udp()?);
         let echo = echo::start()?;
-        let mut stage = Self { folder, controller: None, gateway: None, controller_at, echo };
+        let mut stage = Self { folder, controller: None, gateway: None, controller_at, gateway_at, echo };
         let (c, g) = (controller_at.to_string(), gateway_at.to_string());
         stage.ask("controller", &["controller", "init", "--listen", &c, "--public", &c])?;
         let run = ["controller", "run", "--dir"];
@@ -52,11 +54,15 @@ impl Stage {
         Ok(stage)
     }
 
-    /// The gateway is from now on that of the program. Its door is its socket, also for root: nothing of the machine changes.
-    pub(super) fn change_gateway(&mut self) -> Result<()> {
+    /// The gateway is from now on that of the program, with this door.
+    pub(super) fn change_gateway(&mut self, door: &str) -> Result<()> {
         end(self.gateway.take());
         let file = self.dir("gateway").join("gateway.toml");
-        fs::write(&file, fs::read_to_string(&file)?.replace("door = \"auto\"", "door = \"socket\""))?;
+        let text = fs::read_to_string(&file)?;
+        let lines = text
+            .lines()
+            .map(|line| if line.starts_with("door = ") { format!("door = \"{door}\"") } else { line.to_owned() });
+        fs::write(&file, lines.collect::<Vec<_>>().join("\n") + "\n")?;
         let run = ["gateway", "run", "--dir"];
         self.gateway = Some(self.start(Command::new(program()).args(run).arg(self.dir("gateway")))?);
         self.wait_linked()
@@ -147,7 +153,7 @@ pub(in crate::bench) fn wait(what: &str, ready: impl Fn() -> bool) -> Result<()>
 }
 
 /// The program as it is shipped, and apart from it (cargo would unite their features) what measures from a process of its own.
-fn build() -> Result<()> {
+pub(super) fn build() -> Result<()> {
     let examples = ["connects", "light", "knock_rate", "junk"].map(|example| ["--example", example]);
     let packages = ["client", "gateway", "proto", "dark"].map(|package| format!("--package=vestibule-{package}"));
     let mut program = run::cargo(&["build", "--release", "--quiet", "--package", "vestibule"]);
