@@ -406,4 +406,6 @@ impl Table {
 }
 
 #[cfg(test)]
+mod explored;
+#[cfg(test)]
 mod model;

@@ -65,6 +65,7 @@ pub(crate) struct Now {
     pub(crate) running: Duration,
 }
 
+#[cfg_attr(test, derive(Clone))]
 struct Entry {
     given: Stamp,
     /// How long the process had been running by then; one of an earlier process was given at its very beginning.
@@ -81,6 +82,7 @@ impl Entry {
 }
 
 /// All claims in force.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Ledger {
     bounds: Bounds,
     entries: HashMap<ClaimName, Entry>,

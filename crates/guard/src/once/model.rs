@@ -14,12 +14,12 @@ use std::time::Duration;
 
 const COMMANDS: u8 = 4;
 /// From here on they are large.
-const LARGE: u8 = 2;
+pub(super) const LARGE: u8 = 2;
 const EXTENT: Extent = Extent { length: None, boundary: 0 };
 const BOUNDS: Bounds = Bounds { keep: Duration::from_secs(3_600), total: 1_000, per_user: 1_000, per_address: 1_000 };
 
 #[derive(Clone, Copy, Debug)]
-enum Step {
+pub(super) enum Step {
     Claim(u8),
     /// Its record goes into the queue.
     Queue(u8),
@@ -39,9 +39,26 @@ enum Step {
     SetClock(u64),
 }
 
+/// A rule that is left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Flaw {
+    /// A command goes to the application while its record waits for the disk.
+    SentUnsynced,
+    /// A start of the process looks at outcomes only, not at what was sent.
+    OutcomesOnly,
+    /// A command whose connection broke after it was sent is given back.
+    GivenBackWhenSent,
+    /// What is old by the wall clock is forgotten while its session lives.
+    SweptByTheClock,
+    /// A start of the process does not look at what began and never had a name.
+    BegunForgotten,
+    /// What begins like one that has come to its end is not compared with it.
+    AlikeRuns,
+}
+
 /// How far the task that runs a command is.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Stage {
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Stage {
     Claimed,
     Queued,
     MaySend,
@@ -56,24 +73,27 @@ enum Stage {
     Named,
 }
 
-struct World {
-    ledger: Ledger,
-    starts: Starts,
-    running: HashMap<u8, Stage>,
-    disk: Vec<Record>,
-    synced: usize,
+#[derive(Clone)]
+pub(super) struct World {
+    pub(super) ledger: Ledger,
+    pub(super) starts: Starts,
+    pub(super) running: HashMap<u8, Stage>,
+    pub(super) disk: Vec<Record>,
+    pub(super) synced: usize,
     /// What really happened.
-    forwards: HashMap<u8, u32>,
-    answered: HashSet<u8>,
-    interrupted: Vec<Interrupted>,
+    pub(super) forwards: HashMap<u8, u32>,
+    pub(super) answered: HashSet<u8>,
+    pub(super) interrupted: Vec<Interrupted>,
+    flaw: Option<Flaw>,
     now: u64,
     /// How many there have been: the time by a clock that nobody sets.
     steps: u64,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new(flaw: Option<Flaw>) -> Self {
         Self {
+            flaw,
             ledger: Ledger::new(BOUNDS),
             starts: Starts::new(BOUNDS),
             running: HashMap::new(),
@@ -87,7 +107,7 @@ impl World {
         }
     }
 
-    fn step(&mut self, step: Step) {
+    pub(super) fn step(&mut self, step: Step) {
         (self.now, self.steps) = (self.now.saturating_add(1), self.steps + 1);
         match step {
             Step::Claim(n) => self.claim(n),
@@ -110,8 +130,9 @@ impl World {
 
     fn set_clock(&mut self, wall: u64) {
         self.now = wall;
-        self.ledger.expire(self.time(), |_| true);
-        self.starts.expire(self.time(), |_| true);
+        let lives = self.flaw != Some(Flaw::SweptByTheClock);
+        self.ledger.expire(self.time(), |_| lives);
+        self.starts.expire(self.time(), |_| lives);
     }
 
     fn forwarded(&self, n: u8) -> u32 {
@@ -143,6 +164,10 @@ impl World {
         let (_, start) = self.starts.begin((start_of(n), EXTENT), &user(), address(), self.time());
         let running = self.running.get(&n).copied();
         match start {
+            Start::Alike if self.flaw == Some(Flaw::AlikeRuns) => {
+                self.running.entry(n).or_insert(Stage::Begun);
+                return false;
+            }
             Start::First => {
                 assert!(running.is_none() && self.forwarded(n) == 0, "{n} would begin a second time");
                 self.running.insert(n, Stage::Begun);
@@ -199,7 +224,9 @@ impl World {
     }
 
     fn forward(&mut self, n: u8) {
-        if self.advance(n, Stage::MaySend, Stage::Forwarded) || self.advance(n, Stage::MayBegin, Stage::Half) {
+        let early = self.flaw == Some(Flaw::SentUnsynced)
+            && (self.advance(n, Stage::Queued, Stage::Forwarded) || self.advance(n, Stage::StartQueued, Stage::Half));
+        if early || self.advance(n, Stage::MaySend, Stage::Forwarded) || self.advance(n, Stage::MayBegin, Stage::Half) {
             *self.forwards.entry(n).or_default() += 1;
         }
     }
@@ -214,7 +241,13 @@ impl World {
     }
 
     fn unsent(&mut self, n: u8) {
+        let careless = self.flaw == Some(Flaw::GivenBackWhenSent);
         match self.running.get(&n).copied() {
+            Some(Stage::Forwarded) if careless => {
+                self.running.remove(&n);
+                self.ledger.give_back(name(n));
+                self.disk.push(Record::Unsent { name: name(n).0 });
+            }
             Some(stage @ (Stage::Claimed | Stage::Queued | Stage::MaySend)) => {
                 self.running.remove(&n);
                 self.ledger.give_back(name(n));
@@ -261,17 +294,26 @@ impl World {
         self.disk.truncate(self.synced + kept.min(unsynced));
         self.synced = self.disk.len();
         self.running.clear();
-        let mut replay = Replay::new(BOUNDS);
-        self.disk.iter().cloned().for_each(|record| replay.take(record));
-        (self.ledger, self.starts, self.interrupted) = replay.end();
+        (self.ledger, self.starts, self.interrupted) = self.replayed(&self.disk);
         // Whatever reached the application is remembered, and what has no outcome is told.
         for n in self.forwards.keys() {
-            let its = |one: ClaimName| one == name(*n) || one == key(*n);
-            let told = self.interrupted.iter().any(|one| its(one.name));
-            let opens = |r: &Record| matches!(r, Record::Sent { .. } | Record::SentAll { .. } | Record::Begun { .. });
-            let settled = self.disk.iter().any(|r| its(r.name()) && !opens(r));
-            assert!(told || settled, "{n} was forwarded and nobody is told");
+            let told = self.interrupted.iter().any(|one| is_of(one.name, *n));
+            assert!(told || is_settled(&self.disk, *n), "{n} was forwarded and nobody is told");
         }
+    }
+
+    /// What a start makes of these records.
+    pub(super) fn replayed(&self, records: &[Record]) -> (Ledger, Starts, Vec<Interrupted>) {
+        let unread = |record: &Record| match self.flaw {
+            Some(Flaw::OutcomesOnly) => opens(record),
+            Some(Flaw::BegunForgotten) => matches!(record, Record::Begun { .. }),
+            Some(Flaw::SentUnsynced | Flaw::GivenBackWhenSent | Flaw::SweptByTheClock | Flaw::AlikeRuns) | None => {
+                false
+            }
+        };
+        let mut replay = Replay::new(BOUNDS);
+        records.iter().filter(|record| !unread(record)).cloned().for_each(|record| replay.take(record));
+        replay.end()
     }
 
     fn acknowledge(&mut self) {
@@ -286,7 +328,20 @@ impl World {
     }
 }
 
-fn name(n: u8) -> ClaimName {
+fn opens(record: &Record) -> bool {
+    matches!(record, Record::Sent { .. } | Record::SentAll { .. } | Record::Begun { .. })
+}
+
+fn is_of(one: ClaimName, n: u8) -> bool {
+    one == name(n) || one == key(n)
+}
+
+/// Whether a record among these says what became of it.
+pub(super) fn is_settled(records: &[Record], n: u8) -> bool {
+    records.iter().any(|record| is_of(record.name(), n) && !opens(record))
+}
+
+pub(super) fn name(n: u8) -> ClaimName {
     ClaimName([n; 32])
 }
 
@@ -295,7 +350,7 @@ fn start_of(n: u8) -> ClaimName {
 }
 
 /// What a large one is called until it has its name.
-fn key(n: u8) -> ClaimName {
+pub(super) fn key(n: u8) -> ClaimName {
     key_of(start_of(n), EXTENT)
 }
 
@@ -340,7 +395,7 @@ proptest! {
 
     #[test]
     fn never_twice_whatever_happens(steps in prop::collection::vec(any_step(), 1..120)) {
-        let mut world = World::new();
+        let mut world = World::new(None);
         for step in steps {
             world.step(step);
         }

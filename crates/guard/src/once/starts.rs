@@ -51,6 +51,7 @@ pub(crate) enum Start {
 }
 
 /// All that have begun and are remembered.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Starts {
     ledger: Ledger,
     /// By the name of their start.
@@ -157,6 +158,12 @@ impl Starts {
     pub(crate) fn expire(&mut self, now: Now, lives: impl Fn(LogicalAddress) -> bool) {
         let gone = self.ledger.expire(now, lives);
         self.tidy(gone);
+    }
+
+    /// How the one of this name stands.
+    #[cfg(test)]
+    pub(crate) fn standing(&self, key: ClaimName) -> Option<Decision> {
+        self.ledger.standing(key)
     }
 
     fn tidy(&mut self, gone: usize) {
