@@ -9,6 +9,7 @@ use crate::connect::{self, Connected, Live};
 use crate::error::{ClientError, GatewayAway};
 use crate::identity::{Identity, Names};
 use crate::keeper::Event;
+use crate::kept::Kept;
 use crate::local::Unlocked;
 use crate::stream::{Counted, Opening, TunnelStream};
 use crate::timings::Timings;
@@ -25,6 +26,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 use vestibule_dark::splice::SpliceOutcome;
+use vestibule_proto::realm::Realm;
 use vestibule_proto::session::{ServiceInfo, Target};
 
 /// Events that a slow listener may lag behind by.
@@ -63,6 +65,8 @@ struct Keeping {
 /// What all clones and the keeping task share.
 struct Shared {
     identity: Mutex<Arc<Identity>>,
+    /// The credential on the disk.
+    kept: Mutex<Kept>,
     names: Names,
     /// Whether the credential was sealed at a lower stretching cost than is the default today.
     needs_raise: bool,
@@ -106,7 +110,7 @@ impl Client {
         options: Options,
         passage: &mut Passage,
     ) -> Result<Self, ClientError> {
-        let Unlocked { sealed, keys, login_input, needs_raise, path, times } = unlocked;
+        let Unlocked { sealed, keys, login_input, needs_raise, path, times, kept } = unlocked;
         let names = Names::of(&sealed);
         let identity = Arc::new(Identity::of_device(&sealed, &keys, path));
         let Connected { live, control, services } =
@@ -114,6 +118,7 @@ impl Client {
         let live = Arc::new(live);
         let shared = Arc::new(Shared {
             identity: Mutex::new(identity),
+            kept: Mutex::new(kept),
             names,
             needs_raise,
             options,
@@ -135,7 +140,7 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`]; [`ClientError::Unexpected`] if the credential is another device's.
     pub async fn log_in_again(&self, unlocked: Unlocked) -> Result<Timings, ClientError> {
-        let Unlocked { sealed, keys, login_input, path, times, .. } = unlocked;
+        let Unlocked { sealed, keys, login_input, path, times, kept, .. } = unlocked;
         if sealed.device != self.shared.names.login.device {
             return Err(ClientError::unexpected("this credential is another device's"));
         }
@@ -147,6 +152,7 @@ impl Client {
         let Connected { live, control, services } = connected;
         let timings = live.timings;
         let live = Arc::new(live);
+        *lock(&self.shared.kept) = kept;
         *lock(&self.shared.identity) = identity;
         *lock(&self.shared.services) = services.into();
         self.shared.phase.send_replace(Phase::Connected(Arc::clone(&live)));
@@ -285,6 +291,20 @@ impl Shared {
     fn latest(&self) -> Arc<Live> {
         match &*self.phase.borrow() {
             Phase::Connected(live) | Phase::Reconnecting(live) | Phase::Over(live, _) => Arc::clone(live),
+        }
+    }
+
+    /// A realm key to knock under from now on: on the disk first, then in this process. May wait for the disk.
+    fn learn_realm(&self, realm: &Realm) {
+        match lock(&self.kept).keep_realm(realm) {
+            Ok(sealed) => {
+                let mut identity = lock(&self.identity);
+                let renewed = Arc::new(identity.renewed(&sealed));
+                *identity = renewed;
+                tracing::info!(epoch = sealed.realm_epoch, "the controller's realm key is kept");
+            }
+            // The one that is there counts for a while, and the next session tells it again.
+            Err(error) => tracing::warn!(%error, "the controller's new realm key can't be kept yet"),
         }
     }
 

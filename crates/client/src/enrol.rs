@@ -224,6 +224,7 @@ impl<'a> Prepared<'a> {
             enrolled: Stamp::from_system(SystemTime::now()),
             resume: None,
             awaits,
+            realm_epoch: 0,
         }
     }
 

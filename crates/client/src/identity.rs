@@ -87,6 +87,32 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// The same, under the realm key that its credential has now.
+    pub(crate) fn renewed(&self, sealed: &Sealed) -> Self {
+        let (known, realm) = (&self.device, sealed.realm.clone());
+        let device = Device {
+            gateway: known.gateway,
+            controller: ControllerPin { key: known.controller.key, realm },
+            d_out: known.d_out.clone(),
+            psk_c: known.psk_c.clone(),
+            psk_r: known.psk_r.clone(),
+            digest: known.digest,
+            gateway_key: known.gateway_key,
+            d_in: known.d_in.clone(),
+            psk_g: known.psk_g.clone(),
+        };
+        Self {
+            device: Arc::new(device),
+            tls: self.tls.clone(),
+            pins: self.pins.clone(),
+            controllers: self.controllers.clone(),
+            credential: self.credential.clone(),
+            awaits: self.awaits,
+        }
+    }
+}
+
 impl Names {
     /// Those of an enrolled device.
     pub(crate) fn of(sealed: &Sealed) -> Self {

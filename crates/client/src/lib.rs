@@ -29,6 +29,7 @@ pub mod forward;
 pub mod home;
 mod identity;
 pub mod keeper;
+mod kept;
 mod knock;
 mod listen;
 pub mod local;

@@ -2,6 +2,7 @@
 
 use crate::error::{ClientError, CredentialTrouble};
 use crate::home::CredentialFile;
+use crate::kept::Kept;
 use crate::knock;
 use crate::rehearsal::rehearse;
 use crate::timings::LocalTimes;
@@ -92,6 +93,7 @@ impl Recognised {
             keys: opened.keys,
             login_input,
             needs_raise: self.needs_raise,
+            kept: Kept::new(self.device.clone(), self.path.clone()),
             path: self.path.clone(),
             times,
         })
@@ -106,6 +108,7 @@ pub struct Unlocked {
     pub(crate) needs_raise: bool,
     pub(crate) path: PathBuf,
     pub(crate) times: LocalTimes,
+    pub(crate) kept: Kept,
 }
 
 impl Unlocked {

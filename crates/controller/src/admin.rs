@@ -4,10 +4,12 @@ use crate::controller::{Shared, entropy, now};
 use crate::keys::Keys;
 use crate::knocks::Executor;
 use crate::links::reload_links;
+use crate::rotation;
 use crate::rows::Rows;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 use vestibule_proto::id::{GatewayId, Stamp};
 use vestibule_proto::invitation::GatewayInvitation;
@@ -35,6 +37,13 @@ pub enum Request {
         /// Its name.
         name: String,
     },
+    /// Make a new realm key; the present one counts beside it for a while.
+    Rotate {
+        /// For how long, in seconds.
+        keep_for: u64,
+    },
+    /// End the realm key before the present one now.
+    FinishRotation,
     /// The running role's counters.
     Status,
 }
@@ -52,6 +61,8 @@ pub enum Answer {
         /// Its name.
         name: String,
     },
+    /// The realm key is another one, or the one before it counts no more.
+    Realm(RealmView),
     /// The running role's counters.
     Status(Box<Status>),
     /// It could not be done.
@@ -83,6 +94,19 @@ impl fmt::Debug for Invited {
         let mut shown = f.debug_struct("Invited");
         shown.field("name", name).field("expires", expires).field("replaces", replaces).finish_non_exhaustive()
     }
+}
+
+/// How it stands with the realm key.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct RealmView {
+    /// How often it was rotated.
+    pub epoch: u64,
+    /// Until when the one before it counts, in milliseconds since the Unix epoch.
+    pub former_until: Option<u64>,
+    /// Gateways that have the present one.
+    pub told: Vec<String>,
+    /// Gateways that learn it with their next link, which must come before the one before it ends.
+    pub untold: Vec<String>,
 }
 
 /// A gateway, as lists show it.
@@ -126,6 +150,12 @@ pub struct Status {
     /// How many of them one gateway may publish.
     #[serde(default)]
     pub rows_per_gateway: usize,
+    /// How often the realm key was rotated.
+    #[serde(default)]
+    pub realm_epoch: u64,
+    /// Until when the realm key before the present one counts, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub former_realm_until: Option<u64>,
     /// Counters by name: of the socket (`datagrams.…`) and of recognition (`knocks.…`).
     pub counters: Vec<(String, u64)>,
 }
@@ -144,9 +174,20 @@ pub fn execute(rows: &Rows, keys: &Keys, public: &[String], request: Request) ->
         Request::Invite { name, expires_in } => invite(rows, keys, public, &name, Duration::from_secs(expires_in)),
         Request::Gateways => gateways(rows).map(|list| (Answer::Gateways(list), None)),
         Request::Remove { name } => remove(rows, &name),
+        Request::Rotate { .. } | Request::FinishRotation => {
+            Err(failed("this is about the controller's keys, not about its gateways", "vestibule controller rotate"))
+        }
         Request::Status => Err(failed("the controller is not running", "start it: vestibule controller run")),
     };
     outcome.unwrap_or_else(|answer| (answer, None))
+}
+
+/// Carries out a request about the realm key on the file at `path`; `None` if it is about something else. The gateways learn
+/// of it with their next links.
+pub fn execute_on_keys(rows: &Rows, keys: &Keys, path: &Path, request: &Request) -> Option<Answer> {
+    let untold = rows.gateways().unwrap_or_default().into_iter().map(|gateway| gateway.name).collect();
+    let turned = rotation::turn(keys, path, request, now().wall)?;
+    Some(turned.map_or_else(|failed| failed, |keys| Answer::Realm(rotation::view(&keys, Vec::new(), untold))))
 }
 
 /// Serves requests through the role's socket until it is dropped.
@@ -167,15 +208,21 @@ pub(crate) async fn serve(executor: Executor, listener: Listener) {
         .await;
 }
 
-async fn live(executor: Executor, request: Request) -> Answer {
+/// Carries out a request in the running role.
+pub(crate) async fn live(executor: Executor, request: Request) -> Answer {
     if request == Request::Status {
         return Answer::Status(Box::new(status(&executor.shared)));
+    }
+    if matches!(request, Request::Rotate { .. } | Request::FinishRotation)
+        && let Some(answer) = rotation::live(&executor, request.clone()).await
+    {
+        return answer;
     }
     // The database is asked on a thread that may wait.
     let worker = executor.clone();
     let done = tokio::task::spawn_blocking(move || {
         let shared = &worker.shared;
-        execute(&shared.rows, &shared.keys, &shared.settings.public, request)
+        execute(&shared.rows, &shared.keys(), &shared.settings.public, request)
     });
     let (mut answer, effect) = match done.await {
         Ok(done) => done,
@@ -233,6 +280,8 @@ pub(crate) fn status(shared: &Shared) -> Status {
         links: shared.links.count(),
         rows: shared.recognition().row_count(),
         rows_per_gateway: shared.settings.rows_per_gateway,
+        realm_epoch: shared.keys().epoch,
+        former_realm_until: shared.keys().former.as_ref().map(|former| former.until.as_millis()),
         counters,
     }
 }

@@ -3,21 +3,21 @@
 use crate::keys::Keys;
 use crate::knocks;
 use crate::links::{self, Links};
+use crate::rotation::{self, CheapCheck};
 use crate::rows::Rows;
 use crate::settings::{self, Settings, StartError};
 use crate::{admin, knocks::Executor};
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use vestibule_dark::{Dark, KnockFilter, Role};
+use vestibule_dark::{Dark, Role};
 use vestibule_door::SocketDoor;
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::id::{LoginDigest, Now, Stamp};
-use vestibule_proto::outer::Mac1Key;
 use vestibule_proto::recognition::{Limits, Owner, Recognition, RowConflict};
 use vestibule_store::RoleLock;
 use vestibule_store::local_socket::Listener;
@@ -39,7 +39,6 @@ pub struct Controller {
 /// What the controller's tasks share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
-    pub(crate) keys: Keys,
     pub(crate) rows: Rows,
     pub(crate) links: Links,
     pub(crate) darks: Vec<Dark>,
@@ -49,10 +48,24 @@ pub(crate) struct Shared {
     pub(crate) rescheduled: Notify,
     /// The digests under which gateways knock for their links, as the machine has them.
     pub(crate) link_rows: Mutex<HashSet<LoginDigest>>,
+    /// Held from a change of the realm key on the disk until it is in force.
+    pub(crate) turning: Mutex<()>,
+    pub(crate) filter: Arc<CheapCheck>,
+    keys: RwLock<Arc<Keys>>,
     recognition: Mutex<Recognition>,
 }
 
 impl Shared {
+    /// The keys in force.
+    pub(crate) fn keys(&self) -> Arc<Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Others are in force: only the realm key ever changes.
+    pub(crate) fn set_keys(&self, keys: Keys) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
     /// The machine; held for microseconds, never across an await.
     pub(crate) fn recognition(&self) -> MutexGuard<'_, Recognition> {
         self.recognition.lock().unwrap_or_else(PoisonError::into_inner)
@@ -62,15 +75,6 @@ impl Shared {
 /// The moment, as the pure machines want it.
 pub(crate) fn now() -> Now {
     Now::new(Instant::now(), Stamp::from_system(SystemTime::now()))
-}
-
-/// Refuses junk in the receive path: length, type, version, mac1.
-struct CheapCheck(Mac1Key);
-
-impl KnockFilter for CheapCheck {
-    fn passes(&self, datagram: &[u8]) -> bool {
-        self.0.check(datagram)
-    }
 }
 
 impl Controller {
@@ -85,7 +89,7 @@ impl Controller {
         let (recognition, link_rows) = recognition(&settings, &keys, &rows)?;
 
         let door = Arc::new(SocketDoor::default());
-        let filter = Arc::new(CheapCheck(Mac1Key::new(&keys.knock.public(), &keys.realm)));
+        let filter = Arc::new(CheapCheck::new(&keys));
         let mut darks = Vec::new();
         let mut queues = Vec::new();
         for address in &settings.listen {
@@ -98,7 +102,6 @@ impl Controller {
 
         let shared = Arc::new(Shared {
             settings,
-            keys,
             rows,
             links: Links::default(),
             darks,
@@ -106,6 +109,9 @@ impl Controller {
             started: Instant::now(),
             rescheduled: Notify::new(),
             link_rows: Mutex::new(link_rows),
+            turning: Mutex::default(),
+            filter,
+            keys: RwLock::new(Arc::new(keys)),
             recognition: Mutex::new(recognition),
         });
         let controller =
@@ -122,6 +128,12 @@ impl Controller {
     /// What `controller status` tells.
     pub fn status(&self) -> admin::Status {
         admin::status(&self.shared)
+    }
+
+    /// Carries out a request of the owner, as through the administration socket.
+    pub async fn execute(&self, request: admin::Request) -> admin::Answer {
+        let executor = Executor { shared: self.shared.clone(), tasks: self.tasks.clone() };
+        admin::live(executor, request).await
     }
 
     /// Stops serving, writes down what was learnt, and closes the links.
@@ -146,6 +158,7 @@ impl Controller {
         }
         self.spawn(knocks::keep_time(executor.clone()));
         self.spawn(flush_regularly(self.shared.clone()));
+        self.spawn(rotation::keep(self.shared.clone()));
         let listener = Listener::bind(&settings::socket(&self.shared.settings.dir))?;
         self.spawn(admin::serve(executor, listener));
         Ok(())
@@ -170,6 +183,7 @@ fn recognition(
 ) -> Result<(Recognition, HashSet<LoginDigest>), StartError> {
     let limits = Limits { rows_per_gateway: settings.rows_per_gateway, ..Limits::default() };
     let mut machine = Recognition::new(keys.for_recognition(), now(), limits, &mut entropy());
+    machine.set_realm(keys.realm.clone(), keys.former.clone());
     let (mut link_rows, mut beyond) = (HashSet::new(), 0);
     for row in rows.load(now().wall)? {
         if matches!(row.owner, Owner::Link(_)) {

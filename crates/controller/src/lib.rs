@@ -11,6 +11,7 @@
 //! | [`controller`] | the running role: start and stop |
 //! | `knocks` | steps 2-5 of the connect: a thin shell around `proto::recognition` |
 //! | `links` `publishing` | C1, the controller's end; what gateways publish |
+//! | `rotation` | the realm key and its successors |
 //! | [`admin`] | what its owner may ask |
 
 pub mod admin;
@@ -19,6 +20,7 @@ pub mod keys;
 mod knocks;
 mod links;
 mod publishing;
+mod rotation;
 pub mod rows;
 pub mod settings;
 

@@ -3,6 +3,7 @@
 use crate::controller::now;
 use crate::knocks::Executor;
 use crate::publishing::{Publishing, publish};
+use crate::rotation;
 use crate::rows::Rows;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use vestibule_dark::tls::{self, ClientPins};
 use vestibule_dark::{FirstContact, TransportKind, peer_address, transport};
 use vestibule_proto::id::{GatewayId, LoginDigest, TicketId};
 use vestibule_proto::key::Spki;
-use vestibule_proto::link::{Answer, Hello, LINK_VERSION, LinkRefusal, ToController, ToGateway, Welcome};
+use vestibule_proto::link::{Answer, Hello, LINK_NEWEST, LINK_VERSION, LinkRefusal, ToController, ToGateway, Welcome};
 use vestibule_proto::recognition::{LinkState, Owner, Row};
 use vestibule_proto::session::code;
 
@@ -46,6 +47,8 @@ struct Expected {
 
 struct Standing {
     connection: quinn::Connection,
+    /// The version of the link's messages.
+    version: u16,
     addresses: Vec<SocketAddr>,
     since: Instant,
     /// Rows of its latest full set that were left out.
@@ -78,6 +81,13 @@ impl Links {
     /// The connection to a gateway, when its link stands.
     pub(crate) fn connection(&self, gateway: &GatewayId) -> Option<quinn::Connection> {
         self.inner().standing.get(gateway).map(|standing| standing.connection.clone())
+    }
+
+    /// The links that speak this version or a later one.
+    pub(crate) fn speaking(&self, version: u16) -> Vec<(GatewayId, quinn::Connection)> {
+        let inner = self.inner();
+        let speaking = inner.standing.iter().filter(|(_, standing)| standing.version >= version);
+        speaking.map(|(gateway, standing)| (*gateway, standing.connection.clone())).collect()
     }
 
     /// How the link to a gateway stands.
@@ -114,8 +124,9 @@ impl Links {
         self.inner().expected.remove(ticket).filter(|expected| expected.until > Instant::now())
     }
 
-    fn stand(&self, gateway: GatewayId, connection: &quinn::Connection, addresses: Vec<SocketAddr>) {
-        let standing = Standing { connection: connection.clone(), addresses, since: Instant::now(), left_out: 0 };
+    fn stand(&self, gateway: GatewayId, connection: &quinn::Connection, version: u16, addresses: Vec<SocketAddr>) {
+        let standing =
+            Standing { connection: connection.clone(), version, addresses, since: Instant::now(), left_out: 0 };
         if let Some(former) = self.inner().standing.insert(gateway, standing) {
             former.connection.close(code::DONE.into(), b"");
         }
@@ -175,7 +186,7 @@ async fn link(executor: &Executor, contact: FirstContact, expected: Expected) ->
         let known = shared.rows.gateway_spki(&expected.gateway).map_err(|error| error.to_string())?;
         ClientPins::Exact(known.ok_or("its key is not known")?)
     };
-    let config = tls::server_config(&shared.keys.link, pins, tls::ALPN_LINK).map_err(|error| error.to_string())?;
+    let config = tls::server_config(&shared.keys().link, pins, tls::ALPN_LINK).map_err(|error| error.to_string())?;
     let greeting = async {
         let connecting = contact.accept(config, transport(TransportKind::Link)).map_err(|error| error.to_string())?;
         let connection = connecting.await.map_err(|error| error.to_string())?;
@@ -200,14 +211,19 @@ async fn link(executor: &Executor, contact: FirstContact, expected: Expected) ->
         });
     };
 
-    let gateway = expected.gateway;
-    shared.links.stand(gateway, &connection, hello.addresses);
+    let (gateway, version) = (expected.gateway, hello.versions.1.min(LINK_NEWEST));
+    shared.links.stand(gateway, &connection, version, hello.addresses);
     if !still_known(executor, gateway, &spki) {
         shared.links.fall(&gateway, &connection);
         connection.close(code::ENDED.into(), b"");
         return Err("it was removed meanwhile".to_owned());
     }
     executor.step(0, |recognition| recognition.set_link(gateway, LinkState::Up));
+    if version >= LINK_NEWEST {
+        // Read after the link stands: a rotation that this misses finds the link.
+        let (connection, realm) = (connection.clone(), shared.keys().present_realm());
+        executor.tasks.spawn(async move { rotation::tell(&connection, realm).await });
+    }
     tracing::info!(%gateway, name, from = %peer_address(&connection), "gateway linked");
     serve(executor, gateway, &spki, &connection).await;
     if shared.links.fall(&gateway, &connection) {
@@ -245,7 +261,7 @@ async fn greet(
             return refused(LinkRefusal::NotYou);
         }
     }
-    (Welcome::Linked { version: LINK_VERSION }, Some(presented))
+    (Welcome::Linked { version: hello.versions.1.min(LINK_NEWEST) }, Some(presented))
 }
 
 /// Whether the gateway is to be linked under this key now that a removal would find its link.

@@ -73,6 +73,7 @@ async fn greet(
 /// Does what the client knocked for, and nothing else.
 async fn proceed(shared: Arc<Shared>, granted: Granted, greeted: Greeted) {
     let Greeted { connection, mut control, hello } = greeted;
+    let newest = hello.versions.1;
     // From here on a revocation of the device closes the connection, wherever it stands.
     let contact = Contact::enter(&shared, granted.device, &connection);
     // One that came while the client greeted has not found it.
@@ -84,7 +85,7 @@ async fn proceed(shared: Arc<Shared>, granted: Granted, greeted: Greeted) {
         Ok(Done::Session(session)) => {
             contact.has_session();
             // In a task of its own: what the login needed is given back.
-            shared.tasks.spawn(serve::serve(shared.clone(), session, contact, connection, control));
+            shared.tasks.spawn(serve::serve(shared.clone(), session, contact, (connection, newest), control));
         }
         // The client comes again as a device.
         Ok(Done::Enrolled) => control.end(&connection, code::DONE).await,

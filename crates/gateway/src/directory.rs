@@ -38,7 +38,7 @@ mod user;
 mod tests;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rusqlite::Connection;
 use vestibule_proto::id::GatewayId;
@@ -95,6 +95,8 @@ pub struct Directory {
     store: Store,
     identity: Arc<Identity>,
     floor: Arc<floor::Floor>,
+    /// K_realm, once it is another one than the identity was made with.
+    realm: Arc<RwLock<Option<RealmKey>>>,
 }
 
 impl Directory {
@@ -103,12 +105,24 @@ impl Directory {
     /// Errors: those of [`Store::open`].
     pub fn open(path: &Path, identity: Identity) -> Result<Self, StoreError> {
         let store = Store::open(path, schema::MIGRATIONS)?;
-        Ok(Self { store, identity: Arc::new(identity), floor: Arc::default() })
+        Ok(Self { store, identity: Arc::new(identity), floor: Arc::default(), realm: Arc::default() })
     }
 
     /// Who this gateway is.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Invitations tell this realm key from now on.
+    pub fn set_realm(&self, realm: RealmKey) {
+        *self.realm.write().unwrap_or_else(PoisonError::into_inner) = Some(realm);
+    }
+
+    /// What an invitation tells besides its secrets, as it is now.
+    fn introduction(&self) -> Option<Introduction> {
+        let known = self.identity.introduction.clone()?;
+        let realm = self.realm.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(Introduction { realm: realm.unwrap_or(known.realm), ..known })
     }
 
     /// The store under it, for its counters and its path.

@@ -1,17 +1,21 @@
-//! The gateway's own keys: `gateway.key` and `gateway.seed`, 0600, made once by `init`.
+//! The gateway's own keys: `gateway.key` and `gateway.seed`, 0600, made by `init`. Of what it knows of its controller the realm
+//! key may change.
 
 use crate::directory::{Identity, Introduction};
 use crate::settings::{key_file, seed_file};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use vestibule_proto::admission::GatewayKeys;
 use vestibule_proto::entropy::Entropy;
+use vestibule_proto::frame;
 use vestibule_proto::id::{GatewayId, LoginDigest, Stamp};
 use vestibule_proto::invitation::{GatewayInvitation, KnockKeys};
 use vestibule_proto::key::{self, PrivateKey, Psk, PublicKey, RealmKey, Secret, SigningKey, Spki};
 use vestibule_proto::link::Register;
 use vestibule_proto::login::OpaqueSetup;
 use vestibule_proto::outer::ControllerPin;
+use vestibule_proto::realm::Realm;
 use vestibule_store::secret_file::{self, SecretFileError};
 use zeroize::Zeroizing;
 
@@ -47,6 +51,18 @@ struct Document {
     unregistered: Option<Unregistered>,
 }
 
+/// What format 2 has behind it: written once the controller's realm key was rotated.
+#[derive(Serialize, Deserialize)]
+struct Rotation {
+    epoch: u64,
+}
+
+/// What changes while the role runs.
+struct Known {
+    realm: Realm,
+    unregistered: Option<Unregistered>,
+}
+
 /// The way in that the controller's link opened: used until the gateway has registered its lasting keys.
 #[derive(Serialize, Deserialize, Clone)]
 struct Unregistered {
@@ -73,11 +89,11 @@ pub struct Keys {
     pub link: KnockKeys,
     /// Where the controller is, `host:port`.
     pub controllers: Vec<String>,
-    /// C and K_realm.
-    pub controller: ControllerPin,
+    /// C.
+    pub controller_key: PublicKey,
     /// The key that the controller presents on links.
     pub controller_pin: Spki,
-    unregistered: Option<Unregistered>,
+    known: Mutex<Known>,
 }
 
 /// Why the key files can't be used.
@@ -107,9 +123,13 @@ impl Keys {
                 psk_c: Psk::random(entropy),
             },
             controllers: link.controllers.clone(),
-            controller: ControllerPin { key: link.controller_key, realm: link.realm.clone() },
+            controller_key: link.controller_key,
             controller_pin: link.controller_pin,
-            unregistered: Some(Unregistered { secret: link.secret.clone(), expires: link.expires }),
+            known: Mutex::new(Known {
+                // Of whatever epoch it is: the first link tells.
+                realm: Realm { epoch: 0, key: link.realm.clone() },
+                unregistered: Some(Unregistered { secret: link.secret.clone(), expires: link.expires }),
+            }),
         }
     }
 
@@ -118,7 +138,7 @@ impl Keys {
     /// # Errors
     /// When one exists, or can't be written.
     pub fn write_new(&self, dir: &Path) -> Result<(), KeysError> {
-        let document = encode(&self.document()?)?;
+        let document = self.encode(&self.known())?;
         let (seed, _) = self.opaque_parts()?;
         secret_file::write_new(&seed_file(dir), seed.expose())?;
         Ok(secret_file::write_new(&key_file(dir), &document)?)
@@ -130,10 +150,14 @@ impl Keys {
     /// When one is missing, open to others, or damaged.
     pub fn read(dir: &Path) -> Result<Self, KeysError> {
         let bytes = secret_file::read(&key_file(dir))?;
-        let document: Document = vestibule_proto::frame::decode(&bytes).map_err(|_| KeysError::Damaged)?;
+        let (document, Rotation { epoch }): (Document, _) = match frame::decode::<Document>(&bytes) {
+            Ok(document) if document.format == 1 => (document, Rotation { epoch: 0 }),
+            Ok(_) => return Err(KeysError::Damaged),
+            Err(_) => frame::decode(&bytes).map_err(|_| KeysError::Damaged)?,
+        };
         let seed = secret_file::read(&seed_file(dir))?;
         let seed: Secret<SEED_LEN> = Secret::new(seed.as_slice().try_into().map_err(|_| KeysError::Damaged)?);
-        if document.format != 1 {
+        if !(1..=2).contains(&document.format) {
             return Err(KeysError::Damaged);
         }
         Ok(Self {
@@ -149,23 +173,27 @@ impl Keys {
                 psk_c: document.link_psk,
             },
             controllers: document.controllers,
-            controller: ControllerPin { key: document.controller_key, realm: document.realm },
+            controller_key: document.controller_key,
             controller_pin: document.controller_pin,
-            unregistered: document.unregistered,
+            known: Mutex::new(Known {
+                realm: Realm { epoch, key: document.realm },
+                unregistered: document.unregistered,
+            }),
         })
     }
 
     /// Under which keys the gateway knocks for the first time; `None` once it has registered or the link has expired.
     #[must_use]
     pub fn first_knock(&self, now: Stamp) -> Option<KnockKeys> {
-        let unregistered = self.unregistered.as_ref()?;
+        let known = self.known();
+        let unregistered = known.unregistered.as_ref()?;
         (now < unregistered.expires).then(|| KnockKeys::derive(&unregistered.secret))
     }
 
     /// Whether the gateway has not registered yet.
     #[must_use]
     pub fn is_registered(&self) -> bool {
-        self.unregistered.is_none()
+        self.known().unregistered.is_none()
     }
 
     /// What the controller is given at the first link.
@@ -184,9 +212,42 @@ impl Keys {
     /// # Errors
     /// When the file can't be written; the gateway then says so again at its next start, which does no harm.
     pub fn forget_invitation(&self, dir: &Path) -> Result<(), KeysError> {
-        let mut document = self.document()?;
-        document.unregistered = None;
-        Ok(secret_file::replace(&key_file(dir), &encode(&document)?)?)
+        let mut known = self.known();
+        let forgotten = Known { realm: known.realm.clone(), unregistered: None };
+        secret_file::replace(&key_file(dir), &self.encode(&forgotten)?)?;
+        *known = forgotten;
+        Ok(())
+    }
+
+    /// C and K_realm, as they are now.
+    #[must_use]
+    pub fn controller(&self) -> ControllerPin {
+        ControllerPin { key: self.controller_key, realm: self.realm().key }
+    }
+
+    /// The realm key in force.
+    #[must_use]
+    pub fn realm(&self) -> Realm {
+        self.known().realm.clone()
+    }
+
+    /// Puts a later realm key in force, which is on the disk then; an earlier one changes nothing. Says whether it was later.
+    ///
+    /// # Errors
+    /// When the file can't be written; the former one stays in force.
+    pub fn learn_realm(&self, dir: &Path, realm: Realm) -> Result<bool, KeysError> {
+        let mut known = self.known();
+        if realm.epoch <= known.realm.epoch {
+            return Ok(false);
+        }
+        let learnt = Known { realm, unregistered: known.unregistered.clone() };
+        secret_file::replace(&key_file(dir), &self.encode(&learnt)?)?;
+        *known = learnt;
+        Ok(true)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the directory needs to know of this gateway.
@@ -198,8 +259,8 @@ impl Keys {
             k_lookup: self.lookup.clone(),
             introduction: Some(Introduction {
                 controllers: self.controllers.clone(),
-                controller_key: self.controller.key,
-                realm: self.controller.realm.clone(),
+                controller_key: self.controller_key,
+                realm: self.realm().key,
                 gateway_key: self.inner.public(),
                 gateway_pins: vec![self.tls.spki()],
             }),
@@ -212,10 +273,19 @@ impl Keys {
         GatewayKeys { id: self.gateway, key: self.inner.clone() }
     }
 
-    fn document(&self) -> Result<Document, KeysError> {
+    fn encode(&self, known: &Known) -> Result<Zeroizing<Vec<u8>>, KeysError> {
+        let document = self.document(known)?;
+        let epoch = known.realm.epoch;
+        // What was never rotated is read by earlier versions of the program, too.
+        let encoded =
+            if epoch == 0 { frame::document(&document) } else { frame::document(&(document, Rotation { epoch })) };
+        encoded.map_err(|_| KeysError::Damaged)
+    }
+
+    fn document(&self, known: &Known) -> Result<Document, KeysError> {
         let (_, opaque) = self.opaque_parts()?;
         Ok(Document {
-            format: 1,
+            format: if known.realm.epoch == 0 { 1 } else { 2 },
             gateway: self.gateway,
             name: self.name.clone(),
             inner: self.inner.secret().clone(),
@@ -226,10 +296,10 @@ impl Keys {
             link_key: self.link.d_out.secret().clone(),
             link_psk: self.link.psk_c.clone(),
             controllers: self.controllers.clone(),
-            controller_key: self.controller.key,
+            controller_key: self.controller_key,
             controller_pin: self.controller_pin,
-            realm: self.controller.realm.clone(),
-            unregistered: self.unregistered.clone(),
+            realm: known.realm.key.clone(),
+            unregistered: known.unregistered.clone(),
         })
     }
 
@@ -249,10 +319,6 @@ fn joined(seed: &Secret<SEED_LEN>, keys: &Secret<OPAQUE_KEYS_LEN>) -> Result<Opa
     whole[..SEED_LEN].copy_from_slice(seed.expose());
     whole[SEED_LEN..].copy_from_slice(keys.expose());
     OpaqueSetup::from_bytes(&Secret::new(*whole)).map_err(|_| KeysError::Damaged)
-}
-
-fn encode(document: &Document) -> Result<Zeroizing<Vec<u8>>, KeysError> {
-    vestibule_proto::frame::document(document).map_err(|_| KeysError::Damaged)
 }
 
 #[cfg(test)]
@@ -305,6 +371,23 @@ mod tests {
         keys.forget_invitation(dir.path()).unwrap();
         let read = Keys::read(dir.path()).unwrap();
         assert!(read.is_registered() && read.first_knock(Stamp::from_millis(0)).is_none());
+        assert_eq!(read.tls.spki(), keys.tls.spki());
+    }
+
+    #[test]
+    fn a_later_realm_key_is_kept_and_an_earlier_one_is_not() {
+        let mut entropy = SeededEntropy::new(4);
+        let (dir, invitation) = (tempfile::tempdir().unwrap(), invitation(&mut entropy));
+        let keys = Keys::generate(&invitation, &mut entropy);
+        keys.write_new(dir.path()).unwrap();
+        let [second, third] = [2, 3].map(|epoch| Realm { epoch, key: RealmKey::random(&mut entropy) });
+        assert!(keys.learn_realm(dir.path(), third.clone()).unwrap());
+        assert!(!keys.learn_realm(dir.path(), second).unwrap());
+        assert!(!keys.learn_realm(dir.path(), third.clone()).unwrap(), "nothing new");
+        keys.forget_invitation(dir.path()).unwrap();
+        let read = Keys::read(dir.path()).unwrap();
+        assert!(read.realm() == third && keys.realm() == third && read.is_registered());
+        assert!(read.identity().introduction.unwrap().realm == third.key, "who is invited from now on knocks under it");
         assert_eq!(read.tls.spki(), keys.tls.spki());
     }
 

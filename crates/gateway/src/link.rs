@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use vestibule_dark::framed::{FramedError, read_frame_within, write_frame};
 use vestibule_dark::peer_address;
 use vestibule_proto::id::LinkRequest;
-use vestibule_proto::link::{Hello, LINK_VERSION, LinkRefusal, Welcome};
+use vestibule_proto::link::{Hello, LINK_NEWEST, LINK_VERSION, LinkRefusal, Welcome};
 use vestibule_proto::session::code;
 use vestibule_store::StoreError;
 
@@ -229,7 +229,7 @@ async fn link(
     shared.admission.set_addresses(addresses.clone()).await;
     let register = (first || !*registered).then(|| shared.keys.register());
     let hello = Hello {
-        versions: (LINK_VERSION, LINK_VERSION),
+        versions: (LINK_VERSION, LINK_NEWEST),
         gateway: shared.keys.gateway,
         name: shared.keys.name.clone(),
         addresses,
@@ -263,7 +263,7 @@ async fn greet(connection: &Connection, hello: &Hello) -> Result<(), LinkError> 
     // Fails only when the controller has stopped the stream, which the answer tells.
     let _ = send.finish();
     match read_frame_within(&mut recv, WELCOME_LIMIT).await? {
-        Welcome::Linked { version: LINK_VERSION } => Ok(()),
+        Welcome::Linked { version: LINK_VERSION..=LINK_NEWEST } => Ok(()),
         Welcome::Linked { .. } => Err(LinkError::Version),
         Welcome::Refused(refusal) => Err(LinkError::Refused(refusal)),
     }

@@ -27,12 +27,12 @@ enum End {
     Broken,
 }
 
-/// Welcomes the client (L4) and serves its streams until the connection or the session ends.
+/// Welcomes the client (L4), which speaks this version at most, and serves its streams until the connection or the session ends.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     session: Arc<Session>,
     _contact: Contact,
-    connection: Connection,
+    (connection, newest): (Connection, u16),
     mut control: Control,
 ) {
     let told = shared.catalogue().services_of(&session.user);
@@ -47,7 +47,7 @@ pub(crate) async fn serve(
         return;
     }
     let (send, recv) = control.into_halves();
-    let live = Live { connection: connection.clone(), control: Arc::new(tokio::sync::Mutex::new(send)) };
+    let live = Live { connection: connection.clone(), control: Arc::new(tokio::sync::Mutex::new(send)), newest };
     if !session.attach(live, Instant::now()) {
         // Revoked while it was welcomed.
         connection.close(code::ENDED.into(), b"");
@@ -56,6 +56,11 @@ pub(crate) async fn serve(
     let now_visible = shared.catalogue().services_of(&session.user);
     if now_visible != told {
         session.notify(&Notice::Services(now_visible)).await;
+    }
+    let realm = shared.keys.realm();
+    if realm.epoch > 0 {
+        // The device may have been away when it changed. Read after the session is attached: a change that this misses finds it.
+        session.tell_realm(realm).await;
     }
     match serve_streams(&shared, &session, &connection, recv).await {
         End::Connection => {}

@@ -187,6 +187,7 @@ impl Locked {
 }
 
 /// A credential whose layer 1 is open: the right machine and user name; the password is still unknown.
+#[derive(Clone)]
 pub struct DeviceUnlocked {
     layout: Layout,
     content: Content,
@@ -222,6 +223,16 @@ impl DeviceUnlocked {
             return Err(OpenError::WrongPassword);
         }
         Ok(Opened { sealed: self.content.sealed.clone(), keys: Seed::from_secret(seed).keys(), missing: self.missing })
+    }
+
+    /// The same credential as it lies at `path` now: what was resealed since is seen.
+    ///
+    /// # Errors
+    /// Those of [`Locked::load`]; [`OpenError::Damaged`] if another credential lies there, made by another enrolment.
+    pub fn again(&self, path: &Path) -> Result<Self, OpenError> {
+        let Locked { layout } = Locked::load(path)?;
+        let content = layers::open_content(&layout, &self.k1)?;
+        Ok(Self { layout, content, k1: self.k1.clone(), missing: self.missing })
     }
 
     /// The same credential with another content of layer 1 (new addresses, pins, version floor, resume data). Layer 2,

@@ -59,6 +59,7 @@ pub(crate) fn sealed(name: &str) -> Sealed {
             expires: Stamp::from_millis(1_800_000_043_200),
         }),
         awaits: None,
+        realm_epoch: 0,
     }
 }
 

@@ -84,6 +84,7 @@ fn credential(device_name: &str, params: Params) -> Credential {
         enrolled: Stamp::from_millis(1),
         resume: None,
         awaits: None,
+        realm_epoch: 0,
     };
     let new = NewCredential { sealed, seed: Seed::random(entropy) };
     Credential::create(new, &password(), &machine(), params, entropy).unwrap()

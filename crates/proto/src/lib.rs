@@ -13,6 +13,7 @@
 //! | [`expiring`] [`steady`] [`guess`] | what it is made of: deadlines; a clock that does not run back; how often a password may be guessed |
 //! | [`fuzzing`] | one entry per decoder, and fixed keys for test vectors |
 //! | [`frame`] [`session`] [`enrol`] [`invitation`] [`link`] | what is said inside authenticated channels (T, R1, E1, C1) |
+//! | [`realm`] | the realm key's epochs |
 //! | [`words`] | a device's keys as six words, for people to compare |
 
 // Modules of ours that hold what others are made of.
@@ -21,6 +22,7 @@ pub mod entropy;
 pub mod hex;
 pub mod id;
 pub mod key;
+pub mod realm;
 pub mod ticket;
 
 // The knock.

@@ -6,11 +6,16 @@
 
 use crate::id::{GatewayId, LinkRequest, LoginDigest};
 use crate::key::{self, Psk, PublicKey, Spki};
+use crate::realm::Realm;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
-/// The version of the link's messages that this code speaks.
+/// The version of the link's messages that every side speaks.
 pub const LINK_VERSION: u16 = 1;
+
+/// The highest version that this code speaks. 2 adds [`ToGateway::Realm`]: it is said to those alone who have named 2 in their
+/// [`Hello`].
+pub const LINK_NEWEST: u16 = 2;
 
 /// How long a gateway may take to answer an admission, in milliseconds, before the client is told *away*.
 pub const ADMIT_DEADLINE_MS: u32 = 2_000;
@@ -225,6 +230,9 @@ pub enum ToGateway {
     },
     /// Asks whether the gateway lives; answered by [`Answer::Seen`].
     Ping,
+    /// Version 2: the realm key to knock under and to invite with from now on, said at the beginning of each link and when it
+    /// changes. [`Answer::Seen`] when it is on the gateway's disk, [`Answer::Away`] when it can't be written there.
+    Realm(Realm),
 }
 
 /// K5: a gateway's answer.

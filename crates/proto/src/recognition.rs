@@ -58,6 +58,15 @@ pub struct ControllerKeys {
     pub realm: RealmKey,
 }
 
+/// The realm key before the present one, as long as it counts.
+#[derive(Clone)]
+pub struct FormerRealm {
+    /// K_realm of the epoch before.
+    pub realm: RealmKey,
+    /// From then on knocks under it are strangers'.
+    pub until: Stamp,
+}
+
 /// How much the machine may hold. The defaults bound it to some 60 MB beside the rows, which take about 0.4 KB each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -147,6 +156,7 @@ pub enum LinkState {
 pub struct Recognition {
     keys: ControllerKeys,
     mac1: Mac1Key,
+    former: Option<(FormerRealm, Mac1Key)>,
     clock: SteadyClock,
     challenge_links_until: Stamp,
     challenges: Challenges,
@@ -169,6 +179,7 @@ impl Recognition {
         let first_request = LinkRequest::new(start.wall.as_millis() << 20);
         Self {
             mac1: Mac1Key::new(&keys.key.public(), &keys.realm),
+            former: None,
             keys,
             clock: SteadyClock::new(start),
             challenge_links_until: arrival::challenge_links_until(start.wall),
@@ -182,6 +193,17 @@ impl Recognition {
             commands: VecDeque::new(),
             counters: Counters::default(),
         }
+    }
+
+    /// Knocks are taken under `realm` from now on, and under the one before it until its time is over.
+    pub fn set_realm(&mut self, realm: RealmKey, former: Option<FormerRealm>) {
+        let controller = self.keys.key.public();
+        self.mac1 = Mac1Key::new(&controller, &realm);
+        self.former = former.map(|former| {
+            let mac1 = Mac1Key::new(&controller, &former.realm);
+            (former, mac1)
+        });
+        self.keys.realm = realm;
     }
 
     /// Adds a row or renews it. What was accepted under it stays remembered.

@@ -7,6 +7,7 @@
 use crate::id::{ServiceName, SessionId};
 use crate::key::{self, Secret};
 use crate::login::KsfParams;
+use crate::realm::Realm;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use zeroize::Zeroize as _;
 /// The version of these messages that every side speaks, and that a login is bound to.
 pub const SESSION_VERSION: u16 = 1;
 
-/// The highest version that this code speaks. 2 adds [`GatewayHello::EnrolledWaiting`]: what a later version adds is said to
+/// The highest version that this code speaks. 2 adds [`GatewayHello::EnrolledWaiting`] and [`Notice::Realm`]: what a later version adds is said to
 /// those alone who have named it in their [`ClientHello`].
 pub const SESSION_NEWEST: u16 = 2;
 
@@ -125,6 +126,8 @@ pub enum Notice {
     Ended(Reason),
     /// The answer to [`ClientNotice::Renew`].
     Renewal(Result<RenewalLink, Reason>),
+    /// Version 2: the realm key to knock under from now on. A device that has a later one keeps it.
+    Realm(Realm),
 }
 
 /// An invitation's link, by which the device that asked for it replaces itself. It enrols one device, once, within minutes, and

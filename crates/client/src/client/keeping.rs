@@ -13,11 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
 use vestibule_dark::framed::{FramedError, read_frame, write_frame};
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::inner::Purpose;
+use vestibule_proto::realm::Realm;
 use vestibule_proto::session::{ClientNotice, Notice, code};
 
 /// How long the gateway may take to acknowledge a sign-off.
@@ -66,6 +68,8 @@ struct Task {
     resuming: Option<(u64, AbortOnDropHandle<()>)>,
     silence: Silence,
     was_silent: bool,
+    /// What is being written down.
+    learning: JoinSet<()>,
     reports: mpsc::Sender<Report>,
     source: SourceWatch,
     sleep: SleepWatch,
@@ -87,6 +91,7 @@ impl Task {
             resuming: None,
             silence: Silence::default(),
             was_silent: false,
+            learning: JoinSet::new(),
             reports,
         }
     }
@@ -122,6 +127,7 @@ impl Task {
             Report::Notice(number, notice) if listening == Some(number) => match notice {
                 Notice::Services(services) => *lock(&self.shared.services) = services.into(),
                 Notice::Ended(reason) => self.input(Input::Told(reason)),
+                Notice::Realm(realm) => self.learn(realm),
                 // Nobody here asks for one.
                 Notice::Renewal(_) => {}
             },
@@ -135,6 +141,13 @@ impl Task {
             }
             Report::Notice(..) | Report::Broke(_) | Report::Outcome(..) => {}
         }
+    }
+
+    /// Writes a realm key down, on a thread that may wait.
+    fn learn(&mut self, realm: Realm) {
+        while self.learning.try_join_next().is_some() {}
+        let shared = Arc::clone(&self.shared);
+        self.learning.spawn_blocking(move || shared.learn_realm(&realm));
     }
 
     fn connected(&mut self, connected: Connected) {
@@ -250,6 +263,8 @@ impl Task {
                 match report {
                     Report::Notice(_, Notice::Ended(_)) => return Ok(()),
                     Report::Broke(_) => break,
+                    // Sessions that end at once learn it, too.
+                    Report::Notice(_, Notice::Realm(realm)) => self.learn(realm),
                     Report::Notice(_, Notice::Services(_) | Notice::Renewal(_)) | Report::Outcome(..) => {}
                 }
             }
@@ -262,6 +277,8 @@ impl Task {
         let lost = Err(ClientError::GatewayAway(GatewayAway::Lost));
         let outcome = tokio::time::timeout(FAREWELL, told).await.unwrap_or(lost);
         connect::close(&self.live.endpoint, &self.live.connection).await;
+        // Nothing is cut off by the end of the process.
+        while self.learning.join_next().await.is_some() {}
         outcome
     }
 

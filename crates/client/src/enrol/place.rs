@@ -2,10 +2,10 @@
 
 use crate::error::ClientError;
 use crate::home::{CredentialFile, Home};
+use crate::kept::alone;
 use crate::local;
 use std::ffi::OsString;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use vestibule_local_credential::Sources;
 use vestibule_proto::id::UserName;
 use vestibule_proto::invitation::Invitation;
@@ -45,11 +45,10 @@ impl Place {
     /// Puts the credential that waits into its place, durably.
     pub(super) fn take(&self) -> Result<(), ClientError> {
         let path = &self.file.path;
-        let directory = path.parent().unwrap_or(Path::new("."));
+        let failed = |error| ClientError::files(path, &error);
+        let directory = alone(path).map_err(failed)?;
         // The stamp of a former device says nothing of this one.
         let _ = std::fs::remove_file(vestibule_local_credential::state::path(path));
-        std::fs::rename(self.pending(), path)
-            .and_then(|()| File::open(directory)?.sync_all())
-            .map_err(|error| ClientError::files(path, &error))
+        std::fs::rename(self.pending(), path).and_then(|()| directory.sync_all()).map_err(failed)
     }
 }

@@ -243,13 +243,13 @@ fn controller_away(controllers: &[String], trouble: Option<&str>) -> Told {
         Some(trouble) => format!("Nothing could be sent to {place}: {trouble}."),
         None => format!(
             "No answer from {place}. It is down, this network blocks UDP to it, or it does not know this device \
-             (it stays silent to strangers)."
+             (it stays silent to strangers). A device that was away while the controller's realm key was rotated is a stranger, too."
         ),
     };
     told(
         "the controller does not answer",
         meaning,
-        "check this machine's network, then try again; else ask the gateway's owner",
+        "check this machine's network, then try again; else ask the gateway's owner, for a new invitation if keys were rotated",
     )
 }
 

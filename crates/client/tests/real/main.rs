@@ -5,5 +5,6 @@
 mod approval;
 mod enrolment;
 mod renewal;
+mod rotation;
 mod session;
 mod world;

@@ -36,7 +36,7 @@ async fn over(events: &mut Receiver<Event>) -> ClientError {
     }
 }
 
-async fn resumed(events: &mut Receiver<Event>) {
+pub(crate) async fn resumed(events: &mut Receiver<Event>) {
     event(events, |event| *event == Event::Resumed).await;
 }
 

@@ -86,10 +86,23 @@ impl World {
         counters.iter().find(|(name, _)| name == "knocks.received").expect("counted").1
     }
 
+    /// Asks the controller as its owner does.
+    pub(crate) async fn ask_controller(
+        &self,
+        request: vestibule_controller::admin::Request,
+    ) -> vestibule_controller::admin::Answer {
+        self.controller.as_ref().expect("the controller runs").execute(request).await
+    }
+
+    /// One of the controller's counters.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let counters = self.controller.as_ref().expect("the controller runs").status().counters;
+        counters.iter().find(|(known, _)| known == name).expect("counted").1
+    }
+
     /// Knocks that reached the controller and for which it has no row.
     pub(crate) fn unknown(&self) -> u64 {
-        let counters = self.controller.as_ref().expect("the controller runs").status().counters;
-        counters.iter().find(|(name, _)| name == "knocks.unknown").expect("counted").1
+        self.counter("knocks.unknown")
     }
 
     /// Rows that the gateway has published, as they stand on the controller's disk.

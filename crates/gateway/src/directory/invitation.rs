@@ -215,7 +215,7 @@ impl Directory {
         inner_secret: Secret<16>,
     ) -> Result<Invitation, DirectoryError> {
         let identity = self.identity();
-        let known = identity.introduction.clone().ok_or_else(|| {
+        let known = self.introduction().ok_or_else(|| {
             DirectoryError::Invalid("this gateway knows no controller yet, so nobody could follow the link".to_owned())
         })?;
         Ok(Invitation {

@@ -54,7 +54,7 @@ impl KnockError {
             Self::Lookup(_) => "see that the controller's name resolves here",
             Self::Socket(_) => "see that this machine has a way to the controller, and may send UDP",
             Self::Failed(KnockFailure::NoAnswer) => {
-                "see that the controller runs, that UDP reaches it, and that `vestibule controller gateways` lists this gateway there"
+                "see that the controller runs, that UDP reaches it, and that `vestibule controller gateways` lists this gateway there; if it was away while the realm key was rotated, invite it again"
             }
             Self::Failed(KnockFailure::ClockFarOff { .. }) => "set this machine's clock",
             Self::Failed(KnockFailure::Refused(_) | KnockFailure::RefusedUnreadable) => {
@@ -84,7 +84,7 @@ pub(super) async fn open(shared: &Arc<Shared>, first: Option<&KnockKeys>) -> Res
     let keys = &shared.keys;
     let knock = first.unwrap_or(&keys.link);
     let device = LinkDevice {
-        controller: keys.controller.clone(),
+        controller: keys.controller(),
         d_out: knock.d_out.clone(),
         psk_c: knock.psk_c.clone(),
         digest: knock.digest,

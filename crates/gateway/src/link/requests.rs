@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use vestibule_dark::framed::{FramedError, read_frame_within, write_frame};
 use vestibule_proto::link::{Answer, ToGateway};
+use vestibule_proto::realm::Realm;
 
 /// The largest request that is read, in bytes.
 const REQUEST_LIMIT: usize = 1_024;
@@ -30,6 +31,32 @@ pub(crate) async fn serve(shared: &Arc<Shared>, link: u64, connection: &Connecti
     }
 }
 
+/// The controller has another realm key: on the disk first, then for the next invitation, then for everybody who is connected.
+async fn learn(shared: &Arc<Shared>, realm: Realm) -> Answer {
+    let (worker, dir, epoch) = (shared.clone(), shared.settings().dir.clone(), realm.epoch);
+    let learnt = tokio::task::spawn_blocking(move || worker.keys.learn_realm(&dir, realm)).await;
+    match learnt {
+        Ok(Ok(false)) => return Answer::Seen,
+        Ok(Ok(true)) => {}
+        Ok(Err(error)) => {
+            tracing::error!(%error, epoch, "the controller's new realm key can't be written down: its next link tells it again");
+            return Answer::Away;
+        }
+        Err(error) => {
+            tracing::error!(%error, epoch, "the controller's new realm key was not written down");
+            return Answer::Away;
+        }
+    }
+    tracing::info!(epoch, "the controller has a new realm key");
+    let realm = shared.keys.realm();
+    shared.directory.set_realm(realm.key.clone());
+    for session in shared.sessions.all() {
+        let realm = realm.clone();
+        shared.tasks.spawn(async move { session.tell_realm(realm).await });
+    }
+    Answer::Seen
+}
+
 async fn answer(
     shared: &Arc<Shared>,
     link: u64,
@@ -48,6 +75,7 @@ async fn answer(
             Answer::Seen
         }
         ToGateway::Ping => Answer::Seen,
+        ToGateway::Realm(realm) => learn(shared, realm).await,
     };
     write_frame(&mut send, &answer).await?;
     // Fails only when the controller no longer wants the answer.

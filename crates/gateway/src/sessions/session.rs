@@ -11,7 +11,8 @@ use vestibule_dark::framed::{FramedError, write_frame};
 use vestibule_dark::peer_address;
 use vestibule_proto::id::{DeviceId, ServiceName, SessionId, UserName};
 use vestibule_proto::key::Secret;
-use vestibule_proto::session::{Notice, Reason, code};
+use vestibule_proto::realm::Realm;
+use vestibule_proto::session::{Notice, Reason, SESSION_NEWEST, code};
 
 /// How long a client may take to acknowledge the last notice before its connection is closed all the same.
 const FAREWELL_WITHIN: Duration = Duration::from_millis(300);
@@ -72,6 +73,8 @@ pub(crate) struct Live {
     pub(crate) connection: Connection,
     /// The gateway's half of the control stream.
     pub(crate) control: Arc<tokio::sync::Mutex<SendStream>>,
+    /// The highest version that the client speaks.
+    pub(crate) newest: u16,
 }
 
 /// The live flows of a session to one service.
@@ -173,6 +176,13 @@ impl Session {
         if !matches!(tokio::time::timeout(NOTICE_WITHIN, told).await, Ok(Ok(()))) {
             // Whoever doesn't read what the gateway says of the session has no connection to it.
             live.connection.close(code::PROTOCOL.into(), b"");
+        }
+    }
+
+    /// Tells the client which realm key to knock under, if it is connected and would understand.
+    pub(crate) async fn tell_realm(&self, realm: Realm) {
+        if self.live().is_some_and(|live| live.newest >= SESSION_NEWEST) {
+            self.notify(&Notice::Realm(realm)).await;
         }
     }
 
@@ -282,7 +292,7 @@ impl State {
 
 /// The last notice, then the end of the connection: at once if the client doesn't acknowledge.
 async fn farewell(live: Option<Live>, reason: Reason, code: u32) {
-    let Some(Live { connection, control }) = live else { return };
+    let Some(Live { connection, control, .. }) = live else { return };
     let told = async {
         let mut control = control.lock().await;
         write_frame(&mut control, &Notice::Ended(reason)).await?;

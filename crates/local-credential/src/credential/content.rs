@@ -61,6 +61,9 @@ pub struct Sealed {
     /// Behind all other fields, and absent in files of earlier versions.
     #[serde(skip)]
     pub awaits: Option<DeviceWords>,
+    /// Of which epoch [`realm`](Self::realm) is; 0 as long as nobody has told another one. As above.
+    #[serde(skip)]
+    pub realm_epoch: u64,
 }
 
 /// What resuming a session takes besides the keys of layer 2 (R1).
@@ -108,12 +111,6 @@ pub(super) struct Content {
     pub(super) appended: Vec<u8>,
 }
 
-/// What files of earlier versions end before, in the order in which it was appended.
-#[derive(Serialize, Deserialize)]
-struct Later {
-    awaits: Option<DeviceWords>,
-}
-
 /// Room for all fields at their bounds and 4 KiB of later ones.
 const BUFFER_LEN: usize = 8_192;
 const MOST_READINGS: usize = 8;
@@ -128,7 +125,8 @@ impl Content {
         let written = if self.is_plain() {
             postcard::to_slice(&(&self.readings, &self.sealed), &mut buffer)
         } else {
-            let later = Later { awaits: self.sealed.awaits };
+            // In the order in which they were appended.
+            let later = (self.sealed.awaits, self.sealed.realm_epoch);
             postcard::to_slice(&(&self.readings, &self.sealed, later), &mut buffer)
         };
         let written = written.map(|written| written.len());
@@ -142,7 +140,7 @@ impl Content {
 
     /// Whether it is written as earlier versions wrote it.
     fn is_plain(&self) -> bool {
-        self.sealed.awaits.is_none() && self.appended.is_empty()
+        self.sealed.awaits.is_none() && self.sealed.realm_epoch == 0 && self.appended.is_empty()
     }
 
     /// `None` for anything that [`Content::encode`] does not write.
@@ -154,8 +152,11 @@ impl Content {
         let appended = if rest.is_empty() {
             rest
         } else {
-            let (Later { awaits }, appended) = postcard::take_from_bytes(rest).ok()?;
-            sealed.awaits = awaits;
+            let (awaits, rest) = postcard::take_from_bytes(rest).ok()?;
+            // Files of devices that waited for approval ended here.
+            let (realm_epoch, appended) =
+                if rest.is_empty() { (0, rest) } else { postcard::take_from_bytes(rest).ok()? };
+            (sealed.awaits, sealed.realm_epoch) = (awaits, realm_epoch);
             appended
         };
         let in_bounds = readings.len() <= MOST_READINGS && sealed.check_bounds().is_ok();
@@ -199,8 +200,16 @@ mod tests {
         let content = content(b"");
         let earlier = postcard::to_allocvec(&(&content.readings, &content.sealed)).unwrap();
         let read = Content::decode(&earlier).unwrap();
-        assert_eq!(read.sealed.awaits, None);
+        assert_eq!((read.sealed.awaits, read.sealed.realm_epoch), (None, 0));
         assert_eq!(*read.encode().unwrap(), *content.encode().unwrap());
+    }
+
+    #[test]
+    fn a_file_from_before_realm_keys_were_rotated_is_read() {
+        let (content, words) = (content(b""), postcard::from_bytes::<DeviceWords>(&[1, 2, 3, 4, 5, 6]).unwrap());
+        let earlier = postcard::to_allocvec(&(&content.readings, &content.sealed, Some(words))).unwrap();
+        let read = Content::decode(&earlier).unwrap();
+        assert_eq!((read.sealed.awaits, read.sealed.realm_epoch), (Some(words), 0));
     }
 
     #[test]

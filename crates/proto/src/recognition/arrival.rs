@@ -9,6 +9,7 @@ use super::{Command, Recognition};
 use crate::entropy::Entropy;
 use crate::header::{Header, Kind};
 use crate::id::{Now, Stamp};
+use crate::key::RealmKey;
 use crate::outer::{Guidance, OpenedKnock, Status, Versions, mac1_of, open_knock, seal_cookie};
 use std::net::SocketAddr;
 
@@ -19,6 +20,8 @@ const EPHEMERAL: std::ops::Range<usize> = 48..80;
 #[derive(Clone, Copy)]
 pub(super) struct Datagram<'a> {
     bytes: &'a [u8],
+    /// Whether it is under the realm key before the present one.
+    former: bool,
     to: Addressee,
     now: Now,
     time: Stamp,
@@ -28,13 +31,19 @@ impl Recognition {
     /// Length, type, version, mac1: nothing is allocated, nothing remembered before these.
     pub(super) fn look_at(&mut self, from: SocketAddr, bytes: &[u8], now: Now, entropy: &mut dyn Entropy) {
         self.counters.received += 1;
-        let mac1 = mac1_of(bytes).filter(|_| self.mac1.check(bytes));
-        let Some(mac1) = mac1 else {
+        let present = self.mac1.check(bytes);
+        let former = !present && self.former.as_ref().is_some_and(|(_, mac1)| mac1.check(bytes));
+        let Some(mac1) = mac1_of(bytes).filter(|_| present || former) else {
             self.counters.junk += 1;
             return;
         };
         let time = self.read_clock(now);
-        let datagram = Datagram { bytes, to: Addressee { from, mac1 }, now, time };
+        if former && self.former.as_ref().is_none_or(|(realm, _)| time >= realm.until) {
+            self.counters.junk += 1;
+            return;
+        }
+        self.counters.former_realm += u64::from(former);
+        let datagram = Datagram { bytes, former, to: Addressee { from, mac1 }, now, time };
         if !self.is_copy(&datagram) && self.passes_load(&datagram, entropy) {
             self.open(&datagram, entropy);
         }
@@ -70,11 +79,17 @@ impl Recognition {
     fn epoch_named(&self, datagram: &Datagram<'_>) -> Option<u32> {
         let ephemeral = datagram.bytes.get(EPHEMERAL)?.first_chunk()?;
         let header = Header::read(Kind::Knock, datagram.bytes)?;
-        Some(epoch_named(&self.keys.realm, &header, ephemeral))
+        Some(epoch_named(self.realm_of(datagram), &header, ephemeral))
+    }
+
+    /// The realm key under which it was made.
+    fn realm_of(&self, datagram: &Datagram<'_>) -> &RealmKey {
+        let former = self.former.as_ref().filter(|_| datagram.former);
+        former.map_or(&self.keys.realm, |(former, _)| &former.realm)
     }
 
     fn give_cookie(&mut self, datagram: &Datagram<'_>, cookie: &[u8; 16], entropy: &mut dyn Entropy) {
-        let sealed = seal_cookie(&self.keys.key.public(), &self.keys.realm, datagram.bytes, cookie, entropy);
+        let sealed = seal_cookie(&self.keys.key.public(), self.realm_of(datagram), datagram.bytes, cookie, entropy);
         if let Ok(reply) = sealed {
             self.counters.cookies += 1;
             self.commands.push_back(Command::Reply { to: datagram.to.from, datagram: reply.to_vec() });
@@ -83,7 +98,7 @@ impl Recognition {
 
     /// Noise, then what only its result can tell.
     fn open(&mut self, datagram: &Datagram<'_>, entropy: &mut dyn Entropy) {
-        match open_knock(&self.keys.key, &self.keys.realm, datagram.bytes, entropy) {
+        match open_knock(&self.keys.key, self.realm_of(datagram), datagram.bytes, entropy) {
             Ok(opened) => self.recognise(opened, datagram, entropy),
             Err(_) => {
                 self.counters.unreadable += 1;

@@ -51,6 +51,8 @@ pub struct Counters {
     pub stray_answers: u64,
     /// The wall clock was set far back and followed.
     pub clock_followed_back: u64,
+    /// Datagrams with a right mac1 under the realm key before the present one, whatever became of them.
+    pub former_realm: u64,
 }
 
 impl Counters {
@@ -81,6 +83,7 @@ impl Counters {
             ("hedged", self.hedged),
             ("stray_answers", self.stray_answers),
             ("clock_followed_back", self.clock_followed_back),
+            ("former_realm", self.former_realm),
         ]
     }
 }

@@ -1,14 +1,15 @@
 //! Who is heard, who is not, and who is answered twice.
 
-use super::controller_bench::{Bench, HOME, gateway_address, ready};
+use super::controller_bench::{Bench, HOME, Made, gateway_address, ready};
 use crate::common::{Realm, address, copy, ms};
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_proto::id::Stamp;
-use vestibule_proto::key::{PrivateKey, Psk};
-use vestibule_proto::outer::{Status, Versions};
-use vestibule_proto::recognition::{Answer, Command, Row};
+use vestibule_proto::key::{PrivateKey, Psk, RealmKey};
+use vestibule_proto::knocker::Device;
+use vestibule_proto::outer::{ControllerPin, Status, Versions};
+use vestibule_proto::recognition::{Answer, Command, FormerRealm, Row};
 
 #[test]
 fn a_knock_is_put_before_its_gateway_and_the_answer_goes_back_where_it_came_from() {
@@ -26,6 +27,60 @@ fn a_knock_is_put_before_its_gateway_and_the_answer_goes_back_where_it_came_from
     assert_eq!((guidance.seen, guidance.gateways), (address(HOME), vec![gateway_address()]));
     assert_eq!((guidance.inner, guidance.controller_time), (Some([9; 208]), bench.now.wall));
     assert_eq!((bench.controller.counters().ready, bench.controller.waiting_count()), (1, 0));
+}
+
+#[test]
+fn two_realm_keys_count_until_the_time_of_the_former_is_over() {
+    let mut bench = Bench::new();
+    let device = bench.person.device.clone();
+    let (former, present) = (device.controller.realm.clone(), RealmKey::new([9; 32]));
+    let until = bench.now.wall.saturating_add(Duration::from_secs(100));
+    bench.controller.set_realm(present.clone(), Some(FormerRealm { realm: former, until }));
+    let under = |realm: &RealmKey| {
+        let controller = ControllerPin { realm: realm.clone(), ..device.controller.clone() };
+        Arc::new(Device { controller, ..copy(&device) })
+    };
+    for realm in [&device.controller.realm, &present] {
+        bench.person.device = under(realm);
+        let mut sent = bench.knock();
+        let (gateway, request) = bench.admitted(HOME, sent.k1.as_slice());
+        let commands = bench.answer(gateway, request, ready());
+        assert_eq!(sent.read(HOME, &commands).unwrap().status, Status::Ready);
+        bench.skip(Duration::from_secs(5));
+    }
+    assert_eq!(bench.controller.counters().former_realm, 1);
+
+    bench.skip(Duration::from_secs(95));
+    bench.person.device = under(&device.controller.realm);
+    let late = bench.knock();
+    assert!(bench.deliver(HOME, late.k1.as_slice()).is_empty(), "silence, as to any stranger");
+    assert_eq!(bench.controller.counters().junk, 1);
+    bench.person.device = under(&present);
+    let sent = bench.knock();
+    bench.admitted(HOME, sent.k1.as_slice());
+    // Nor does it count once it was taken away before its time.
+    bench.controller.set_realm(RealmKey::new([8; 32]), None);
+    let sent = bench.knock();
+    assert!(bench.deliver(HOME, sent.k1.as_slice()).is_empty());
+}
+
+/// The cookie of a knock under the former key is sealed under the former key.
+#[test]
+fn under_load_both_realm_keys_are_given_cookies() {
+    let mut bench = Bench::new();
+    let former = bench.person.device.controller.realm.clone();
+    let until = bench.now.wall.saturating_add(Duration::from_secs(10_000));
+    bench.controller.set_realm(RealmKey::new([9; 32]), Some(FormerRealm { realm: former, until }));
+    // From then on no recording from before the start is current.
+    bench.skip(Duration::from_secs(3 * 64));
+    bench.controller.handle_pressure(bench.now);
+    let sent = bench.knock();
+    let commands = bench.deliver(HOME, sent.k1.as_slice());
+    let [Command::Reply { datagram, .. }] = commands.as_slice() else { panic!("no cookie") };
+    let cookie = sent.expect.open_cookie(datagram).unwrap();
+    let made = Made { cookie: Some(cookie), ..bench.plain() };
+    let again = bench.make(&made);
+    bench.admitted(HOME, again.k1.as_slice());
 }
 
 #[test]

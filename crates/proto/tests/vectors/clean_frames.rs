@@ -145,6 +145,7 @@ fn admissions() -> Pages {
         ("admit, IPv6", asked(admit().v6("source"))),
         ("withdraw an admission", request(1).number("request", 300)),
         ("ping", request(2)),
+        ("realm key", request(3).number("epoch", 300).raw("K_realm", &[0x4e; 32])),
         ("ready", ready.string("I2", &[0x12; 208]).number("window, ms", 10_000)),
         ("refused", answer(1).string("refusal", &[0x12; 208])),
         ("seen", answer(2)),
@@ -219,6 +220,7 @@ fn notices() -> Pages {
         ("services", page().variant("Notice", 0).services()),
         ("renewal", renewal().raw("granted", &[0]).string("link", b"vestibule:AAAA")),
         ("no renewal", renewal().raw("not granted", &[1]).variant("Reason", 5)),
+        ("realm key for a device", page().variant("Notice", 3).number("epoch", 300).raw("K_realm", &[0x4e; 32])),
         ("sign off", page().variant("ClientNotice", 0)),
         ("renew", page().variant("ClientNotice", 1)),
     ]

@@ -16,6 +16,7 @@ use vestibule_proto::link::{
     ToGateway,
 };
 use vestibule_proto::login::KsfParams;
+use vestibule_proto::realm::Realm;
 use vestibule_proto::session::{
     ClientHello, ClientNotice, GatewayHello, LoginFinish, Notice, Open, Opened, Reason, RenewalLink, ServiceInfo,
     ServiceKind, Target, Wanted, Welcome,
@@ -149,6 +150,10 @@ fn publishing() -> Vec<Sample> {
     ]
 }
 
+fn realm() -> Realm {
+    Realm { epoch: 300, key: Secret::new([0x4e; 32]) }
+}
+
 fn admissions() -> Vec<Sample> {
     let request = LinkRequest::new(300);
     let admit = |source| ToGateway::Admit { request, digest: digest(), source, inner: [0x11; 192], deadline_ms: 2_000 };
@@ -157,6 +162,7 @@ fn admissions() -> Vec<Sample> {
         sample("admit, IPv6", admit(v6())),
         sample("withdraw an admission", ToGateway::Withdraw { request }),
         sample("ping", ToGateway::Ping),
+        sample("realm key", ToGateway::Realm(realm())),
         sample("ready", Answer::Ready { addresses: vec![v4(), v6()], inner: [0x12; 208], window_ms: 10_000 }),
         sample("refused", Answer::Refused { inner: [0x12; 208] }),
         sample("seen", Answer::Seen),
@@ -235,6 +241,7 @@ fn notices() -> Vec<Sample> {
         sample("services", Notice::Services(services())),
         sample("renewal", Notice::Renewal(Ok(RenewalLink::new("vestibule:AAAA".to_owned())))),
         sample("no renewal", Notice::Renewal(Err(Reason::NoSession))),
+        sample("realm key for a device", Notice::Realm(realm())),
         sample("sign off", ClientNotice::SignOff),
         sample("renew", ClientNotice::Renew),
     ]

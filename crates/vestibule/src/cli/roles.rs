@@ -33,6 +33,20 @@ pub(crate) enum ControllerCommand {
         #[command(flatten)]
         role: RoleArgs,
     },
+    /// Make a new realm key: gateways and devices get it over their links and in their sessions; the present one counts beside it for a while.
+    #[command(
+        after_help = "Examples:\n  vestibule controller rotate                 # the former key counts for 30 days\n  vestibule controller rotate --keep 7d\n  vestibule controller status                 # knocks.former_realm: who still comes with it\n  vestibule controller rotate --finish        # it counts no more\n\nA device that does not come in while both count needs a new invitation."
+    )]
+    Rotate {
+        /// How long the present key counts beside the new one.
+        #[arg(long, default_value = "30d", value_name = "TIME", value_parser = crate::config::parse_span)]
+        keep: std::time::Duration,
+        /// End the former key now instead of making a new one.
+        #[arg(long, conflicts_with = "keep")]
+        finish: bool,
+        #[command(flatten)]
+        role: RoleArgs,
+    },
     /// Counters of the running controller.
     Status(RoleArgs),
 }

@@ -8,7 +8,7 @@ use crate::fault::{self, Fault};
 use crate::output::{self, Output};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use vestibule_controller::admin::{self, Answer, Request};
+use vestibule_controller::admin::{self, Answer, RealmView, Request};
 use vestibule_controller::keys::{Keys, KeysError};
 use vestibule_controller::rows::Rows;
 use vestibule_controller::{Controller, Settings, StartError, settings};
@@ -25,6 +25,10 @@ pub(crate) fn run(command: ControllerCommand, output: &Output) -> Result<ExitCod
         }
         ControllerCommand::Gateways(role) => ask(&role, Request::Gateways, output),
         ControllerCommand::Remove { name, role } => ask(&role, Request::Remove { name }, output),
+        ControllerCommand::Rotate { finish: true, role, .. } => ask(&role, Request::FinishRotation, output),
+        ControllerCommand::Rotate { keep, role, .. } => {
+            ask(&role, Request::Rotate { keep_for: keep.as_secs() }, output)
+        }
         ControllerCommand::Status(role) => ask(&role, Request::Status, output),
     }
 }
@@ -106,7 +110,8 @@ fn offline(dir: &Path, request: Request) -> Result<Answer, Fault> {
     let _lock = RoleLock::acquire(&settings::lock_file(dir)).map_err(|error| super::lock_fault(&error))?;
     let keys = Keys::read(&settings::key_file(dir)).map_err(|error| keys_fault(&error, dir))?;
     let rows = Rows::open(&settings::database(dir)).map_err(|error| super::store_fault(&error))?;
-    Ok(admin::execute(&rows, &keys, &config.public, request).0)
+    let answer = admin::execute_on_keys(&rows, &keys, &settings::key_file(dir), &request);
+    Ok(answer.unwrap_or_else(|| admin::execute(&rows, &keys, &config.public, request).0))
 }
 
 fn print(answer: &Answer, output: &Output) -> Result<(), Fault> {
@@ -145,12 +150,14 @@ fn print(answer: &Answer, output: &Output) -> Result<(), Fault> {
         Answer::Removed { name } => output.say(&serde_json::json!({ "removed": name }), || {
             format!("The gateway `{name}` is forgotten; its devices can no longer knock here.")
         }),
+        Answer::Realm(realm) => rotated(realm, output),
         Answer::Status(status) => {
             let mut lines = vec![
                 ("up for", output::span(status.uptime)),
                 ("listens on", status.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
                 ("links", status.links.to_string()),
                 ("rows", format!("{}, at most {} of one gateway", status.rows, status.rows_per_gateway)),
+                ("realm key", realm_line(status.realm_epoch, status.former_realm_until)),
             ];
             for (name, value) in &status.counters {
                 lines.push((name, value.to_string()));
@@ -164,6 +171,25 @@ fn print(answer: &Answer, output: &Output) -> Result<(), Fault> {
                 None => fault,
             })
         }
+    }
+}
+
+fn rotated(realm: &RealmView, output: &Output) -> Result<(), Fault> {
+    output.show(
+        realm,
+        &[
+            ("realm key", realm_line(realm.epoch, realm.former_until)),
+            ("gateways that have it", realm.told.join(" ")),
+            ("that get it later", realm.untold.join(" ")),
+        ],
+    )
+}
+
+fn realm_line(epoch: u64, former_until: Option<u64>) -> String {
+    match former_until {
+        Some(until) => format!("rotated {epoch} times; the former one counts until {}", output::moment(until)),
+        None if epoch == 0 => "never rotated".to_owned(),
+        None => format!("rotated {epoch} times; it alone counts"),
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) async fn enrol_many(keys: &Keys, database: &Path, count: usize) -> Ve
     let directory = Directory::open(database, keys.identity()).unwrap();
     let mut enrolling = Vec::with_capacity(count);
     for number in 0..count {
-        let (directory, pin) = (directory.clone(), keys.controller.clone());
+        let (directory, pin) = (directory.clone(), keys.controller());
         let (gateway, gateway_key) = (keys.gateway, keys.inner.public());
         enrolling.push(tokio::spawn(async move {
             let (entropy, time) = (&mut SystemEntropy, now().wall);
