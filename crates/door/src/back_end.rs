@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::{Command, FirstPacket, Hold, NftablesError};
+use crate::{Command, DirectError, DirectFlow, DirectPort, FirstPacket, Hold, NftablesError, Opening};
 
 /// A back end that enforces admissions.
 ///
@@ -42,6 +42,36 @@ pub trait Door: Send + Sync {
 
     /// How many sources are held or have just come in.
     fn live(&self) -> usize;
+
+    /// Stands before these direct services from now on. A port that was guarded before and is not among them stays shut. A
+    /// back end that sees no TCP takes the empty list alone.
+    ///
+    /// # Errors
+    /// [`DirectError`]; the door stands before what it stood before.
+    fn guard(&self, ports: &[DirectPort], _now: Instant) -> Result<(), DirectError> {
+        if ports.is_empty() { Ok(()) } else { Err(DirectError::NotThisDoor { door: self.name() }) }
+    }
+
+    /// Lets one flow to a direct service begin within [`FLOW_WINDOW`](crate::FLOW_WINDOW).
+    ///
+    /// # Errors
+    /// [`DirectError`]; then it isn't let in.
+    fn open_flow(&self, _opening: &Opening, _now: Instant) -> Result<(), DirectError> {
+        Err(DirectError::NotThisDoor { door: self.name() })
+    }
+
+    /// The client says that the flow stands: from now on it is let through until [`Door::close_flow`]. `None` if nothing has
+    /// come; then the opening is over.
+    ///
+    /// # Errors
+    /// [`DirectError`]; then nothing of it is let through any more.
+    fn settle_flow(&self, _opening: &Opening, _now: Instant) -> Result<Option<DirectFlow>, DirectError> {
+        Err(DirectError::NotThisDoor { door: self.name() })
+    }
+
+    /// Nothing of the flow passes any more, in either direction. One that was never settled is taken back; one that is gone is
+    /// no error.
+    fn close_flow(&self, _opening: &Opening, _flow: Option<&DirectFlow>, _now: Instant) {}
 }
 
 /// Why a door did not carry out a command.

@@ -9,6 +9,7 @@
 //! | `choice` | which back end, and what each lacks here |
 //! | `command` | what a door can be told |
 //! | `back_end` | what every back end can do, and how it fails |
+//! | `direct` | TCP ports whose admitted flows the kernel carries |
 //! | `socket` | the back end without privileges: a table asked by the receive path of our own UDP socket |
 //! | `nftables` | the back end with CAP_NET_ADMIN: a table of our own in the kernel, before connection tracking |
 //! | [`suite`] | the tests that every back end must pass |
@@ -16,6 +17,7 @@
 mod back_end;
 mod choice;
 mod command;
+mod direct;
 mod nftables;
 mod socket;
 #[doc(hidden)]
@@ -24,5 +26,6 @@ pub mod suite;
 pub use back_end::{Door, DoorError};
 pub use choice::{Choice, Finding, findings};
 pub use command::{Admission, Command};
+pub use direct::{DIRECT_LIMIT, DirectError, DirectFlow, DirectPort, FLOW_WINDOW, Leads, Opening};
 pub use nftables::{NftablesDoor, NftablesError};
 pub use socket::{FIRST_FLIGHT, FirstPacket, Hold, Limits, SocketDoor};

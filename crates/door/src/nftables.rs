@@ -8,12 +8,16 @@
 //! and each element has its own end, so that a table whose process died shuts by itself. An established flow is an element,
 //! too, not an entry of connection tracking: taken out, the flow's next packet is dropped.
 //!
+//! With direct services (`gated`) the table also stands before their TCP ports: what passes there is a flow that was opened and
+//! settled, looked up packet by packet, in both directions.
+//!
 //! Other tables of the host are neither read nor changed. A table of ours that somebody else changed or deleted is made
 //! anew, at the latest half a second later; in between user space still lets nobody in who bears no tag.
 
 mod book;
 mod expression;
 mod fault;
+mod gated;
 mod keeper;
 mod kernel;
 mod message;
@@ -21,7 +25,9 @@ mod netlink;
 mod rules;
 mod table;
 
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -30,8 +36,12 @@ use vestibule_proto::ticket::Tag;
 pub(crate) use book::Stay;
 pub use fault::NftablesError;
 
+use crate::direct::check;
 use crate::socket::Source;
-use crate::{Command, Door, DoorError, FirstPacket, Hold, Limits, SocketDoor};
+use crate::{
+    Command, DirectError, DirectFlow, DirectPort, Door, DoorError, FLOW_WINDOW, FirstPacket, Hold, Leads, Limits,
+    Opening, SocketDoor,
+};
 use keeper::Keeper;
 use kernel::Kernel;
 use table::{Key, Plan};
@@ -46,6 +56,8 @@ pub struct NftablesDoor {
     exact: SocketDoor,
     // Taken before the locks of `exact`, where both are needed.
     kernel: Arc<Mutex<Kernel>>,
+    /// Addresses whose next connection to a direct service passes, and until when nobody else of the address is let begin.
+    waiting: Mutex<HashMap<(IpAddr, u16), Instant>>,
 }
 
 impl NftablesDoor {
@@ -56,7 +68,12 @@ impl NftablesDoor {
     /// [`NftablesError`]; nothing was changed.
     pub fn open(listen: &[SocketAddr], limits: Limits) -> Result<Self, NftablesError> {
         let kernel = Arc::new(Mutex::new(Kernel::open(plan(listen, limits))?));
-        Ok(Self { keeper: Keeper::start(kernel.clone()), exact: SocketDoor::new(limits), kernel })
+        Ok(Self {
+            keeper: Keeper::start(kernel.clone()),
+            exact: SocketDoor::new(limits),
+            kernel,
+            waiting: Mutex::default(),
+        })
     }
 
     /// Whether this process could guard these addresses here: the kernel is shown the table, and nothing is changed.
@@ -65,6 +82,20 @@ impl NftablesDoor {
     /// What it lacks.
     pub fn probe(listen: &[SocketAddr]) -> Result<(), NftablesError> {
         Kernel::probe(&plan(listen, Limits::default()))
+    }
+
+    /// Whether it could stand before these direct services as well; nothing is changed.
+    ///
+    /// # Errors
+    /// What is lacking.
+    pub fn probe_direct(listen: &[SocketAddr], direct: &[DirectPort]) -> Result<(), DirectError> {
+        check(direct)?;
+        let plan = Plan { direct: direct.to_vec(), ..plan(listen, Limits::default()) };
+        Ok(Kernel::probe(&plan)?)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<(IpAddr, u16), Instant>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn kernel(&self) -> MutexGuard<'_, Kernel> {
@@ -143,6 +174,52 @@ impl Door for NftablesDoor {
     fn live(&self) -> usize {
         self.exact.live()
     }
+
+    fn guard(&self, ports: &[DirectPort], now: Instant) -> Result<(), DirectError> {
+        check(ports)?;
+        let mut kernel = self.kernel();
+        let is_gone = |former: &&DirectPort| ports.iter().all(|direct| direct.port != former.port);
+        let gone = kernel.direct().iter().filter(is_gone).map(|former| DirectPort { leads: Leads::Nowhere, ..*former });
+        let all = ports.iter().copied().chain(gone).collect();
+        Ok(kernel.guard(all, now)?)
+    }
+
+    fn open_flow(&self, opening: &Opening, now: Instant) -> Result<(), DirectError> {
+        let mut kernel = self.kernel();
+        if !kernel.direct().iter().any(|direct| direct.port == opening.port && direct.takes(opening.client)) {
+            return Err(DirectError::NoService);
+        }
+        if opening.client_port.is_none() {
+            let mut waiting = self.waiting();
+            waiting.retain(|_, until| *until > now);
+            match waiting.entry((opening.client.to_canonical(), opening.port)) {
+                Entry::Occupied(_) => return Err(DirectError::Waiting),
+                // What the kernel forgets by itself must be gone before the next one comes.
+                Entry::Vacant(entry) => entry.insert(now + 2 * FLOW_WINDOW),
+            };
+        }
+        let opened = kernel.open_flow(opening, now);
+        if opened.is_err() && opening.client_port.is_none() {
+            self.waiting().remove(&(opening.client.to_canonical(), opening.port));
+        }
+        Ok(opened?)
+    }
+
+    fn settle_flow(&self, opening: &Opening, now: Instant) -> Result<Option<DirectFlow>, DirectError> {
+        let settled = self.kernel().settle_flow(opening, now);
+        match settled {
+            Ok(Some(_)) => drop(self.waiting().remove(&(opening.client.to_canonical(), opening.port))),
+            Ok(None) | Err(_) => self.close_flow(opening, None, now),
+        }
+        Ok(settled?)
+    }
+
+    fn close_flow(&self, opening: &Opening, flow: Option<&DirectFlow>, now: Instant) {
+        self.kernel().close_flow(opening, flow, now);
+        if flow.is_none() && opening.client_port.is_none() {
+            self.waiting().remove(&(opening.client.to_canonical(), opening.port));
+        }
+    }
 }
 
 impl Drop for NftablesDoor {
@@ -162,7 +239,7 @@ fn tell(done: Result<(), DoorError>, what: &str) {
 fn plan(listen: &[SocketAddr], limits: Limits) -> Plan {
     let count = |each: usize| u32::try_from(each.saturating_mul(SPARE)).unwrap_or(u32::MAX);
     let tags = count(limits.admissions.saturating_mul(4));
-    Plan { listen: listen.to_vec(), tags, sources: count(limits.sources) }
+    Plan { listen: listen.to_vec(), tags, sources: count(limits.sources), direct: Vec::new() }
 }
 
 fn key(source: Source) -> Key {

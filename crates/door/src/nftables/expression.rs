@@ -1,5 +1,7 @@
 //! What rules are made of: expressions that load into registers, compare and decide.
 
+use std::net::IpAddr;
+
 use super::message::Attributes;
 
 /// Attributes of a rule's list of expressions.
@@ -29,7 +31,7 @@ impl Register {
 pub(super) enum Base {
     /// The header of IP.
     Network = 1,
-    /// The header of UDP.
+    /// The header of UDP or TCP.
     Transport = 2,
 }
 
@@ -59,6 +61,24 @@ pub(super) enum Expression<'a> {
     IsIn(Register, &'static str),
     /// It goes to an address of this machine.
     IsLocal,
+    /// It comes from an address of this machine.
+    IsFromLocal,
+    /// It came in by another interface than loopback.
+    CameIn,
+    /// It goes out by another interface than loopback.
+    GoesOut,
+    /// Leaves of the byte in the register these bits alone.
+    Mask(Register, u8),
+    /// The connection's first packet had this port as its destination, which was changed since.
+    WasTo(u16),
+    /// The same of any port in this set, and the packet goes the way of the first one.
+    WasToAny(&'static str),
+    /// Puts what begins in the register into this set, for so many milliseconds.
+    Claim(Register, &'static str, u64),
+    /// The connection leads to this address, or to the one that it has, and to this port.
+    LeadTo(Option<IpAddr>, u16, u8),
+    /// The connection comes from this machine, for those whom it leads to.
+    Masquerade,
     /// Counts.
     Count,
     /// Decides.
@@ -67,6 +87,20 @@ pub(super) enum Expression<'a> {
 
 const FAMILY: u32 = 15;
 const PROTOCOL: u32 = 16;
+const IN_KIND: u32 = 8;
+const OUT_KIND: u32 = 9;
+/// The kind of interface that loopback is (linux/if_arp.h).
+const LOOPBACK: u16 = 772;
+const OF_SOURCE: u32 = 1;
+const CT_DIRECTION: u32 = 1;
+const CT_STATUS: u32 = 2;
+const CT_TO_PORT: u32 = 12;
+const CT_ORIGINAL: u8 = 0;
+/// The bit of a connection whose destination is changed.
+const CT_LED: u32 = 1 << 5;
+const EQUAL: u32 = 0;
+const OTHER: u32 = 1;
+const TO_DESTINATION: u32 = 1;
 const ADDRESS_KIND: u32 = 3;
 const OF_DESTINATION: u32 = 2;
 const LOCAL: u32 = 2;
@@ -102,14 +136,35 @@ fn one(list: &mut Attributes<'_>, expression: Expression<'_>) {
             data.text(1, set);
             data.number(2, register.0);
         }),
-        Expression::IsLocal => {
-            named(list, "fib", |data| {
-                data.number(1, scratch.0);
-                data.number(2, ADDRESS_KIND);
-                data.number(3, OF_DESTINATION);
-            });
-            equals(list, scratch, &LOCAL.to_ne_bytes());
+        Expression::IsLocal => local(list, OF_DESTINATION),
+        Expression::IsFromLocal => local(list, OF_SOURCE),
+        Expression::CameIn => {
+            meta(list, IN_KIND);
+            compare(list, scratch, OTHER, &LOOPBACK.to_ne_bytes());
         }
+        Expression::GoesOut => {
+            meta(list, OUT_KIND);
+            compare(list, scratch, OTHER, &LOOPBACK.to_ne_bytes());
+        }
+        Expression::Mask(register, bits) => mask(list, register, &[bits]),
+        Expression::WasTo(port) => {
+            was_led(list);
+            equals(list, scratch, &port.to_be_bytes());
+        }
+        Expression::WasToAny(set) => {
+            connection(list, CT_DIRECTION, None);
+            equals(list, scratch, &[CT_ORIGINAL]);
+            was_led(list);
+            one(list, Expression::IsIn(scratch, set));
+        }
+        Expression::Claim(register, set, time) => named(list, "dynset", |data| {
+            data.text(1, set);
+            data.number(3, 0);
+            data.number(4, register.0);
+            data.long(6, time);
+        }),
+        Expression::LeadTo(address, port, family) => lead_to(list, address, port, family),
+        Expression::Masquerade => named(list, "masq", |_| {}),
         Expression::Count => named(list, "counter", |data| {
             data.long(1, 0);
             data.long(2, 0);
@@ -125,10 +180,77 @@ fn meta(list: &mut Attributes<'_>, key: u32) {
     });
 }
 
+fn local(list: &mut Attributes<'_>, of: u32) {
+    named(list, "fib", |data| {
+        data.number(1, Register::FIRST.0);
+        data.number(2, ADDRESS_KIND);
+        data.number(3, of);
+    });
+    equals(list, Register::FIRST, &LOCAL.to_ne_bytes());
+}
+
+fn connection(list: &mut Attributes<'_>, key: u32, direction: Option<u8>) {
+    named(list, "ct", |data| {
+        data.number(1, Register::FIRST.0);
+        data.number(2, key);
+        if let Some(direction) = direction {
+            data.bytes(3, &[direction]);
+        }
+    });
+}
+
+/// Loads the port that the connection's first packet went to, of a connection whose destination was changed.
+fn was_led(list: &mut Attributes<'_>) {
+    let scratch = Register::FIRST;
+    connection(list, CT_STATUS, None);
+    mask(list, scratch, &CT_LED.to_ne_bytes());
+    compare(list, scratch, OTHER, &0u32.to_ne_bytes());
+    connection(list, CT_TO_PORT, Some(CT_ORIGINAL));
+}
+
+fn mask(list: &mut Attributes<'_>, register: Register, bits: &[u8]) {
+    named(list, "bitwise", |data| {
+        data.number(1, register.0);
+        data.number(2, register.0);
+        data.number(3, bits.len() as u32);
+        data.nested(4, |of| of.bytes(VALUE, bits));
+        data.nested(5, |of| of.bytes(VALUE, &vec![0; bits.len()]));
+    });
+}
+
+fn lead_to(list: &mut Attributes<'_>, address: Option<IpAddr>, port: u16, family: u8) {
+    let (first, behind) = (Register::FIRST, Register::FIRST.behind(16));
+    match address {
+        Some(IpAddr::V4(v4)) => put(list, first, &v4.octets()),
+        Some(IpAddr::V6(v6)) => put(list, first, &v6.octets()),
+        None => {}
+    }
+    put(list, behind, &port.to_be_bytes());
+    named(list, "nat", |data| {
+        data.number(1, TO_DESTINATION);
+        data.number(2, u32::from(family));
+        if address.is_some() {
+            data.number(3, first.0);
+        }
+        data.number(5, behind.0);
+    });
+}
+
+fn put(list: &mut Attributes<'_>, register: Register, value: &[u8]) {
+    named(list, "immediate", |data| {
+        data.number(1, register.0);
+        data.nested(2, |of| of.bytes(VALUE, value));
+    });
+}
+
 fn equals(list: &mut Attributes<'_>, register: Register, value: &[u8]) {
+    compare(list, register, EQUAL, value);
+}
+
+fn compare(list: &mut Attributes<'_>, register: Register, how: u32, value: &[u8]) {
     named(list, "cmp", |data| {
         data.number(1, register.0);
-        data.number(2, 0);
+        data.number(2, how);
         data.nested(3, |of| of.bytes(VALUE, value));
     });
 }

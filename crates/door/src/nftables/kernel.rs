@@ -11,10 +11,11 @@ use vestibule_proto::ticket::Tag;
 
 use super::book::{Book, Change, Stay};
 use super::fault::NftablesError;
-use super::message::{Verb, attribute, dump, question};
+use super::message::{Batch, Verb, attribute, dump, question};
 use super::netlink::Netlink;
 use super::table::{self, Key, Plan};
-use crate::{Admission, DoorError};
+use crate::direct::FLOW_WINDOW;
+use crate::{Admission, DirectFlow, DirectPort, DoorError, Opening};
 
 /// Elements in one message; well below the 64 KiB that an attribute may have.
 const PER_MESSAGE: usize = 512;
@@ -87,6 +88,98 @@ impl Kernel {
         self.carry_out(&change, now)
     }
 
+    /// What it stands before besides the gateway's own port.
+    pub(super) fn direct(&self) -> &[DirectPort] {
+        &self.plan.direct
+    }
+
+    /// Makes the table anew for other direct services; who is in stays in. If the kernel can't, all is as it was.
+    pub(super) fn guard(&mut self, direct: Vec<DirectPort>, now: Instant) -> Result<(), NftablesError> {
+        if direct == self.plan.direct && self.fault.is_none() {
+            return Ok(());
+        }
+        let plan = Plan { direct, ..self.plan.clone() };
+        let mut batch = self.netlink.batch();
+        table::lay(&plan, &mut batch);
+        self.netlink.trial(batch).map_err(NftablesError::at_table)?;
+        self.plan = plan;
+        self.restore(now).map_err(fault)
+    }
+
+    /// One flow may begin within [`FLOW_WINDOW`]: this one, or the first from its address.
+    pub(super) fn open_flow(&mut self, opening: &Opening, now: Instant) -> Result<(), NftablesError> {
+        self.mend(now).map_err(fault)?;
+        match opening.client_port {
+            Some(port) => {
+                let key = Key::flow(opening.client, port, opening.port);
+                self.stay(key, Stay::Until(now + FLOW_WINDOW), now).map_err(fault)
+            }
+            None => {
+                let mut batch = self.netlink.batch();
+                table::add_slot(&mut batch, &slot(opening), FLOW_WINDOW);
+                self.commit(batch).map_err(NftablesError::at_table)
+            }
+        }
+    }
+
+    /// The flow that has begun is let through until it is closed. `None` if none has.
+    pub(super) fn settle_flow(&mut self, opening: &Opening, now: Instant) -> Result<Option<DirectFlow>, NftablesError> {
+        let port = match opening.client_port {
+            Some(port) => port,
+            None => match self.claimed(opening)?[..] {
+                [port, ..] => port,
+                [] => return Ok(None),
+            },
+        };
+        let key = Key::flow(opening.client, port, opening.port);
+        let settled = self.stay(key, Stay::Held, now).map_err(fault);
+        self.take_back(opening);
+        settled.map(|()| Some(DirectFlow { client: (opening.client, port).into(), port: opening.port }))
+    }
+
+    /// Nothing of the flow passes any more.
+    pub(super) fn close_flow(&mut self, opening: &Opening, flow: Option<&DirectFlow>, now: Instant) {
+        let port = flow.map(|flow| flow.client.port()).or(opening.client_port);
+        if let Some(port) = port
+            && let Err(error) = self.stay(Key::flow(opening.client, port, opening.port), Stay::Out, now)
+        {
+            tracing::error!(%error, "the kernel's door could not be told that a flow is over");
+        }
+        if flow.is_none() {
+            self.take_back(opening);
+        }
+    }
+
+    /// The opening's slot, and who has taken it, pass no more.
+    fn take_back(&mut self, opening: &Opening) {
+        if opening.client_port.is_some() {
+            return;
+        }
+        self.delete(slot(opening));
+        for port in self.claimed(opening).unwrap_or_default() {
+            self.delete(Key::claim(opening.client, port, opening.port));
+        }
+    }
+
+    /// Takes out one element that may have gone by itself.
+    fn delete(&mut self, key: Key) {
+        let mut batch = self.netlink.batch();
+        table::delete(&mut batch, key.set, &[key]);
+        // It ends by itself, within seconds.
+        let _ = self.commit(batch);
+    }
+
+    /// The ports from which the opening's slot was taken.
+    fn claimed(&mut self, opening: &Opening) -> Result<Vec<u16>, NftablesError> {
+        let (slot, mut ports) = (slot(opening), Vec::new());
+        let claims = Key::claim(opening.client, 0, opening.port).set;
+        let asked = self.netlink.ask(
+            |sequence| dump(Verb::GetElements, sequence, |message| table::set(message, claims)),
+            |answer| ports.extend(table::keys(answer).into_iter().filter_map(|key| slot.claimed_port(key))),
+        );
+        asked.map_err(NftablesError::kernel).map(|()| ports)
+    }
+
     /// Looks whether the table is as we made it, makes it anew if not, and renews what would go.
     pub(super) fn keep(&mut self, now: Instant) {
         if self.mend(now).is_ok() {
@@ -100,10 +193,15 @@ impl Kernel {
         }
     }
 
-    /// Takes the table away: the gateway ends, and its port is one that nobody uses.
+    /// Takes the table away: the gateway ends, and its port is one that nobody uses. Ports of direct services may be
+    /// somebody's, and stay shut.
     pub(super) fn remove(&mut self) {
         let mut batch = self.netlink.batch();
-        table::remove(&mut batch);
+        if self.plan.direct.is_empty() {
+            table::remove(&mut batch);
+        } else {
+            table::lay(&Plan { listen: Vec::new(), ..self.plan.clone() }, &mut batch);
+        }
         if let Err(errno) = self.netlink.commit(batch) {
             tracing::warn!(%errno, "the table `inet vestibule` stays");
         }
@@ -179,9 +277,27 @@ impl Kernel {
         for elements in add.chunk_by(|one, next| one.0.set == next.0.set) {
             table::add(&mut batch, elements[0].0.set, elements);
         }
+        self.commit(batch)
+    }
+
+    /// Carries out a change of elements.
+    fn commit(&mut self, batch: Batch) -> Result<(), Errno> {
         self.netlink.commit(batch)?;
         self.generation = self.generation.wrapping_add(1);
         Ok(())
+    }
+}
+
+fn slot(opening: &Opening) -> Key {
+    Key::slot(opening.client, opening.port)
+}
+
+/// What of a door's error is the kernel's.
+fn fault(error: DoorError) -> NftablesError {
+    match error {
+        DoorError::Nftables(error) => error,
+        DoorError::Full { .. } => NftablesError::kernel(Errno::NFILE),
+        DoorError::Duplicate | DoorError::NotItsTags | DoorError::TooLate => NftablesError::kernel(Errno::INVAL),
     }
 }
 

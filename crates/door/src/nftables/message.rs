@@ -37,6 +37,7 @@ pub(super) enum Verb {
     GetRule = 7,
     NewSet = 9,
     NewElements = 12,
+    GetElements = 13,
     DeleteElements = 14,
     GetGeneration = 16,
 }
@@ -193,6 +194,20 @@ pub(super) fn read<'a>(
         datagram = datagram.get(len.max(HEADER).next_multiple_of(4)..).unwrap_or_default();
     }
     ControlFlow::Continue(())
+}
+
+/// The values of all attributes of this kind.
+pub(super) fn attributes(mut list: &[u8], wanted: u16) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    while let Some((head, _)) = list.split_first_chunk::<4>() {
+        let len = usize::from(u16::from_ne_bytes([head[0], head[1]]));
+        let Some(value) = list.get(4..len) else { break };
+        if u16::from_ne_bytes([head[2], head[3]]) & 0x3fff == wanted {
+            found.push(value);
+        }
+        list = list.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    found
 }
 
 /// The value of the first attribute of this kind.

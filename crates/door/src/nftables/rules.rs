@@ -5,16 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use vestibule_proto::ticket::Tag;
 
 use super::expression::{self, Base, Expression, Register, Verdict};
-use super::message::{APPEND, Attributes, Batch, CREATE, Verb};
+use super::message::{APPEND, Batch, CREATE, Verb};
 use super::table::{Set, TABLE};
 
-const CHAIN: &str = "door";
+pub(super) const CHAIN: &str = "door";
 /// Before every other chain that a host usually has at this hook (`raw` is -300, connection tracking -200), behind the
 /// putting together of fragments.
 const PRIORITY: i32 = -310;
 
-const FILTER_TYPE: &str = "filter";
-const PRE_ROUTING: u32 = 0;
+pub(super) const FILTER_TYPE: &str = "filter";
+pub(super) const PRE_ROUTING: u32 = 0;
 const POLICY_ACCEPT: u32 = 1;
 const UDP: u8 = 17;
 /// Where a UDP datagram has its destination port, and where a first packet has the length of its connection id and the id.
@@ -26,27 +26,35 @@ const AT_CID: u32 = 14;
 pub(super) fn write(listen: &[SocketAddr], batch: &mut Batch) {
     let guards = guards(listen);
     for chain in Guarded::ALL.into_iter().filter(|chain| guards.iter().any(|guard| guard.chain == *chain)) {
-        batch.add(Verb::NewChain, CREATE, |new| {
-            new.text(1, TABLE);
-            new.text(3, chain.name());
-        });
+        self::chain(batch, chain.name());
         guarded_rules(chain, batch);
     }
-    batch.add(Verb::NewChain, CREATE, base_chain);
+    base_chain(batch, CHAIN, FILTER_TYPE, (PRE_ROUTING, PRIORITY));
     for guard in &guards {
         guard.write(batch);
     }
 }
 
-fn base_chain(new: &mut Attributes<'_>) {
-    new.text(1, TABLE);
-    new.text(3, CHAIN);
-    new.nested(4, |hook| {
-        hook.number(1, PRE_ROUTING);
-        hook.bytes(2, &PRIORITY.to_be_bytes());
+/// A chain of this type that the kernel runs at this hook and priority, and that lets pass what no rule decides about.
+pub(super) fn base_chain(batch: &mut Batch, name: &str, kind: &str, (hook, priority): (u32, i32)) {
+    batch.add(Verb::NewChain, CREATE, |new| {
+        new.text(1, TABLE);
+        new.text(3, name);
+        new.nested(4, |at| {
+            at.number(1, hook);
+            at.bytes(2, &priority.to_be_bytes());
+        });
+        new.number(5, POLICY_ACCEPT);
+        new.text(7, kind);
     });
-    new.number(5, POLICY_ACCEPT);
-    new.text(7, FILTER_TYPE);
+}
+
+/// A chain to go to.
+pub(super) fn chain(batch: &mut Batch, name: &str) {
+    batch.add(Verb::NewChain, CREATE, |new| {
+        new.text(1, TABLE);
+        new.text(3, name);
+    });
 }
 
 /// A chain that lets in who may, and nobody else.
@@ -58,7 +66,7 @@ struct Guarded {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
+pub(super) enum Family {
     V4 = 2,
     V6 = 10,
 }
@@ -86,12 +94,14 @@ impl Guarded {
             Family::V6 => Set::Live6.name(),
         }
     }
+}
 
+impl Family {
     /// Where an IP header has its source, its destination, and how long they are.
-    fn addresses(self) -> (u32, u32, u32) {
-        match self.family {
-            Family::V4 => (12, 16, 4),
-            Family::V6 => (8, 24, 16),
+    pub(super) fn addresses(self) -> (u32, u32, u32) {
+        match self {
+            Self::V4 => (12, 16, 4),
+            Self::V6 => (8, 24, 16),
         }
     }
 }
@@ -99,7 +109,7 @@ impl Guarded {
 fn guarded_rules(chain: Guarded, batch: &mut Batch) {
     use Expression::{Count, Equals, IsIn, IsLocal, Load, Then};
     let first = Register::FIRST;
-    let (source, _, len) = chain.addresses();
+    let (source, _, len) = chain.family.addresses();
     rule(
         batch,
         chain.name(),
@@ -142,7 +152,7 @@ impl Guard {
             IpAddr::V4(v4) => v4.octets().to_vec(),
             IpAddr::V6(v6) => v6.octets().to_vec(),
         };
-        let (_, destination, len) = self.chain.addresses();
+        let (_, destination, len) = self.chain.family.addresses();
         let mut expressions = vec![
             Protocol(UDP),
             Load(Base::Transport, AT_PORT, 2, first),
@@ -177,7 +187,8 @@ fn guards(listen: &[SocketAddr]) -> Vec<Guard> {
     listen.iter().flat_map(of).collect()
 }
 
-fn rule(batch: &mut Batch, chain: &str, expressions: &[Expression<'_>]) {
+/// A rule behind those that the chain has.
+pub(super) fn rule(batch: &mut Batch, chain: &str, expressions: &[Expression<'_>]) {
     batch.add(Verb::NewRule, CREATE | APPEND, |new| {
         new.text(1, TABLE);
         new.text(2, chain);

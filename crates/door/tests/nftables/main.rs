@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "what the tests are made of may fail them, and speaks")]
 
+mod direct;
 mod drift;
 mod faults;
 #[path = "../day/model.rs"]

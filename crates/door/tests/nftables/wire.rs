@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use socket2::{Domain, Socket, Type};
 
 /// Set inside of the network that a test has for itself.
 const INSIDE: &str = "VESTIBULE_TEST_NETWORK";
@@ -114,7 +115,7 @@ impl Wire {
         self.sent += 1;
         let number = self.sent.to_be_bytes();
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-        let server: IpAddr = if source.is_ipv4() { [10, 99, 0, 1].into() } else { "fd99::1".parse().unwrap() };
+        let server = gate(source);
         let socket = self.socket(source);
         socket.send_to(datagram, (server, PORT)).unwrap();
         socket.send_to(&number, (server, WITNESS)).unwrap();
@@ -135,17 +136,30 @@ impl Wire {
         self.keeper.id().to_string()
     }
 
+    /// Runs `body` on the clients' machine.
+    pub(crate) fn at_clients<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
+        let clients = namespace(&self.clients());
+        let enter = || {
+            let clients = File::open(&clients).unwrap();
+            move_into_link_name_space(clients.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            body()
+        };
+        std::thread::scope(|scope| scope.spawn(enter).join().unwrap())
+    }
+
+    /// A TCP connection from this address of the clients, or why there is none within `within`.
+    pub(crate) fn connect(&self, from: SocketAddr, port: u16, within: Duration) -> Result<TcpStream, ErrorKind> {
+        self.at_clients(|| dial(from, port, within))
+    }
+
     /// A socket of the clients, bound to one of their addresses.
     pub(crate) fn socket(&mut self, source: SocketAddr) -> &UdpSocket {
-        let clients = namespace(&self.clients());
-        self.sockets.entry(source).or_insert_with(|| {
-            let bind = || {
-                let clients = File::open(&clients).unwrap();
-                move_into_link_name_space(clients.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-                UdpSocket::bind(source).unwrap_or_else(|error| panic!("{source}: {error}"))
-            };
-            std::thread::scope(|scope| scope.spawn(bind).join().unwrap())
-        })
+        if !self.sockets.contains_key(&source) {
+            let bind = || UdpSocket::bind(source).unwrap_or_else(|error| panic!("{source}: {error}"));
+            let socket = self.at_clients(bind);
+            self.sockets.insert(source, socket);
+        }
+        &self.sockets[&source]
     }
 }
 
@@ -154,6 +168,23 @@ impl Drop for Wire {
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
     }
+}
+
+/// Connects to the gateway's machine, on that of the clients.
+pub(crate) fn dial(from: SocketAddr, port: u16, within: Duration) -> Result<TcpStream, ErrorKind> {
+    let socket = Socket::new(Domain::for_address(from), Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&from.into()).unwrap_or_else(|error| panic!("{from}: {error}"));
+    let server = SocketAddr::new(gate(from), port);
+    socket.connect_timeout(&server.into(), within).map_err(|error| error.kind())?;
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true).unwrap();
+    Ok(stream)
+}
+
+/// The gateway's address of the client's family.
+fn gate(client: SocketAddr) -> IpAddr {
+    if client.is_ipv4() { [10, 99, 0, 1].into() } else { "fd99::1".parse().unwrap() }
 }
 
 fn namespace(pid: &str) -> PathBuf {
