@@ -48,19 +48,27 @@ fn system_units_are_valid_and_closed() -> Result<()> {
 
 /// With the drop-in the gateway's unit is valid as well, and opens by what the drop-in gives it alone.
 #[test]
-fn the_drop_in_of_the_kernel_s_door_gives_one_capability() -> Result<()> {
+fn the_drop_ins_of_the_kernel_s_doors_give_their_capabilities_alone() -> Result<()> {
+    for (file, capabilities) in [("nftables.conf", "CAP_NET_ADMIN"), ("xdp.conf", "CAP_BPF CAP_NET_ADMIN")] {
+        drop_in(file, capabilities)?;
+    }
+    Ok(())
+}
+
+fn drop_in(file: &str, capabilities: &str) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let unit = with_built_program(&packaging().join("systemd/vestibule-gateway.service"), dir.path())?;
     let beside = dir.path().join("vestibule-gateway.service.d");
     fs::create_dir(&beside)?;
     let verify = || Host::here().command("systemd-analyze").args(["verify", "--man=no"]).arg(&unit).run();
-    fs::write(beside.join("nftables.conf"), "[Service]\nNoSuchSetting=1\n")?;
+    fs::write(beside.join(file), "[Service]\nNoSuchSetting=1\n")?;
     assert!(verify()?.err().contains("NoSuchSetting"), "drop-ins beside a unit are looked at");
-    fs::copy(packaging().join("systemd/vestibule-gateway.service.d/nftables.conf"), beside.join("nftables.conf"))?;
+    fs::copy(packaging().join("systemd/vestibule-gateway.service.d").join(file), beside.join(file))?;
     assert_eq!(verify()?.ok()?.err(), "");
-    let text = fs::read_to_string(beside.join("nftables.conf"))?;
+    let text = fs::read_to_string(beside.join(file))?;
     let given: Vec<_> = text.lines().filter(|line| line.contains("Capabilit")).collect();
-    assert_eq!(given, ["CapabilityBoundingSet=CAP_NET_ADMIN", "AmbientCapabilities=CAP_NET_ADMIN"]);
+    let expected = ["CapabilityBoundingSet", "AmbientCapabilities"].map(|set| format!("{set}={capabilities}"));
+    assert_eq!(given, expected);
     Ok(())
 }
 

@@ -15,12 +15,13 @@ const SHELLS: [(&str, &str); 3] = [
 ];
 
 /// Files of the tree, and where they go.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 11] = [
     ("packaging/systemd/vestibule-controller.service", "lib/systemd/system/"),
     ("packaging/systemd/vestibule-gateway.service", "lib/systemd/system/"),
     ("packaging/systemd/vestibule-guard.service", "lib/systemd/system/"),
     // To be copied by who wants it: in the system's own place it would be in force.
     ("packaging/systemd/vestibule-gateway.service.d/nftables.conf", "share/doc/vestibule/vestibule-gateway.service.d/"),
+    ("packaging/systemd/vestibule-gateway.service.d/xdp.conf", "share/doc/vestibule/vestibule-gateway.service.d/"),
     ("packaging/systemd/user/vestibule-up.service", "lib/systemd/user/"),
     ("packaging/sysusers.d/vestibule.conf", "lib/sysusers.d/"),
     ("packaging/tmpfiles.d/vestibule.conf", "lib/tmpfiles.d/"),

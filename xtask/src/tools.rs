@@ -22,6 +22,11 @@ const TOOLS: &[Tool] = &[
     Tool { is_there: || which("perl").is_some(), package: "perl-base", serves: "the lab's own tests" },
     Tool { is_there: || which("tcpdump").is_some(), package: "tcpdump", serves: "an independent witness of captures" },
     Tool { is_there: || which("nft").is_some(), package: "nftables", serves: "a witness of the door in the kernel" },
+    Tool {
+        is_there: || which("clang-14").is_some(),
+        package: "clang-14",
+        serves: "compiling the door in the driver again",
+    },
     Tool { is_there: || which("nmap").is_some(), package: "nmap", serves: "the scan by a stranger" },
     Tool { is_there: || which("curl").is_some(), package: "curl", serves: "web services through the proxies" },
     Tool { is_there: || which("ssh").is_some(), package: "openssh-client", serves: "ssh and scp through `pipe`" },

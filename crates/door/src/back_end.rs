@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::{Command, DirectError, DirectFlow, DirectPort, FirstPacket, Hold, NftablesError, Opening};
+use crate::{Command, DirectError, DirectFlow, DirectPort, FirstPacket, Hold, NftablesError, Opening, XdpError};
 
 /// A back end that enforces admissions.
 ///
@@ -42,6 +42,11 @@ pub trait Door: Send + Sync {
 
     /// How many sources are held or have just come in.
     fn live(&self) -> usize;
+
+    /// Packets to the gateway's port that ended before its socket since the door was opened; `None` if that is not counted.
+    fn dropped(&self) -> Option<u64> {
+        None
+    }
 
     /// Stands before these direct services from now on. A port that was guarded before and is not among them stays shut. A
     /// back end that sees no TCP takes the empty list alone.
@@ -95,4 +100,7 @@ pub enum DoorError {
     /// The kernel did not do it, and its table could not be made anew: nobody is admitted until it can.
     #[error(transparent)]
     Nftables(#[from] NftablesError),
+    /// The program in the driver does not stand where it should: nobody is admitted until it does.
+    #[error(transparent)]
+    Xdp(#[from] XdpError),
 }

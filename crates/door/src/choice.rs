@@ -3,54 +3,84 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::{Door, Limits, NftablesDoor, NftablesError, SocketDoor};
+use crate::{Door, Limits, NftablesDoor, NftablesError, SocketDoor, XdpDoor, XdpError};
 
 /// What the owner chose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// The best that works here.
+    /// The kernel's packet filter where it works, else our own socket.
     Auto,
     /// Our own socket; works everywhere.
     #[default]
     Socket,
     /// The kernel's packet filter, or nothing: the role does not start without it.
     Nftables,
+    /// A program in the driver, or nothing: the role does not start without it.
+    Xdp,
 }
 
 /// One back end, and whether it works here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Its name, as in configuration and logs.
     pub name: &'static str,
     /// What it lacks.
-    pub works: Result<(), NftablesError>,
+    pub works: Result<(), Lack>,
+}
+
+/// What a back end lacks here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Lack {
+    /// The back end `nftables`.
+    #[error(transparent)]
+    Nftables(#[from] NftablesError),
+    /// The back end `xdp`.
+    #[error(transparent)]
+    Xdp(#[from] XdpError),
+}
+
+impl Lack {
+    /// What the owner of the machine can do about it.
+    #[must_use]
+    pub fn next_step(&self) -> &'static str {
+        match self {
+            Self::Nftables(lack) => lack.next_step(),
+            Self::Xdp(lack) => lack.next_step(),
+        }
+    }
 }
 
 impl Choice {
-    /// Opens a closed door before these UDP addresses.
+    /// Opens a closed door before these UDP addresses. `interfaces` are those that the back end `xdp` guards; if there are
+    /// none, those that carry the addresses.
     ///
     /// # Errors
-    /// Why `nftables` does not work, if that was chosen. [`Choice::Auto`] falls back to `socket` and says so in the log.
-    pub fn open(self, listen: &[SocketAddr], limits: Limits) -> Result<Arc<dyn Door>, NftablesError> {
-        let socket = || Arc::new(SocketDoor::new(limits));
-        let door: Arc<dyn Door> = match self {
+    /// Why `nftables` or `xdp` does not work, if that was chosen. [`Choice::Auto`] falls back to `socket` and says so in the log.
+    pub fn open(self, listen: &[SocketAddr], interfaces: &[String], limits: Limits) -> Result<Arc<dyn Door>, Lack> {
+        let socket = || -> Arc<dyn Door> { Arc::new(SocketDoor::new(limits)) };
+        let nftables = || NftablesDoor::open(listen, limits).map(|door| -> Arc<dyn Door> { Arc::new(door) });
+        let xdp = || XdpDoor::open(listen, interfaces, limits).map(|door| -> Arc<dyn Door> { Arc::new(door) });
+        let door = match self {
             Self::Socket => socket(),
-            Self::Nftables => Arc::new(NftablesDoor::open(listen, limits)?),
-            Self::Auto => match NftablesDoor::open(listen, limits) {
-                Ok(door) => Arc::new(door),
-                Err(lack) => {
-                    tracing::info!(%lack, next = lack.next_step(), "the kernel's door can't be used: our own socket is the door");
-                    socket()
-                }
-            },
+            Self::Nftables => nftables()?,
+            Self::Xdp => xdp()?,
+            Self::Auto => nftables().unwrap_or_else(|lack| {
+                tracing::info!(%lack, next = lack.next_step(), "the kernel's door can't be used: our own socket is the door");
+                socket()
+            }),
         };
         tracing::info!(door = door.name(), "the door is shut");
         Ok(door)
     }
 }
 
-/// The back ends, the best first, and what each lacks here; nothing is changed.
+/// The back ends, and what each lacks here; nothing is changed. [`Choice::Auto`] takes the first that works; what comes behind
+/// `socket`, which always does, is taken only where the owner names it.
 #[must_use]
-pub fn findings(listen: &[SocketAddr]) -> Vec<Finding> {
-    vec![Finding { name: "nftables", works: NftablesDoor::probe(listen) }, Finding { name: "socket", works: Ok(()) }]
+pub fn findings(listen: &[SocketAddr], interfaces: &[String]) -> Vec<Finding> {
+    vec![
+        Finding { name: "nftables", works: NftablesDoor::probe(listen).map_err(Lack::from) },
+        Finding { name: "socket", works: Ok(()) },
+        Finding { name: "xdp", works: XdpDoor::probe(listen, interfaces).map_err(Lack::from) },
+    ]
 }

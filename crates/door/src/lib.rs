@@ -12,20 +12,27 @@
 //! | `direct` | TCP ports whose admitted flows the kernel carries |
 //! | `socket` | the back end without privileges: a table asked by the receive path of our own UDP socket |
 //! | `nftables` | the back end with CAP_NET_ADMIN: a table of our own in the kernel, before connection tracking |
+//! | `xdp` | the back end with CAP_BPF and CAP_NET_ADMIN: a program in the driver, before the kernel makes anything of a packet |
+//! | `layered` | the kernel's half of a door, and behind it `socket` |
+//! | `keeper` | the thread that looks after the kernel's half |
 //! | [`suite`] | the tests that every back end must pass |
 
 mod back_end;
 mod choice;
 mod command;
 mod direct;
+mod keeper;
+mod layered;
 mod nftables;
 mod socket;
 #[doc(hidden)]
 pub mod suite;
+mod xdp;
 
 pub use back_end::{Door, DoorError};
-pub use choice::{Choice, Finding, findings};
+pub use choice::{Choice, Finding, Lack, findings};
 pub use command::{Admission, Command};
 pub use direct::{DIRECT_LIMIT, DirectError, DirectFlow, DirectPort, FLOW_WINDOW, Leads, Opening};
 pub use nftables::{NftablesDoor, NftablesError};
 pub use socket::{FIRST_FLIGHT, FirstPacket, Hold, Limits, SocketDoor};
+pub use xdp::{XdpDoor, XdpError};

@@ -18,7 +18,6 @@ mod book;
 mod expression;
 mod fault;
 mod gated;
-mod keeper;
 mod kernel;
 mod message;
 mod netlink;
@@ -35,14 +34,15 @@ use vestibule_proto::ticket::Tag;
 
 pub(crate) use book::Stay;
 pub use fault::NftablesError;
+pub(crate) use message::attribute;
 
 use crate::direct::check;
+use crate::keeper::{Keeper, lock};
 use crate::socket::Source;
 use crate::{
     Command, DirectError, DirectFlow, DirectPort, Door, DoorError, FLOW_WINDOW, FirstPacket, Hold, Leads, Limits,
     Opening, SocketDoor,
 };
-use keeper::Keeper;
 use kernel::Kernel;
 use table::{Key, Plan};
 
@@ -244,9 +244,4 @@ fn plan(listen: &[SocketAddr], limits: Limits) -> Plan {
 
 fn key(source: Source) -> Key {
     Key::source(source.ip(), source.port())
-}
-
-fn lock(kernel: &Mutex<Kernel>) -> MutexGuard<'_, Kernel> {
-    // Nothing panics while it holds the lock; and if it did, the keeper would set right what the kernel holds.
-    kernel.lock().unwrap_or_else(PoisonError::into_inner)
 }

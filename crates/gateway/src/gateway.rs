@@ -57,7 +57,8 @@ impl Gateway {
         let catalogue = directory.catalogue().await?;
         let guard = web::open(&settings).await?;
         web::publish(&guard, &catalogue, &settings);
-        let door = settings.door.open(&settings.listen, vestibule_door::Limits::default())?;
+        let door =
+            settings.door.open(&settings.listen, &settings.door_interfaces, vestibule_door::Limits::default())?;
         let darks = bind(&settings.listen, &door)?;
         let parts = Parts {
             admission: admission(&settings, &keys, &directory, now).await?,
@@ -112,11 +113,12 @@ impl Gateway {
             dir: former.dir.clone(),
             listen: former.listen.clone(),
             door: former.door,
+            door_interfaces: former.door_interfaces.clone(),
             nat: former.nat,
             limits: Limits { connections_per_session: settings.limits.connections_per_session, ..former.limits },
             ..settings.clone()
         };
-        let of = |settings: &Settings| (settings.door, settings.nat, settings.limits);
+        let of = |settings: &Settings| (settings.door, settings.door_interfaces.clone(), settings.nat, settings.limits);
         if (&kept.dir, &kept.listen, of(&kept)) != (&settings.dir, &settings.listen, of(&settings)) {
             tracing::warn!(
                 "directory, addresses listened on, door, NAT policy and limits of tables change at the next start"

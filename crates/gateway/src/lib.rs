@@ -48,6 +48,8 @@ pub mod web;
 
 pub use gateway::Gateway;
 // What `Settings` speaks of.
-pub use vestibule_door::{Choice as DoorChoice, Finding as DoorFinding, NftablesError, findings as door_findings};
+pub use vestibule_door::{
+    Choice as DoorChoice, Finding as DoorFinding, Lack as DoorLack, NftablesError, XdpError, findings as door_findings,
+};
 
 pub use settings::{Limits, SessionLimits, Settings, StartError, init};

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use vestibule_door::{Choice, NftablesError};
+use vestibule_door::{Choice, Lack};
 use vestibule_guard::{GuardConfig, GuardError};
 use vestibule_proto::entropy::Entropy;
 use vestibule_proto::id::ServiceName;
@@ -26,6 +26,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// What holds the door before these addresses.
     pub door: Choice,
+    /// The interfaces that the door `xdp` guards; if there are none, those that carry the addresses listened at.
+    pub door_interfaces: Vec<String>,
     /// Where clients reach it, at most 4 of which are told to a client; empty: where it listens.
     pub public: Vec<SocketAddr>,
     /// The services of the configuration file. None may bear the name of one that was added by command.
@@ -89,6 +91,7 @@ impl Settings {
             dir,
             listen,
             door: Choice::default(),
+            door_interfaces: Vec::new(),
             public: Vec::new(),
             services: Vec::new(),
             guard: BTreeMap::new(),
@@ -130,7 +133,7 @@ pub enum StartError {
     },
     /// The door that it was told to use doesn't work here.
     #[error(transparent)]
-    Door(#[from] NftablesError),
+    Door(#[from] Lack),
     /// It was told to listen nowhere.
     #[error("there is no address to listen on")]
     NoAddress,

@@ -102,6 +102,9 @@ async fn counters(shared: &Shared) -> Vec<(String, u64)> {
     let connections = shared.contacts.len() as u64;
     let at_the_door = [("admitted", shared.door.admitted() as u64), ("live", shared.door.live() as u64)];
     add("door", &at_the_door);
+    if let Some(dropped) = shared.door.dropped() {
+        add("door", &[("dropped", dropped)]);
+    }
     add("gateway", &[("connections", connections)]);
     add("gateway", &shared.counters.named());
     counters

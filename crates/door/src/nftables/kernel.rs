@@ -15,6 +15,7 @@ use super::message::{Batch, Verb, attribute, dump, question};
 use super::netlink::Netlink;
 use super::table::{self, Key, Plan};
 use crate::direct::FLOW_WINDOW;
+use crate::keeper::Kept;
 use crate::{Admission, DirectFlow, DirectPort, DoorError, Opening};
 
 /// Elements in one message; well below the 64 KiB that an attribute may have.
@@ -180,19 +181,6 @@ impl Kernel {
         asked.map_err(NftablesError::kernel).map(|()| ports)
     }
 
-    /// Looks whether the table is as we made it, makes it anew if not, and renews what would go.
-    pub(super) fn keep(&mut self, now: Instant) {
-        if self.mend(now).is_ok() {
-            if !self.is_ours().unwrap_or(false) {
-                tracing::warn!("the table `inet vestibule` was changed or deleted by somebody else: it is made anew");
-                let _ = self.restore(now);
-                return;
-            }
-            let change = self.book.renew(now);
-            let _ = self.carry_out(&change, now);
-        }
-    }
-
     /// Takes the table away: the gateway ends, and its port is one that nobody uses. Ports of direct services may be
     /// somebody's, and stay shut.
     pub(super) fn remove(&mut self) {
@@ -288,6 +276,21 @@ impl Kernel {
     }
 }
 
+impl Kept for Kernel {
+    /// Looks whether the table is as we made it, makes it anew if not, and renews what would go.
+    fn keep(&mut self, now: Instant) {
+        if self.mend(now).is_ok() {
+            if !self.is_ours().unwrap_or(false) {
+                tracing::warn!("the table `inet vestibule` was changed or deleted by somebody else: it is made anew");
+                let _ = self.restore(now);
+                return;
+            }
+            let change = self.book.renew(now);
+            let _ = self.carry_out(&change, now);
+        }
+    }
+}
+
 fn slot(opening: &Opening) -> Key {
     Key::slot(opening.client, opening.port)
 }
@@ -297,7 +300,9 @@ fn fault(error: DoorError) -> NftablesError {
     match error {
         DoorError::Nftables(error) => error,
         DoorError::Full { .. } => NftablesError::kernel(Errno::NFILE),
-        DoorError::Duplicate | DoorError::NotItsTags | DoorError::TooLate => NftablesError::kernel(Errno::INVAL),
+        DoorError::Duplicate | DoorError::NotItsTags | DoorError::TooLate | DoorError::Xdp(_) => {
+            NftablesError::kernel(Errno::INVAL)
+        }
     }
 }
 

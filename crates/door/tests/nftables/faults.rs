@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
-use vestibule_door::{Choice, Command, Door, DoorError, Limits, NftablesDoor, NftablesError};
+use vestibule_door::{Choice, Command, Door, DoorError, Lack, Limits, NftablesDoor, NftablesError};
 
 use crate::wire::{Wire, again_by, in_own_network, nft};
 use crate::{LATER, SECOND, address, admission, admit, initial, open, spend};
@@ -138,10 +138,11 @@ fn two_gateways_do_not_fight_for_the_table() {
         let door = open(Limits::default());
         let other = [address("10.99.0.1:9")];
         assert_eq!(NftablesDoor::open(&other, Limits::default()).err(), Some(NftablesError::Taken));
-        assert_eq!(Choice::Nftables.open(&other, Limits::default()).err(), Some(NftablesError::Taken));
-        assert_eq!(Choice::Auto.open(&other, Limits::default()).unwrap().name(), "socket");
+        let refused = Choice::Nftables.open(&other, &[], Limits::default()).err();
+        assert_eq!(refused, Some(Lack::Nftables(NftablesError::Taken)));
+        assert_eq!(Choice::Auto.open(&other, &[], Limits::default()).unwrap().name(), "socket");
         drop(door);
-        assert_eq!(Choice::Auto.open(&other, Limits::default()).unwrap().name(), "nftables");
+        assert_eq!(Choice::Auto.open(&other, &[], Limits::default()).unwrap().name(), "nftables");
     });
 }
 

@@ -27,6 +27,9 @@ pub(crate) struct GatewayConfig {
     /// What holds the door before `listen`.
     #[serde(default)]
     pub(crate) door: DoorConfig,
+    /// The interfaces that the door `xdp` guards; by default those that carry the addresses of `listen`, loopback ones excepted.
+    #[serde(default)]
+    pub(crate) door_interfaces: Vec<String>,
     /// From where an admitted client may come in.
     #[serde(default)]
     pub(crate) nat: Nat,
@@ -55,13 +58,15 @@ pub(crate) struct GatewayConfig {
 #[derive(Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum DoorConfig {
-    /// The best that works here.
+    /// The kernel's packet filter where it works, else the gateway's own socket.
     #[default]
     Auto,
     /// The gateway's own socket.
     Socket,
     /// The kernel's packet filter; without it the gateway does not start.
     Nftables,
+    /// A program in the network's drivers; without it the gateway does not start.
+    Xdp,
 }
 
 impl From<DoorConfig> for Choice {
@@ -70,6 +75,7 @@ impl From<DoorConfig> for Choice {
             DoorConfig::Auto => Self::Auto,
             DoorConfig::Socket => Self::Socket,
             DoorConfig::Nftables => Self::Nftables,
+            DoorConfig::Xdp => Self::Xdp,
         }
     }
 }
@@ -195,6 +201,7 @@ impl GatewayConfig {
     pub(crate) fn settings(&self, dir: &Path) -> Result<Settings, Fault> {
         let mut settings = Settings::new(dir.to_owned(), self.listen.clone());
         settings.door = self.door.into();
+        settings.door_interfaces = self.door_interfaces.clone();
         settings.public = self.public.clone();
         settings.services = self.services()?;
         settings.guard = self.guarded()?;
@@ -219,7 +226,7 @@ impl GatewayConfig {
              listen = {}\n\n\
              # Addresses that clients are told once the gateway is ready for them.\n\
              public = {}\n\n\
-             # What drops strangers: auto, socket, or nftables (the kernel; needs CAP_NET_ADMIN, see `gateway doctor`).\n\
+             # What drops strangers: auto, socket, nftables (the kernel) or xdp (the network's drivers); see `gateway doctor`.\n\
              door = \"auto\"\n\n\
              # Where an admitted client may come from: strict, net or follow.\n\
              nat = \"follow\"\n\n\
@@ -273,6 +280,7 @@ mod tests {
         assert_eq!(door("").unwrap(), Choice::Auto);
         assert_eq!(door("door = \"socket\"").unwrap(), Choice::Socket);
         assert_eq!(door("door = \"nftables\"").unwrap(), Choice::Nftables);
+        assert_eq!(door("door = \"xdp\"\ndoor_interfaces = [\"eth0\"]").unwrap(), Choice::Xdp);
         assert!(door("door = \"iptables\"").is_err());
     }
 

@@ -7,14 +7,14 @@ use crate::output::Output;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
-use vestibule_gateway::{DoorFinding, door_findings};
+use vestibule_gateway::{DoorFinding, DoorLack, door_findings};
 
 /// One kind of door.
 #[derive(Serialize, Debug, PartialEq, Eq)]
 struct Row {
     door: &'static str,
     works: bool,
-    /// Whether the gateway takes it at its next start; with `door = "nftables"` also if it does not work.
+    /// Whether the gateway takes it at its next start; with a door that is named also if it does not work.
     chosen: bool,
     lacks: Option<String>,
     next: Option<&'static str>,
@@ -27,7 +27,7 @@ struct Row {
 pub(super) fn run(dir: &Path, output: &Output) -> Result<ExitCode, Fault> {
     super::must_exist(Role::Gateway, dir)?;
     let config: GatewayConfig = super::gateway::load(&Role::Gateway.configuration(dir))?;
-    let rows = rows(config.door, &door_findings(&config.listen));
+    let rows = rows(config.door, &door_findings(&config.listen, &config.door_interfaces));
     output.list(&rows, &["door", "works here", "chosen", "lacks", "what to do"], |row| {
         let word = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
         let next = row.next.map(str::to_owned).unwrap_or_default();
@@ -43,15 +43,16 @@ fn rows(wanted: DoorConfig, findings: &[DoorFinding]) -> Vec<Row> {
         DoorConfig::Auto => best,
         DoorConfig::Socket => Some("socket"),
         DoorConfig::Nftables => Some("nftables"),
+        DoorConfig::Xdp => Some("xdp"),
     };
     let row = |finding: &DoorFinding| {
-        let lack = finding.works.err();
+        let lack = finding.works.as_ref().err();
         Row {
             door: finding.name,
             works: lack.is_none(),
             chosen: chosen == Some(finding.name),
-            lacks: lack.map(|lack| lack.to_string()),
-            next: lack.map(|lack| lack.next_step()),
+            lacks: lack.map(ToString::to_string),
+            next: lack.map(DoorLack::next_step),
         }
     };
     findings.iter().map(row).collect()
@@ -60,22 +61,32 @@ fn rows(wanted: DoorConfig, findings: &[DoorFinding]) -> Vec<Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vestibule_gateway::NftablesError;
+    use vestibule_gateway::{NftablesError, XdpError};
 
-    fn chosen(wanted: DoorConfig, works: Result<(), NftablesError>) -> Vec<(&'static str, bool, bool)> {
-        let findings = [DoorFinding { name: "nftables", works }, DoorFinding { name: "socket", works: Ok(()) }];
-        rows(wanted, &findings).iter().map(|row| (row.door, row.works, row.chosen)).collect()
+    fn findings(nftables: Result<(), DoorLack>, xdp: Result<(), DoorLack>) -> Vec<DoorFinding> {
+        [("nftables", nftables), ("socket", Ok(())), ("xdp", xdp)]
+            .map(|(name, works)| DoorFinding { name, works })
+            .to_vec()
+    }
+
+    fn chosen(wanted: DoorConfig, nftables: Result<(), DoorLack>, xdp: Result<(), DoorLack>) -> Vec<(bool, bool)> {
+        rows(wanted, &findings(nftables, xdp)).iter().map(|row| (row.works, row.chosen)).collect()
     }
 
     #[test]
     fn the_best_that_works_is_chosen_and_what_is_lacking_is_said() {
-        let lack = Err(NftablesError::NoPrivilege);
-        assert_eq!(chosen(DoorConfig::Auto, Ok(())), [("nftables", true, true), ("socket", true, false)]);
-        assert_eq!(chosen(DoorConfig::Auto, lack), [("nftables", false, false), ("socket", true, true)]);
-        assert_eq!(chosen(DoorConfig::Nftables, lack), [("nftables", false, true), ("socket", true, false)]);
-        assert_eq!(chosen(DoorConfig::Socket, Ok(())), [("nftables", true, false), ("socket", true, true)]);
-        let findings = [DoorFinding { name: "nftables", works: lack }];
-        let [row] = &rows(DoorConfig::Auto, &findings)[..] else { panic!("one row") };
-        assert!(row.lacks.as_ref().is_some_and(|lacks| lacks.contains("CAP_NET_ADMIN")) && row.next.is_some());
+        let no_xdp = || Err(DoorLack::Xdp(XdpError::NoPrivilege));
+        let no_nftables = || Err(DoorLack::Nftables(NftablesError::NoPrivilege));
+        let (yes, no, spare) = ((true, true), (false, false), (true, false));
+        assert_eq!(chosen(DoorConfig::Auto, Ok(()), Ok(())), [yes, spare, spare]);
+        assert_eq!(chosen(DoorConfig::Auto, no_nftables(), no_xdp()), [no, yes, no]);
+        assert_eq!(chosen(DoorConfig::Xdp, Ok(()), Ok(())), [spare, spare, yes]);
+        assert_eq!(chosen(DoorConfig::Xdp, Ok(()), no_xdp()), [spare, spare, (false, true)]);
+        assert_eq!(chosen(DoorConfig::Nftables, no_nftables(), Ok(())), [(false, true), spare, spare]);
+        assert_eq!(chosen(DoorConfig::Socket, Ok(()), Ok(())), [spare, yes, spare]);
+        let rows = rows(DoorConfig::Auto, &findings(no_nftables(), no_xdp()));
+        for (row, name) in [(&rows[0], "CAP_NET_ADMIN"), (&rows[2], "CAP_BPF")] {
+            assert!(row.lacks.as_ref().is_some_and(|lacks| lacks.contains(name)) && row.next.is_some());
+        }
     }
 }
