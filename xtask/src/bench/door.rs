@@ -1,4 +1,5 @@
-//! The gateway's door in the kernel, beside a bare socket to the same kernel, beside `nft`, and beside a bare rule.
+//! The gateway's doors in the kernel: `nftables` beside a bare socket to the same kernel, beside `nft`, and beside a bare rule;
+//! `xdp` beside a bare map, and beside a program that looks once at one.
 
 use std::collections::HashMap;
 use std::process::{Command, Stdio};
@@ -7,13 +8,16 @@ use super::connect::example;
 use super::{Effort, Row};
 use crate::run::{self, Result, output, which};
 
-/// Measures the back end `nftables`. It takes network namespaces: root, or a user who may make them.
+/// Measures the back ends `nftables` and `xdp`. They take network namespaces, and `xdp` takes root.
 pub(crate) fn door(_effort: Effort, _only: Option<&str>) -> Result<Vec<Row>> {
+    Ok([nftables()?, xdp()?].concat())
+}
+
+fn nftables() -> Result<Vec<Row>> {
     if which("nft").is_none() {
         return Ok(vec![Row::skipped("the door in the kernel", "us", "nft not installed (Debian package nftables)")]);
     }
-    build()?;
-    let numbers = measured()?;
+    let numbers = measured("cost")?;
     let get = |name: &str| numbers.get(name).copied().ok_or_else(|| format!("no `{name}` was measured"));
     let mut rows = Vec::new();
     for live in ["1", "1000", "100000"] {
@@ -46,17 +50,46 @@ fn strangers(get: &impl Fn(&str) -> std::result::Result<f64, String>) -> Result<
     Ok(rows)
 }
 
-fn build() -> Result<()> {
-    let words = ["build", "--release", "--quiet", "--package=vestibule-door", "--example=cost"];
+fn xdp() -> Result<Vec<Row>> {
+    if !is_root()? {
+        return Ok(vec![Row::skipped("the door in the drivers", "us", "root alone may load programs for drivers")]);
+    }
+    let numbers = measured("cost_xdp")?;
+    let get = |name: &str| numbers.get(name).copied().ok_or_else(|| format!("no `{name}` was measured"));
+    let mut rows = Vec::new();
+    for live in ["1", "1000", "100000"] {
+        let (ours, bare) = (get(&format!("xdp_admission_us_{live}"))?, get(&format!("xdp_bare_us_{live}"))?);
+        rows.push(Row::new(format!("xdp: admission, {live} live, p50"), ours, "us").note("four elements"));
+        rows.push(Row::new("… processor time", get(&format!("xdp_admission_cpu_us_{live}"))?, "us").at_most(10.0));
+        rows.push(Row::new("… one update of a bare map, p50", bare, "us"));
+        rows.push(Row::new("… an element of ours, of that", ours / 4.0 / bare, "x").at_most(3.0));
+    }
+    let (ours, bare) = (get("xdp_program_ns")?, get("xdp_bare_program_ns")?);
+    rows.push(Row::new("xdp: the program alone, a stranger's packet", ours, "ns"));
+    rows.push(Row::new("… one that looks once at a map", bare, "ns"));
+    let made = get("xdp_made_ns")?;
+    let took = |name: &str| Ok::<f64, String>(get(name)? - made);
+    let (door, look) = (took("xdp_door_ns")?, took("xdp_bare_look_ns")?);
+    rows.push(Row::new("xdp: a stranger's packet, dropped unseen", took("xdp_bare_drop_ns")?, "ns"));
+    rows.push(Row::new("… after one look at a map", look, "ns"));
+    rows.push(Row::new("… by the door", door, "ns"));
+    rows.push(Row::new("… packets on one core", 1e3 / door, "M/s").at_least(2.0));
+    rows.push(Row::new("… of the rate of one look", look / door, "x").at_least(0.8));
+    Ok(rows)
+}
+
+fn is_root() -> Result<bool> {
+    Ok(output(Command::new("id").arg("-u"))?.trim() == "0")
+}
+
+/// Builds and runs an example of the door, in a network of its own.
+fn measured(name: &str) -> Result<HashMap<String, f64>> {
+    let words = ["build", "--release", "--quiet", "--package=vestibule-door", "--example", name];
     if !run::cargo(&words).stdout(Stdio::null()).status()?.success() {
         return Err("the release can't be built".into());
     }
-    Ok(())
-}
-
-fn measured() -> Result<HashMap<String, f64>> {
-    let user: &[&str] = if output(Command::new("id").arg("-u"))?.trim() == "0" { &[] } else { &["-U", "-r"] };
-    let text = output(Command::new("unshare").args(user).args(["-n", "-m", "--"]).arg(example("cost")))?;
+    let user: &[&str] = if is_root()? { &[] } else { &["-U", "-r"] };
+    let text = output(Command::new("unshare").args(user).args(["-n", "-m", "--"]).arg(example(name)))?;
     let line = |line: &str| {
         let (name, value) = line.split_once(' ')?;
         Some((name.to_owned(), value.parse().ok()?))

@@ -20,7 +20,11 @@ type Bench = (&'static str, &'static str, fn(Effort, Option<&str>) -> Result<Vec
 const BENCHES: &[Bench] = &[
     ("floor", "what the machine itself does, beside which everything else is read", |effort, _| floor::floor(effort)),
     ("connect", "knock, login, junk, tunnel and memory, beside fwknop and `ssh -L`", connect::connect),
-    ("door", "admissions and dropped packets of the door in the kernel, beside a bare socket and `nft`", door::door),
+    (
+        "door",
+        "admissions and dropped packets of the doors in the kernel, beside bare sockets, rules, maps and programs",
+        door::door,
+    ),
     ("guard", "guarded pages, claims, streams and memory, beside nginx and the disk", guard::guard),
 ];
 

@@ -8,7 +8,7 @@ use crate::wire::run;
 #[test]
 fn the_objects_are_what_clang_14_makes_of_their_sources_in_any_folder() {
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for source in ["src/xdp/door.bpf.c"].map(|source| crate_dir.join(source)) {
+    for source in ["src/xdp/door.bpf.c", "examples/cost_xdp/bare.bpf.c"].map(|source| crate_dir.join(source)) {
         let checked_in = std::fs::read(source.with_extension("o")).unwrap();
         assert!(
             compile(&source) == checked_in,
