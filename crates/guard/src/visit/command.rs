@@ -22,7 +22,7 @@ use crate::upstream::{UpstreamError, UpstreamErrorKind};
 use crate::visit::refuse::of_body;
 use crate::{Body, BodyError, Serial, coding};
 use bytes::Bytes;
-use content::{Content, length_of};
+use content::Content;
 use hold::{Part, WHOLE};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -49,7 +49,7 @@ impl Visit {
         let headers = request.headers().clone();
         let about = self.about(live, Some(shown.page.serial), &request);
         let (head, body) = request.into_parts();
-        match hold::read(body, length_of(&headers), Content::of(&headers)).await {
+        match hold::read(body, Content::of(&headers)).await {
             Err(error) => self.broken_off(&about, &headers, error),
             Ok(Part::Whole(bytes, digest)) => {
                 let request = Request::from_parts(head, bytes);

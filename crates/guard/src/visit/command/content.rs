@@ -2,16 +2,11 @@
 
 use crate::carried::BodyKind;
 use aws_lc_rs::digest;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use memchr::memmem::Finder;
 
 /// So many bytes of a content are its beginning.
 pub(super) const START: usize = 256 << 10;
-
-/// How many bytes a body has, as far as its head says.
-pub(super) fn length_of(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
 
 /// The digest of a body, taken piece by piece: SHA-256 of it, or of what stands between the boundaries of an upload, each part
 /// with its length.

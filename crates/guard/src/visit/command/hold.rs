@@ -22,8 +22,6 @@ const COMPARED: usize = 16 << 20;
 /// What all of them may take together, in pieces of [`PIECE`].
 static ROOM: Semaphore = Semaphore::const_new((128 << 20) / PIECE);
 const PIECE: usize = 1 << 20;
-/// The most bytes that come at once, about.
-const READ: usize = 64 << 10;
 /// At least so many bytes at the end of a larger one are held back.
 const TAIL: usize = 16 << 10;
 /// How long an application that has answered already may leave a piece of the rest untaken.
@@ -66,14 +64,12 @@ impl Decide {
     }
 }
 
-/// Reads a body of this declared length as far as it is small.
+/// Reads a body as far as it is small.
 ///
 /// # Errors
 /// It broke off.
-pub(super) async fn read(mut body: Body, length: Option<u64>, mut content: Content) -> Result<Part, BodyError> {
-    // In one piece: what grows leaves holes behind that the allocator keeps.
-    let length = length.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
-    let mut start = BytesMut::with_capacity(length.min(WHOLE + READ));
+pub(super) async fn read(mut body: Body, mut content: Content) -> Result<Part, BodyError> {
+    let mut start = BytesMut::new();
     while let Some(frame) = body.frame().await {
         // Trailers of a request mean nothing to anybody here.
         let Ok(data) = frame?.into_data() else { continue };
@@ -321,7 +317,7 @@ mod tests {
     }
 
     async fn held(pieces: Vec<Bytes>) -> Held {
-        match read(body_of(pieces), None, plain()).await.unwrap() {
+        match read(body_of(pieces), plain()).await.unwrap() {
             Part::Stream(held) => *held,
             Part::Whole(..) => panic!("it is large"),
         }
@@ -344,8 +340,7 @@ mod tests {
             [vec![], vec![Bytes::from_static(b"abc")], vec![Bytes::from_static(b"a"), Bytes::from_static(b"bc")]]
         {
             let all = pieces.concat();
-            let Part::Whole(bytes, digest) = read(body_of(pieces), Some(all.len() as u64), plain()).await.unwrap()
-            else {
+            let Part::Whole(bytes, digest) = read(body_of(pieces), plain()).await.unwrap() else {
                 panic!("it is small")
             };
             assert_eq!((bytes.as_ref(), digest), (all.as_slice(), digest_of(&all)));
@@ -409,14 +404,14 @@ mod tests {
         let kind = hyper::header::HeaderValue::from_static("multipart/form-data; boundary=abcdefgh");
         let content = Content::of(&HeaderMap::from_iter([(hyper::header::CONTENT_TYPE, kind)]));
         let boundaries = Bytes::from(b"abcdefgh".repeat(START_WITHIN));
-        assert!(matches!(read(body_of(vec![boundaries]), None, content).await, Err(BodyError::TooLarge)));
+        assert!(matches!(read(body_of(vec![boundaries]), content).await, Err(BodyError::TooLarge)));
     }
 
     #[tokio::test]
     async fn a_sender_who_breaks_off_is_told_as_such() {
         let frames = vec![Ok(Frame::data(Bytes::from(large()))), Err(BodyError::TooSlow)];
         let body: Body = BodyExt::boxed_unsync(StreamBody::new(futures_util::stream::iter(frames)));
-        let Part::Stream(held) = read(body, None, plain()).await.unwrap() else { panic!("it is large") };
+        let Part::Stream(held) = read(body, plain()).await.unwrap() else { panic!("it is large") };
         let (digest, _decide, body) = held.split();
         let reading = tokio::spawn(arrived(body));
         assert_eq!(digest.await, Err(BodyError::TooSlow));

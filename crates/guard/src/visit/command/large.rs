@@ -1,6 +1,5 @@
 //! Commands too large to be held: they stream to the application as they come, and nothing of them goes there twice.
 
-use super::content::length_of;
 use super::hold::Held;
 use super::{BROKEN, PATIENCE, refusal_of};
 use crate::audit::AuditOutcome;
@@ -13,7 +12,7 @@ use crate::visit::refuse::of_body;
 use crate::visit::{Shown, Visit};
 use crate::{Body, BodyError};
 use bytes::Bytes;
-use hyper::header::HeaderMap;
+use hyper::header::{CONTENT_LENGTH, HeaderMap};
 use hyper::{Request, Response};
 use std::pin::pin;
 use std::sync::Arc;
@@ -251,10 +250,8 @@ impl Visit {
 
 /// How much of it there is.
 fn extent_of(request: &Request<Box<Held>>) -> Extent {
-    Extent {
-        length: length_of(request.headers()),
-        boundary: u16::try_from(request.body().boundary()).unwrap_or(u16::MAX),
-    }
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    Extent { length, boundary: u16::try_from(request.body().boundary()).unwrap_or(u16::MAX) }
 }
 
 /// The same request, its body apart.
