@@ -45,7 +45,7 @@ pub(super) fn guard(effort: Effort, only: Option<&str>) -> Result<Vec<Row>> {
     }
     if wanted("token") {
         token::token(&mut rows)?;
-        token::script(&mut rows)?;
+        token::script(&stage, &mut rows)?;
     }
     Ok(rows)
 }
