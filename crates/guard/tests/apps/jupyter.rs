@@ -28,6 +28,7 @@ const SAVE: &str = ".jp-NotebookPanel:not(.lm-mod-hidden) [data-command='docmana
 const LARGE: usize = 3 << 20;
 
 async fn compute(desk: &Desk) {
+    desk.by_chance(BY_CHANCE);
     log_in(desk).await;
     run_a_cell(desk).await;
     save_under(desk, "sums.ipynb").await;
@@ -43,11 +44,23 @@ async fn compute(desk: &Desk) {
     desk.browser.until("/Successfully logged out/.test(document.body.innerText)").await;
 }
 
+/// While a file gets its name, JupyterLab's own listing of the folder may not find it any more; then it says so in a dialog, which a
+/// person puts away.
+const PUT_AWAY: &str = "new MutationObserver(() => {
+        for (const dialog of document.querySelectorAll('.jp-Dialog'))
+            if (/Directory not found/.test(dialog.innerText)) dialog.querySelector('.jp-Dialog-button').click();
+    }).observe(document.body, { childList: true })";
+/// What the console says by chance: of such a listing; of files that this scenario asks for before they are there, or are whole;
+/// and of sockets, which a browser closes when it keeps a page for Back: JupyterLab may send by one before it has noticed.
+const BY_CHANCE: &[&str] =
+    &["/api/contents?content=", "Directory not found", "/files/", "WebSocket is already in CLOSING or CLOSED state"];
+
 async fn log_in(desk: &Desk) {
     desk.open("/lab").await;
     desk.browser.fill("#password_input", PASSWORD).await;
     desk.browser.click("#login_submit").await;
     desk.browser.until(&format!("document.querySelector({LAUNCHER:?})")).await;
+    desk.browser.run(PUT_AWAY).await;
 }
 
 /// What a kernel says comes by its socket: the same cell twice runs twice.

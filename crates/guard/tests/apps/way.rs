@@ -24,6 +24,7 @@ pub(crate) struct Desk {
     by: Option<By>,
     /// What the console said of the application up to now.
     errors: Mutex<BTreeSet<String>>,
+    by_chance: Mutex<&'static [&'static str]>,
 }
 
 /// Tries a scenario without the guard, then with it, through a tunnel, in the mode. The console gets no error with it that it
@@ -47,7 +48,15 @@ async fn visited(origin: &str, by: Option<By>, scenario: &impl AsyncFn(&Desk)) -
     let mut errors = BTreeSet::new();
     in_browser(async |browser| {
         let (origin, files) = (origin.to_owned(), files.path().to_owned());
-        let desk = Desk { browser, origin, guarded: by.is_some(), by, files, errors: Mutex::default() };
+        let desk = Desk {
+            browser,
+            origin,
+            guarded: by.is_some(),
+            by,
+            files,
+            errors: Mutex::default(),
+            by_chance: Mutex::default(),
+        };
         desk.browser.downloads_into(&desk.kept_files()).await;
         scenario(&desk).await;
         desk.listen().await;
@@ -124,10 +133,17 @@ impl Desk {
         }
     }
 
+    /// Errors with one of these in them come by chance, with the guard and without: they say nothing of it.
+    pub(crate) fn by_chance(&self, parts: &'static [&'static str]) {
+        *self.by_chance.lock().unwrap() = parts;
+    }
+
     /// Keeps what the console has said.
     async fn listen(&self) {
         let said = self.browser.errors().await;
-        self.errors.lock().unwrap().extend(said.iter().map(|error| plain(error, &self.origin)));
+        let by_chance = *self.by_chance.lock().unwrap();
+        let counting = said.iter().filter(|error| !by_chance.iter().any(|part| error.contains(part)));
+        self.errors.lock().unwrap().extend(counting.map(|error| plain(error, &self.origin)));
     }
 
     /// A file with this content.
