@@ -23,6 +23,11 @@ pub trait Rig {
     fn first_packet(&mut self, source: SocketAddr, dcid: &[u8]) -> bool;
     /// Sends a later packet of a connection, one that bears no tag; whether it got through.
     fn later_packet(&mut self, source: SocketAddr) -> bool;
+    /// Sends "I moved" with this tag (step R2; [`moved`](vestibule_proto::moving::moved)); whether it got through. A back end
+    /// whose filter looks at more of a first packet than its tag must be shown the datagram itself.
+    fn moved(&mut self, source: SocketAddr, tag: &Tag) -> bool {
+        self.first_packet(source, tag.as_bytes())
+    }
     /// Lets a connection take over the source that spent this tag.
     fn connect(&mut self, source: SocketAddr, dcid: &[u8]) -> bool;
     /// The oldest connection from this source ends.
@@ -72,6 +77,9 @@ const CASES: &[Named] = &[
     ("a full door refuses and keeps what it has", full),
     ("an admission that ended makes room", room_again),
     ("what cannot be admitted changes nothing", refused),
+    ("a flow that moved is in at both places until it has settled", moves),
+    ("a copy of a move from elsewhere moves nothing", move_copied),
+    ("who moves must come from where the policy says", move_outside),
 ];
 
 struct Case<'a> {
@@ -311,6 +319,62 @@ fn refused(case: &mut Case<'_>) {
     assert_eq!(case.rig.door().admitted(), 1, "{}", case.name);
     case.stays_out(HOME, tag(2, 0));
     case.passes(HOME, tag(1, 0));
+}
+
+/// How long a connection may move about: far longer than a window.
+const FAR: Duration = Duration::from_secs(3_600);
+
+impl Case<'_> {
+    /// A connection from home that came in by ticket 1, and may move by the tags of ticket 2.
+    fn begin_to_move(&mut self, policy: NatPolicy) {
+        self.admit(1, NatPolicy::Follow);
+        self.comes_in(HOME, tag(1, 0));
+        let moves = Admission { deadline: self.rig.now() + FAR, ..self.admission(2, policy) };
+        assert_eq!(self.apply(&Command::Admit(moves)), Ok(()), "{}: moves", self.name);
+    }
+
+    fn moves_to(&mut self, to: &str, tag: Tag) {
+        assert!(self.rig.moved(address(to), &tag), "{}: a move to {to}", self.name);
+        assert!(self.rig.connect(address(to), tag.as_bytes()), "{}: the connection is at {to}", self.name);
+    }
+}
+
+fn moves(case: &mut Case<'_>) {
+    case.begin_to_move(NatPolicy::Follow);
+    case.rig.pass_time(WINDOW);
+    case.is_in(AWAY, false);
+    case.moves_to(AWAY, tag(2, 0));
+    case.is_in(HOME, true);
+    case.is_in(AWAY, true);
+    case.rig.disconnect(address(HOME));
+    case.is_in(HOME, false);
+    case.is_in(AWAY, true);
+    case.moves_to(NEIGHBOUR, tag(2, 1));
+    assert_eq!(case.apply(&Command::Withdraw(ticket(2))), Ok(()), "{}", case.name);
+    assert!(!case.rig.moved(address(HOME), &tag(2, 2)), "{}: a withdrawn move", case.name);
+    case.is_in(HOME, false);
+    case.is_in(NEIGHBOUR, true);
+}
+
+fn move_copied(case: &mut Case<'_>) {
+    case.begin_to_move(NatPolicy::Follow);
+    case.moves_to(AWAY, tag(2, 0));
+    for copier in [SAME_NET, NEIGHBOUR, "203.0.113.9:40001", "[2001:db8::1]:40000"] {
+        assert!(!case.rig.moved(address(copier), &tag(2, 0)), "{}: a copy from {copier}", case.name);
+        case.is_in(copier, false);
+    }
+    case.is_in(HOME, true);
+    case.is_in(AWAY, true);
+    // The next tag moves the flow to whoever has it: the flow's own end alone.
+    case.moves_to(NEIGHBOUR, tag(2, 1));
+}
+
+fn move_outside(case: &mut Case<'_>) {
+    case.begin_to_move(NatPolicy::Strict);
+    assert!(!case.rig.moved(address(AWAY), &tag(2, 0)), "{}", case.name);
+    case.is_in(AWAY, false);
+    // A NAT that gives the same device another port.
+    case.moves_to(NEIGHBOUR, tag(2, 0));
 }
 
 fn ticket(number: u8) -> TicketId {

@@ -10,7 +10,7 @@ mod parties;
 
 pub use channel::{enrolment_frame, invitation, link_frame, login, session_frame};
 pub use knock::{
-    cookie, guidance, guidance_content, header, inner, inner_content, knock, knock_content, link_ticket, ready,
+    cookie, guidance, guidance_content, header, inner, inner_content, knock, knock_content, link_ticket, moved, ready,
     ready_content, refusal, refusal_content,
 };
 pub use parties::Parties;
@@ -19,7 +19,7 @@ pub use parties::Parties;
 pub type Entry = fn(&[u8]);
 
 /// All entries, by name.
-pub const ENTRIES: [(&str, Entry); 18] = [
+pub const ENTRIES: [(&str, Entry); 19] = [
     ("header", header),
     ("knock", knock),
     ("knock_content", knock_content),
@@ -33,6 +33,7 @@ pub const ENTRIES: [(&str, Entry); 18] = [
     ("refusal", refusal),
     ("refusal_content", refusal_content),
     ("link_ticket", link_ticket),
+    ("moved", moved),
     ("login", login),
     ("link_frame", link_frame),
     ("session_frame", session_frame),

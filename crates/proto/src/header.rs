@@ -35,6 +35,8 @@ pub enum Kind {
     Cookie = 3,
     /// D0, client to gateway.
     TagDatagram = 4,
+    /// R2, client to gateway: the source of a connection's packets is another one now.
+    Moved = 5,
 }
 
 /// A header.

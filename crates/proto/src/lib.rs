@@ -8,6 +8,7 @@
 //! | [`id`] [`key`] [`entropy`] [`hex`] | ids, names and times; keys and their derivation; randomness passed in |
 //! | [`header`] [`outer`] [`inner`] | the knock's two handshakes: K1, K2c, K6 and I1, I2 |
 //! | [`ticket`] | what an admission consists of: tickets and tags (D0, D1) |
+//! | [`moving`] | how a live connection takes another address: "I moved" (R2) |
 //! | [`login`] | OPAQUE, wrapped (L1-L4, E1) |
 //! | [`knocker`] [`recognition`] [`admission`] | the knock's machines: client, controller, gateway |
 //! | [`expiring`] [`steady`] [`guess`] | what it is made of: deadlines; a clock that does not run back; how often a password may be guessed |
@@ -29,6 +30,7 @@ pub mod ticket;
 mod error;
 pub mod header;
 pub mod inner;
+pub mod moving;
 mod noise;
 pub mod outer;
 mod resolver;

@@ -6,7 +6,9 @@ use super::{Parties, padded};
 use crate::entropy::SeededEntropy;
 use crate::header::{Header, Kind};
 use crate::inner::{self, InnerKnock, Ready, Refusal};
+use crate::moving;
 use crate::outer::{self, Guidance, Knock, Mac1Key};
+use crate::ticket::Tag;
 
 static PARTIES: LazyLock<Parties> = LazyLock::new(Parties::new);
 static MAC1: LazyLock<Mac1Key> = LazyLock::new(|| Mac1Key::new(&PARTIES.pin.key, &PARTIES.pin.realm));
@@ -18,10 +20,17 @@ fn client_entropy() -> SeededEntropy {
 
 /// The headers of all kinds.
 pub fn header(data: &[u8]) {
-    for kind in [Kind::Knock, Kind::Guidance, Kind::Cookie, Kind::TagDatagram] {
+    for kind in [Kind::Knock, Kind::Guidance, Kind::Cookie, Kind::TagDatagram, Kind::Moved] {
         if let Some(header) = Header::read(kind, data) {
             assert!(data.starts_with(&header.to_bytes()));
         }
+    }
+}
+
+/// R2, at the gateway's door.
+pub fn moved(data: &[u8]) {
+    if let Some(tag) = moving::read_moved(data) {
+        assert!(moving::moved(&Tag::new(*tag)) == *data);
     }
 }
 

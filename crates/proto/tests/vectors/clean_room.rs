@@ -198,6 +198,23 @@ pub(crate) fn check_ticket(vectors: &TicketVectors) {
         let mac = blake2s_mac(&k_door, &[b"door", &id, &[n]]);
         assert_eq!(bytes(tag), [&id, &mac[..12]].concat(), "tag {n}");
     }
+    check_moves(vectors, &kd);
+}
+
+/// R2: type 5, version 1, zero 3, length 20, tag 20, zero 38.
+fn check_moves(vectors: &TicketVectors, kd: &[u8]) {
+    let k_move = hkdf_sha256(&bytes(&vectors.exporter), kd, b"vestibule/1 move");
+    for (number, tags) in (0u32..).zip(&vectors.moves) {
+        let name = blake2s_mac(&k_move, &[b"name", &number.to_be_bytes()]);
+        for (n, tag) in (0u8..).zip(tags) {
+            let mac = blake2s_mac(&k_move, &[b"move", &name[..8], &[n]]);
+            assert_eq!(bytes(tag), [&name[..8], &mac[..12]].concat(), "move {number}, tag {n}");
+        }
+    }
+    let moved = bytes(&vectors.moved);
+    assert_eq!((moved.len(), &moved[..6]), (64, [5, 1, 0, 0, 0, 20].as_slice()));
+    assert_eq!(moved[6..26], bytes(&vectors.moves[0][0]));
+    assert!(moved[26..].iter().all(|byte| *byte == 0));
 }
 
 pub(crate) fn check_login(vectors: &LoginVectors) {

@@ -9,10 +9,12 @@ use vestibule_proto::inner;
 use vestibule_proto::invitation::{self, Invitation};
 use vestibule_proto::key::{Secret, SigningKey};
 use vestibule_proto::link::{Answer, Hello, PublishedRow, Register, ToController, ToGateway};
+use vestibule_proto::moving;
 use vestibule_proto::outer;
 use vestibule_proto::session::{
     ClientHello, GatewayHello, Notice, Open, Reason, ServiceInfo, ServiceKind, Target, Wanted,
 };
+use vestibule_proto::ticket::Tag;
 
 use crate::make::{Exchange, Login, exchange, k2c, refused, run_login};
 
@@ -44,6 +46,7 @@ fn knock(exchange: &Exchange) -> Vec<Seed> {
         ("refusal", "refusal", sealed.to_vec()),
         ("refusal_content", "content", refused().to_bytes().to_vec()),
         ("link_ticket", "ticket", link_ticket.to_vec()),
+        ("moved", "moved", moving::moved(&Tag::new([0x5a; 20])).to_vec()),
     ]
 }
 

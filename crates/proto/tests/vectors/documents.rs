@@ -104,6 +104,11 @@ pub(crate) struct TicketVectors {
     pub(crate) ticket: String,
     pub(crate) kd: String,
     pub(crate) tags: Vec<String>,
+    pub(crate) exporter: String,
+    /// The tags of the first three moves.
+    pub(crate) moves: Vec<[String; 4]>,
+    /// R2 with the first of them.
+    pub(crate) moved: String,
 }
 
 /// `login.json`.

@@ -12,6 +12,7 @@ use vestibule_proto::key::{self, PrivateKey, Secret};
 use vestibule_proto::login::{
     self, KsfParams, LoginNames, LoginServer, LoginStart, OpaqueSetup, RegistrationServer, RegistrationStart,
 };
+use vestibule_proto::moving::{self, MoveKey};
 use vestibule_proto::outer;
 use vestibule_proto::ticket::Ticket;
 
@@ -187,13 +188,20 @@ pub(crate) fn ticket() -> TicketVectors {
     let exchange = exchange();
     let ready = exchange.parties.ready();
     let ticket = Ticket::derive(exchange.inner_hash, &ready.ticket_secret, ready.ticket);
+    let exporter = [0xe8; 32];
+    let key = MoveKey::derive(&ticket.kd, &exporter);
     TicketVectors {
-        about: "The ticket of knock.json, and its tags 0 to 11.".to_owned(),
+        about:
+            "The ticket of knock.json, its tags 0 to 11, and those of three moves of a connection with this exporter."
+                .to_owned(),
         inner_hash: hex::encode(&ticket.inner_hash),
         ticket_secret: hex::encode(ready.ticket_secret.expose()),
         ticket: ticket.id.to_string(),
         kd: hex::encode(ticket.kd.expose()),
         tags: (0..12).map(|n| hex::encode(ticket.tag(n).as_bytes())).collect(),
+        exporter: hex::encode(&exporter),
+        moves: (0..3).map(|number| key.tags(number).tags.map(|tag| hex::encode(tag.as_bytes()))).collect(),
+        moved: hex::encode(&moving::moved(&key.tags(0).tags[0])),
     }
 }
 
