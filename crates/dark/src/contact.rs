@@ -1,6 +1,5 @@
 //! A client's first contact: its first packet has spent a tag, and nothing was answered yet.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,10 +7,11 @@ use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
 use quinn::crypto::{Keys, ServerConfig as QuicCrypto, Session, UnsupportedVersion};
 use quinn::{Connecting, ConnectionError, ConnectionId, Incoming, TransportConfig};
 use quinn_proto::transport_parameters::TransportParameters;
-use vestibule_door::{Door, Hold};
+use vestibule_door::Hold;
 use vestibule_proto::id::TicketId;
 
 use crate::counters::CountersSnapshot;
+use crate::flow::{Flow, Held};
 use crate::gate::Gate;
 use crate::guarded::Guarded;
 use crate::quiet;
@@ -44,7 +44,7 @@ pub enum ContactError {
 impl FirstContact {
     pub(crate) fn new(incoming: Incoming, hold: Hold, socket: Arc<Guarded<Gate>>) -> Self {
         let (source, ticket) = (incoming.remote_address(), hold.ticket());
-        let held = Arc::new(Held { door: socket.guard.door.clone(), hold });
+        let held = Held::new(socket.guard.door.clone(), socket.guard.flows.clone(), source, hold);
         Self { source, ticket, incoming: Some(incoming), held, socket }
     }
 
@@ -56,13 +56,36 @@ impl FirstContact {
     /// # Errors
     /// See [`ContactError`].
     pub fn accept(
-        mut self,
+        self,
         tls: impl Into<Arc<rustls::ServerConfig>>,
+        transport: TransportConfig,
+    ) -> Result<Connecting, ContactError> {
+        self.answer(tls.into(), transport, false)
+    }
+
+    /// [`FirstContact::accept`] for a connection that may [move](Flow::follow).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn accept_moving(
+        self,
+        tls: impl Into<Arc<rustls::ServerConfig>>,
+        transport: TransportConfig,
+    ) -> Result<(Connecting, Flow), ContactError> {
+        let flow = Flow::new(self.held.clone());
+        Ok((self.answer(tls.into(), transport, true)?, flow))
+    }
+
+    fn answer(
+        mut self,
+        tls: Arc<rustls::ServerConfig>,
         mut transport: TransportConfig,
+        may_move: bool,
     ) -> Result<Connecting, ContactError> {
         fit_to_path(&mut transport, self.source.ip());
-        let crypto = HeldCrypto { tls: Arc::new(QuicServerConfig::try_from(tls.into())?), _held: self.held.clone() };
-        let config = quiet::server_config(Arc::new(crypto), transport);
+        let crypto = HeldCrypto { tls: Arc::new(QuicServerConfig::try_from(tls)?), _held: self.held.clone() };
+        let mut config = quiet::server_config(Arc::new(crypto), transport);
+        config.migration(may_move);
         match self.incoming.take() {
             Some(incoming) => Ok(incoming.accept_with(Arc::new(config))?),
             None => Err(ConnectionError::LocallyClosed.into()),
@@ -79,24 +102,6 @@ impl Drop for FirstContact {
             incoming.ignore();
             self.socket.counters.add(&CountersSnapshot { contacts_ignored: 1, ..Default::default() });
         }
-    }
-}
-
-/// A live source, held at the door until the last owner of this is gone.
-struct Held {
-    door: Arc<dyn Door>,
-    hold: Hold,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.door.release(&self.hold);
-    }
-}
-
-impl fmt::Debug for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.hold.fmt(f)
     }
 }
 

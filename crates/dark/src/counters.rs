@@ -55,6 +55,10 @@ counters! {
     quic_passed,
     /// Of these: QUIC datagrams of strangers.
     quic_refused,
+    /// Of these: "I moved" that gave a connection another place.
+    moves,
+    /// Of these: "I moved" that moved nothing.
+    moves_refused,
     /// First contacts handed to the role; not datagrams.
     contacts,
     /// First contacts dropped without a word: their tag was taken over already, or the role did not want them; not datagrams.

@@ -15,6 +15,7 @@ use vestibule_proto::key::{SigningKey, Spki};
 use vestibule_proto::ticket::Tag;
 
 use crate::counters::CountersSnapshot;
+use crate::flow::is_same;
 use crate::guarded::{Guard, Guarded};
 use crate::quiet;
 use crate::shape::{Shape, shape};
@@ -108,18 +109,23 @@ fn client_config(tls: rustls::ClientConfig, tag: Tag, transport: TransportConfig
 }
 
 fn endpoint(bind: SocketAddr, peer: SocketAddr, own: &SigningKey) -> Result<Endpoint, DialError> {
-    // The kernel's filter is the connected peer.
-    let wire = Wire::bind(bind, KernelFilter::Off)?;
-    wire.connect(peer)?;
-    let socket = Arc::new(Guarded::new(wire, OnlyPeer(peer)));
+    let socket = socket(bind, peer)?;
     let nobody = quiet::nobody(tls::server_config(own, ClientPins::Exact(own.spki()), b"")?)?;
     let runtime = Arc::new(TokioRuntime);
     Ok(Endpoint::new_with_abstract_socket(quiet::endpoint_config(), Some(nobody), socket, runtime)?)
 }
 
+/// The socket of a dialling endpoint.
+pub(crate) fn socket(bind: SocketAddr, peer: SocketAddr) -> io::Result<Arc<Guarded<OnlyPeer>>> {
+    // The kernel's filter is the connected peer.
+    let wire = Wire::bind(bind, KernelFilter::Off)?;
+    wire.connect(peer)?;
+    Ok(Arc::new(Guarded::new(wire, OnlyPeer(peer))))
+}
+
 /// The guard of a dialling endpoint.
 #[derive(Debug)]
-struct OnlyPeer(SocketAddr);
+pub(crate) struct OnlyPeer(SocketAddr);
 
 impl Guard for OnlyPeer {
     fn admits(&self, meta: &RecvMeta, datagram: &[u8], _: Instant, counted: &mut CountersSnapshot) -> bool {
@@ -132,9 +138,4 @@ impl Guard for OnlyPeer {
     fn may_reach(&self, to: SocketAddr, _: Instant) -> bool {
         is_same(to, self.0)
     }
-}
-
-/// Whether two forms of an address (IPv4, IPv4 mapped into IPv6) are one.
-fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
-    one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()
 }

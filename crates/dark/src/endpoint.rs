@@ -77,7 +77,8 @@ impl Dark {
         let wire = Wire::bind(address, filter)?;
         let many_addresses = wire.has_many_addresses();
         let (knocks, queue) = knocks::queue();
-        let gate = Gate { role, door, knocks, many_addresses, closing: AtomicBool::new(false) };
+        let flows = Arc::default();
+        let gate = Gate { role, door, knocks, flows, many_addresses, closing: AtomicBool::new(false) };
         let socket = Arc::new(Guarded::new(wire, gate));
         let endpoint = Endpoint::new_with_abstract_socket(
             quiet::endpoint_config(),

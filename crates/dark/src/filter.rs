@@ -8,6 +8,7 @@ use std::io;
 
 use socket2::Socket;
 use vestibule_proto::header::{Kind, MESSAGE_LEN, VERSION};
+use vestibule_proto::moving::MOVED_LEN;
 use vestibule_proto::ticket::Tag;
 
 use crate::shape::{CID_LEN, INITIAL_MIN, LONG_MIN, PacketType, QUIC_V1, SHORT_MIN};
@@ -68,7 +69,7 @@ enum Statement {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Target {
-    Knock,
+    Ours,
     Short,
     Long,
     LaterLong,
@@ -81,21 +82,23 @@ const NEXT: Option<Target> = None;
 
 fn statements(knocks: bool) -> Vec<Statement> {
     use Statement::{Branch, Do, Here, Return};
-    use Target::{Drop, Knock, LaterLong, LaterLongLen, Long, Pass, Short};
+    use Target::{Drop, LaterLong, LaterLongLen, Long, Ours, Pass, Short};
     let long_type = |packet: PacketType| (packet as u32) << 4;
+    // Gateways are knocked at by way of the controller alone, and nobody moves at a controller.
+    let (kind, len) = if knocks { (Kind::Knock, MESSAGE_LEN) } else { (Kind::Moved, MOVED_LEN) };
     vec![
         Do(LOAD_BYTE, UDP),
         Do(AND, 0xc0),
         Branch(JUMP_IF_EQUAL, 0xc0, Some(Long), NEXT),
         Branch(JUMP_IF_EQUAL, 0x40, Some(Short), NEXT),
-        Branch(JUMP_IF_EQUAL, 0x00, Some(if knocks { Knock } else { Drop }), Some(Drop)),
-        // One knock, or several that the kernel joined.
-        Here(Knock),
+        Branch(JUMP_IF_EQUAL, 0x00, Some(Ours), Some(Drop)),
+        // One of ours, or several that the kernel joined.
+        Here(Ours),
         Do(LOAD_HALF, UDP),
-        Branch(JUMP_IF_EQUAL, u32::from(u16::from_be_bytes([Kind::Knock as u8, VERSION])), NEXT, Some(Drop)),
+        Branch(JUMP_IF_EQUAL, u32::from(u16::from_be_bytes([kind as u8, VERSION])), NEXT, Some(Drop)),
         Do(LOAD_LENGTH, 0),
         Do(SUBTRACT, UDP),
-        Do(REMAINDER, MESSAGE_LEN as u32),
+        Do(REMAINDER, len as u32),
         Branch(JUMP_IF_EQUAL, 0, Some(Pass), Some(Drop)),
         Here(Short),
         Do(LOAD_LENGTH, 0),
@@ -187,6 +190,7 @@ mod tests {
     fn is_ours(knocks: bool, datagram: &[u8]) -> bool {
         match shape(datagram) {
             Shape::Knock => knocks,
+            Shape::Moved => !knocks,
             Shape::First(_) | Shape::Later => true,
             Shape::Foreign => false,
         }
@@ -197,6 +201,13 @@ mod tests {
         let knock = datagram(&[1, 1], 1200);
         assert!(passes(true, &knock));
         assert!(!passes(false, &knock));
+    }
+
+    #[test]
+    fn moves_pass_at_the_gateway_alone() {
+        let moved = datagram(&[5, 1], 64);
+        assert!(passes(false, &moved) && passes(false, &datagram(&[5, 1], 2 * 64)), "joined ones, too");
+        assert!(!passes(true, &moved) && !passes(false, &datagram(&[5, 1], 65)));
     }
 
     #[test]
@@ -231,7 +242,8 @@ mod tests {
             knocks in any::<bool>(),
         ) {
             let datagram = datagram(&start[..start.len().min(len)], len);
-            let joined = knocks && len > 1200 && len.is_multiple_of(1200) && datagram.starts_with(&[1, 1]);
+            let (kind, one) = if knocks { (1, 1200) } else { (5, 64) };
+            let joined = len > one && len.is_multiple_of(one) && datagram.starts_with(&[kind, 1]);
             prop_assert_eq!(passes(knocks, &datagram), is_ours(knocks, &datagram) || joined);
         }
     }

@@ -1,6 +1,7 @@
 //! Entry for the fuzzer: any bytes in, no panic, and an answer that holds.
 
 use vestibule_proto::header::MESSAGE_LEN;
+use vestibule_proto::moving::MOVED_LEN;
 
 use crate::shape::{INITIAL_MIN, SHORT_MIN, Shape, shape};
 
@@ -8,6 +9,7 @@ use crate::shape::{INITIAL_MIN, SHORT_MIN, Shape, shape};
 pub fn classify(datagram: &[u8]) {
     match shape(datagram) {
         Shape::Knock => assert_eq!(datagram.len(), MESSAGE_LEN),
+        Shape::Moved => assert_eq!(datagram.len(), MOVED_LEN),
         Shape::First(tag) => {
             assert!(datagram.len() >= INITIAL_MIN);
             assert_eq!(&datagram[6..26], tag);

@@ -9,8 +9,10 @@ use std::time::Instant;
 use quinn::udp::RecvMeta;
 use vestibule_door::{Door, FirstPacket};
 use vestibule_proto::header::MESSAGE_LEN;
+use vestibule_proto::moving::read_moved;
 
 use crate::counters::CountersSnapshot;
+use crate::flow::{Flows, Moved};
 use crate::guarded::Guard;
 use crate::knocks::KnockSink;
 use crate::shape::{Shape, shape};
@@ -54,6 +56,7 @@ pub(crate) struct Gate {
     pub(crate) role: Role,
     pub(crate) door: Arc<dyn Door>,
     pub(crate) knocks: KnockSink,
+    pub(crate) flows: Arc<Flows>,
     /// Whether the socket has several addresses, so that answers must be told which to leave from.
     pub(crate) many_addresses: bool,
     /// Set for good when the endpoint closes. A closing quinn refuses first packets aloud, so none may reach it.
@@ -80,7 +83,23 @@ impl Gate {
     }
 
     fn takes_first(&self, source: SocketAddr, dcid: &[u8], now: Instant) -> bool {
-        !self.closing.load(Ordering::Relaxed) && self.door.first_packet(source, dcid, now) != FirstPacket::Stranger
+        if self.closing.load(Ordering::Relaxed) {
+            return false;
+        }
+        match self.door.first_packet(source, dcid, now) {
+            FirstPacket::Stranger => false,
+            // A tag that moves a connection begins none.
+            FirstPacket::Spent(ticket) | FirstPacket::Again(ticket) => !self.flows.knows(&ticket),
+        }
+    }
+
+    fn take_move(&self, source: SocketAddr, datagram: &[u8], now: Instant, counted: &mut CountersSnapshot) {
+        let tag = read_moved(datagram).filter(|_| !self.closing.load(Ordering::Relaxed));
+        match tag.map_or(Moved::Stranger, |tag| self.flows.handle_moved(source, tag, now)) {
+            Moved::Stranger => counted.moves_refused += 1,
+            Moved::Placed => counted.moves += 1,
+            Moved::Again => {}
+        }
     }
 }
 
@@ -93,6 +112,10 @@ impl Guard for Gate {
             }
             Shape::Knock => {
                 self.take_knock(meta, datagram, counted);
+                return false;
+            }
+            Shape::Moved => {
+                self.take_move(meta.addr, datagram, now, counted);
                 return false;
             }
             // Who is in needs a tag for another connection like everybody else.

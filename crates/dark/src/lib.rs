@@ -4,6 +4,9 @@
 //! nor a first packet that bears an unspent tag, nor part of a live connection, nothing is answered: no version negotiation,
 //! no stateless reset, no retry, no close. Nothing is kept of it but a counter.
 //!
+//! A connection may move: one datagram with a one-time tag gives it another place at the door, and only then may QUIC's own
+//! migration follow (PROTOCOL 3.5).
+//!
 //! A datagram passes, in this order:
 //!
 //! 1. the kernel's filter (`filter`), where the kernel takes one: what has no shape of ours goes no further;
@@ -19,6 +22,7 @@
 //! |---|---|
 //! | `endpoint` `contact` `gate` `knocks` `counters` | the role's endpoint: [`Dark`], [`FirstContact`], [`KnockQueue`] |
 //! | `dial` | the dialling side |
+//! | `flow` `relocation` | a connection goes on from another address: [`Flow`], [`Relocation`] |
 //! | [`tls`] `transport` `allowance` | who the two ends are to each other; how their connection behaves |
 //! | [`framed`] [`splice`] | what goes over streams: messages, and TCP connections |
 //! | [`fuzzing`] | entry for the fuzzer |
@@ -29,6 +33,7 @@ mod counters;
 mod dial;
 mod endpoint;
 mod filter;
+mod flow;
 pub mod framed;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -36,6 +41,7 @@ mod gate;
 mod guarded;
 mod knocks;
 mod quiet;
+mod relocation;
 mod shape;
 pub mod splice;
 pub mod tls;
@@ -47,7 +53,9 @@ pub use contact::{ContactError, FirstContact};
 pub use counters::CountersSnapshot;
 pub use dial::{DIAL_LIMIT, DialError, dial};
 pub use endpoint::{Dark, Options};
+pub use flow::{Flow, GRACE, Terms};
 pub use gate::{KnockFilter, Role};
 pub use knocks::{KnockQueue, QUEUE_LIMIT, ReceivedKnock};
+pub use relocation::{LEAD, Relocation};
 pub use tls::{NoExporter, exporter};
 pub use transport::{FIRST_STREAMS, IDLE_TIMEOUT, KEEP_ALIVE, STREAMS_LIMIT, TransportKind, peer_address, transport};

@@ -31,7 +31,7 @@ pub(crate) fn endpoint_config() -> EndpointConfig {
     config
 }
 
-/// What a server answers a first contact with: no migration (a changed address knocks again), no tokens that would
+/// What a server answers a first contact with: no migration unless the role asks for it, no tokens that would
 /// outlive the connection, and few bytes kept before the role has decided.
 pub(crate) fn server_config(crypto: Arc<dyn quinn::crypto::ServerConfig>, transport: TransportConfig) -> ServerConfig {
     let mut config = ServerConfig::with_crypto(crypto);

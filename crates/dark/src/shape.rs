@@ -2,7 +2,7 @@
 //!
 //! | first byte | is | more |
 //! |---|---|---|
-//! | `00......` | ours | K1 has type 1, our version and [`MESSAGE_LEN`] bytes |
+//! | `00......` | ours | K1 has type 1, our version and [`MESSAGE_LEN`] bytes; "I moved" has type 5 and [`MOVED_LEN`] bytes |
 //! | `01......` | QUIC, short header | at least [`SHORT_MIN`] bytes, else no packet can be in it |
 //! | `11......` | QUIC, long header | version 1; Initial or Handshake, at least [`LONG_MIN`] bytes; a first packet at least [`INITIAL_MIN`] |
 //! | `10......` | nothing | QUIC's fixed bit is always set here: no endpoint of ours negotiates its greasing (RFC 9287) |
@@ -12,6 +12,7 @@
 //! version negotiation, 0-RTT and Retry, which no endpoint of ours sends.
 
 use vestibule_proto::header::{Kind, MESSAGE_LEN, VERSION};
+use vestibule_proto::moving::MOVED_LEN;
 use vestibule_proto::ticket::Tag;
 
 /// Bytes in the connection ids that our endpoints choose.
@@ -36,6 +37,8 @@ pub(crate) const QUIC_V1: u32 = 1;
 pub(crate) enum Shape<'a> {
     /// K1, if its mac1 is right.
     Knock,
+    /// R2, if what it bears is a tag.
+    Moved,
     /// A client's first packet, if these 20 bytes are a tag.
     First(&'a [u8; Tag::SIZE]),
     /// Part of a connection, if its source is live.
@@ -47,15 +50,16 @@ pub(crate) enum Shape<'a> {
 /// The first look at a datagram.
 pub(crate) fn shape(datagram: &[u8]) -> Shape<'_> {
     match datagram.first().map(|first| first >> 6) {
-        Some(0b00) if is_knock(datagram) => Shape::Knock,
+        Some(0b00) if is_ours(datagram, Kind::Knock, MESSAGE_LEN) => Shape::Knock,
+        Some(0b00) if is_ours(datagram, Kind::Moved, MOVED_LEN) => Shape::Moved,
         Some(0b01) if datagram.len() >= SHORT_MIN => Shape::Later,
         Some(0b11) => long_header(datagram).unwrap_or(Shape::Foreign),
         _ => Shape::Foreign,
     }
 }
 
-fn is_knock(datagram: &[u8]) -> bool {
-    datagram.len() == MESSAGE_LEN && datagram.starts_with(&[Kind::Knock as u8, VERSION])
+fn is_ours(datagram: &[u8], kind: Kind, len: usize) -> bool {
+    datagram.len() == len && datagram.starts_with(&[kind as u8, VERSION])
 }
 
 fn long_header(datagram: &[u8]) -> Option<Shape<'_>> {
@@ -119,6 +123,14 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn moves_have_their_type_version_and_length() {
+        assert_eq!(shape(&datagram(&[5, 1], 64)), Shape::Moved);
+        for (start, len) in [([5, 1], 63), ([5, 1], 65), ([5, 2], 64), ([4, 1], 64), ([1, 1], 64), ([5, 1], 1200)] {
+            assert_eq!(shape(&datagram(&start, len)), Shape::Foreign, "{start:?}, {len} bytes");
+        }
+    }
+
+    #[test]
     fn first_packets_show_their_tag() {
         let initial = datagram(&long(0xc3, 1, 20), 1200);
         assert_eq!(shape(&initial), Shape::First(&[0x5a; 20]));
@@ -164,6 +176,7 @@ pub(crate) mod tests {
             match shape(&bytes) {
                 Shape::First(tag) => prop_assert_eq!(&bytes[6..26], tag),
                 Shape::Knock => prop_assert_eq!(bytes.len(), MESSAGE_LEN),
+                Shape::Moved => prop_assert_eq!(bytes.len(), MOVED_LEN),
                 Shape::Later => prop_assert!(bytes.len() >= SHORT_MIN),
                 Shape::Foreign => {}
             }
