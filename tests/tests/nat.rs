@@ -1,7 +1,9 @@
 //! The networks that people have: each kind of NAT, neighbours behind one address, bad lines and narrow ones (T7).
 
 use std::time::Duration;
-use vestibule_lab::{Capture, Context, Fixture, Line, Nat, Person, Proto, Result, Role, Router, Service, Upstream};
+use vestibule_lab::{
+    Capture, Context, Fixture, Host, Line, Nat, Person, Proto, Result, Role, Router, Service, Upstream, until,
+};
 
 const BYTES: usize = 10_000_000;
 const LISTEN: Duration = Duration::from_millis(1_000);
@@ -23,10 +25,18 @@ fn transfer(person: &Person) -> Result<Role> {
 }
 
 fn fetch(person: &Person) -> Result<()> {
-    let script = format!("curl -sS --max-time 50 http://127.0.0.1:7000/bytes/{BYTES} | wc -c");
-    let got = person.host.command("bash").args(["-c", &script]).run()?.ok()?;
+    let script = format!("curl -sS --max-time 170 http://127.0.0.1:7000/bytes/{BYTES} | wc -c");
+    let got = person.host.command("bash").args(["-c", &script]).within(Duration::from_secs(180)).run()?.ok()?;
     assert_eq!(got.out(), BYTES.to_string(), "{}", got.err());
     Ok(())
+}
+
+/// Waits until the neighbours on the way to a host have found each other.
+fn reaches(person: &Person, host: &Host, over_v6: bool) -> Result<()> {
+    let nobody = if over_v6 { (host.v6(), 9).into() } else { (host.v4(), 9).into() };
+    until(Duration::from_secs(20), "the way out", || {
+        Ok(person.host.tcp_probe(nobody)?.is_err_and(|reason| reason.contains("refused")).then_some(()))
+    })
 }
 
 /// From where the gateway serves a person.
@@ -117,6 +127,7 @@ fn narrow_paths_carry_a_session_over_both_families() -> Result<()> {
         router.set_mtu(mtu)?;
         // The other family has no way out.
         person.host.command("ip").args([family, "route", "del", "default"]).run()?.ok()?;
+        reaches(&person, fixture.controller.host(), family == "-4")?;
         let capture = Capture::start(fixture.gateway.host())?;
         let mut up = transfer(&person)?;
         let seen = capture.stop()?.udp().to_port(4434);
@@ -124,5 +135,26 @@ fn narrow_paths_carry_a_session_over_both_families() -> Result<()> {
         seen.only(|packet| packet.frame.len() > usize::from(mtu) + 14).expect_none("wider than the path")?;
         assert_eq!(up.terminate()?, 0);
     }
+    Ok(())
+}
+
+/// P11: what a carrier does to the policy `strict` is told to the person whose connect it was.
+#[test]
+fn a_carrier_that_maps_each_flow_to_another_address_meets_a_strict_policy_and_the_person_reads_why() -> Result<()> {
+    let (mut fixture, _web) = scene(false)?;
+    // More addresses than flows of one connect: none comes round again.
+    let carrier = Router::start(&fixture.network, "carrier", Nat::Pool(6))?;
+    let alice = fixture.add_person_on(carrier.inside(), "alice", &[])?;
+    alice.vestibule_with_password(&["why"])?.run()?.ok()?;
+    fixture.configure_gateway(|text| text.replace("nat = \"follow\"", "nat = \"strict\""))?;
+    let capture = Capture::start(fixture.gateway.host())?;
+    let why = alice.vestibule_with_password(&["why"])?.run()?.exits(21)?;
+    let why = why.says("uses several addresses")?.says("nat = \"strict\"")?;
+    let said = format!("{}{}", why.out(), why.err());
+    assert!(carrier.public().iter().any(|seen| said.contains(&seen.to_string())), "where it was seen: {said}");
+    let packets = capture.stop()?.sent_by(fixture.gateway.host());
+    packets
+        .only(|packet| packet.source.is_some_and(|from| from.port() == 4434))
+        .expect_none("an answer at the door")?;
     Ok(())
 }

@@ -1,5 +1,8 @@
 //! Which of this machine's addresses its packets to somebody leave from: asked of the kernel's routing, without a packet.
 
+mod news;
+
+pub(crate) use news::News;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
 

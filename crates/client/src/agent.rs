@@ -67,6 +67,8 @@ pub struct Status {
     pub up_for: Duration,
     /// How often it was taken up again over a new connection.
     pub resumptions: u32,
+    /// How often its connection went on from another address of this machine.
+    pub moves: u32,
     /// Open connections to services.
     pub streams: usize,
     /// Bytes sent to the gateway since the session began, UDP payloads.

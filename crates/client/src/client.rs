@@ -1,6 +1,7 @@
 //! A session as the rest of this machine uses it: open connections, ask how it stands, end it.
 
 mod keeping;
+mod moving;
 mod silence;
 
 use crate::address;
@@ -76,6 +77,7 @@ struct Shared {
     events: broadcast::Sender<Event>,
     streams: Arc<AtomicUsize>,
     resumptions: AtomicU32,
+    moves: AtomicU32,
     /// UDP payload bytes of connections that are gone.
     sent: AtomicU64,
     received: AtomicU64,
@@ -127,6 +129,7 @@ impl Client {
             events: broadcast::Sender::new(EVENTS),
             streams: Arc::default(),
             resumptions: AtomicU32::new(0),
+            moves: AtomicU32::new(0),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             begun: Instant::now(),
@@ -327,6 +330,7 @@ impl Shared {
             idle_limit: live.idle_limit,
             up_for: self.begun.elapsed(),
             resumptions: self.resumptions.load(Ordering::Relaxed),
+            moves: self.moves.load(Ordering::Relaxed),
             streams: self.streams.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed) + now.udp_tx.bytes,
             received: self.received.load(Ordering::Relaxed) + now.udp_rx.bytes,

@@ -10,11 +10,14 @@ use crate::timings::{LocalTimes, Timings};
 use crate::why::Passage;
 use quinn::{Connection, Endpoint};
 use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use vestibule_proto::id::SessionId;
 use vestibule_proto::inner::Purpose;
 use vestibule_proto::key::Secret;
+use vestibule_proto::moving::{MoveKey, Mover};
 use vestibule_proto::session::{ClientNotice, Reason, ServiceInfo, Welcome, code};
+use vestibule_proto::ticket::Tag;
 
 /// How long the gateway may take to acknowledge an end.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -32,6 +35,8 @@ pub(crate) struct Live {
     pub(crate) idle_limit: Duration,
     pub(crate) timings: Timings,
     pub(crate) clock_offset_ms: i64,
+    /// What takes the connection to another address; `None` where it has to stay.
+    pub(crate) mover: Mutex<Option<Mover>>,
 }
 
 /// What a connect brings.
@@ -123,6 +128,8 @@ pub(crate) fn closing<T>(dialled: &Dialled, said: Result<T, ClientError>) -> Res
 
 fn connected(dialled: Dialled, control: Control, welcome: Welcome, timings: Timings, knocked: &Knocked) -> Connected {
     let Welcome { session, resume_secret, expires_in, idle_limit, services } = welcome;
+    let exporter = vestibule_dark::exporter(&dialled.connection).ok();
+    let mover = exporter.map(|exporter| Mover::new(MoveKey::derive(&knocked.admitted.ticket.kd, &exporter)));
     let live = Live {
         endpoint: dialled.endpoint,
         connection: dialled.connection,
@@ -132,6 +139,7 @@ fn connected(dialled: Dialled, control: Control, welcome: Welcome, timings: Timi
         idle_limit,
         timings,
         clock_offset_ms: knocked.clock_offset_ms,
+        mover: Mutex::new(mover),
     };
     Connected { live, control, services }
 }
@@ -143,6 +151,22 @@ impl Live {
     /// The gateway's address.
     pub(crate) fn address(&self) -> SocketAddr {
         vestibule_dark::peer_address(&self.connection)
+    }
+
+    /// The next tag that says "I moved"; `None` where there is none left.
+    pub(crate) fn next_move(&self) -> Option<Tag> {
+        self.mover().as_mut()?.next_tag()
+    }
+
+    /// The gateway has answered at the address that this machine has now.
+    pub(crate) fn answered_after_move(&self) {
+        if let Some(mover) = self.mover().as_mut() {
+            mover.handle_answer();
+        }
+    }
+
+    fn mover(&self) -> MutexGuard<'_, Option<Mover>> {
+        self.mover.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::audit;
 use crate::contacts::Contact;
 use crate::control::Control;
 use crate::directory::AuditKind;
+use crate::moving::Moving;
 use crate::sessions::Session;
 use crate::shared::Shared;
 use crate::{enrolment, login, resume, serve};
@@ -14,7 +15,7 @@ use quinn::Connection;
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_dark::tls::{self, ClientPins};
-use vestibule_dark::{Dark, FirstContact, TransportKind, exporter, transport};
+use vestibule_dark::{Dark, FirstContact, Flow, TransportKind, exporter, transport};
 use vestibule_proto::admission::Granted;
 use vestibule_proto::inner::Purpose;
 use vestibule_proto::session::{ClientHello, GatewayHello, Reason, SESSION_VERSION, Wanted, code};
@@ -52,6 +53,7 @@ fn failed(shared: &Shared, granted: &Granted, error: &dyn std::fmt::Display) {
 /// A client whose device key was proved, and what it said first.
 struct Greeted {
     connection: Connection,
+    flow: Flow,
     control: Control,
     hello: ClientHello,
 }
@@ -63,16 +65,17 @@ async fn greet(
 ) -> Result<Greeted, Box<dyn std::error::Error + Send + Sync>> {
     let pin = shared.directory.tls_key(&granted.device)?.ok_or("the device is gone")?;
     let config = tls::server_config(&shared.keys.tls, ClientPins::Exact(pin), tls::ALPN_SESSION)?;
-    let connection = contact.accept(config, transport(TransportKind::Session))?.await?;
+    let (connecting, flow) = contact.accept_moving(config, transport(TransportKind::Session))?;
+    let connection = connecting.await?;
     let (send, recv) = connection.accept_bi().await?;
     let mut control = Control::new(send, recv);
     let hello = control.hear(HELLO_LIMIT).await?;
-    Ok(Greeted { connection, control, hello })
+    Ok(Greeted { connection, flow, control, hello })
 }
 
 /// Does what the client knocked for, and nothing else.
 async fn proceed(shared: Arc<Shared>, granted: Granted, greeted: Greeted) {
-    let Greeted { connection, mut control, hello } = greeted;
+    let Greeted { connection, flow, mut control, hello } = greeted;
     let newest = hello.versions.1;
     // From here on a revocation of the device closes the connection, wherever it stands.
     let contact = Contact::enter(&shared, granted.device, &connection);
@@ -84,8 +87,9 @@ async fn proceed(shared: Arc<Shared>, granted: Granted, greeted: Greeted) {
     match outcome {
         Ok(Done::Session(session)) => {
             contact.has_session();
+            let moving = Moving::begin(&shared, &granted, &session, &connection, flow);
             // In a task of its own: what the login needed is given back.
-            shared.tasks.spawn(serve::serve(shared.clone(), session, contact, (connection, newest), control));
+            shared.tasks.spawn(serve::serve(shared.clone(), session, contact, moving, (connection, newest), control));
         }
         // The client comes again as a device.
         Ok(Done::Enrolled) => control.end(&connection, code::DONE).await,

@@ -34,6 +34,8 @@ counters! {
     sessions_begun: begun_session,
     /// A session went on over a new connection.
     sessions_resumed: resumed_session,
+    /// A session's connection went on from another address.
+    sessions_moved: moved_session,
     /// A device was enrolled.
     devices_enrolled: enrolled_device,
     /// A flow was connected to its upstream.

@@ -33,6 +33,7 @@ mod gateway;
 pub mod keys;
 mod link;
 mod login;
+mod moving;
 mod renewal;
 mod resume;
 mod serve;

@@ -2,6 +2,7 @@
 
 use crate::contacts::Contact;
 use crate::control::Control;
+use crate::moving::Moving;
 use crate::renewal;
 use crate::sessions::{Live, Session};
 use crate::shared::Shared;
@@ -32,6 +33,7 @@ pub(crate) async fn serve(
     shared: Arc<Shared>,
     session: Arc<Session>,
     _contact: Contact,
+    mut moving: Moving,
     (connection, newest): (Connection, u16),
     mut control: Control,
 ) {
@@ -62,7 +64,7 @@ pub(crate) async fn serve(
         // The device may have been away when it changed. Read after the session is attached: a change that this misses finds it.
         session.tell_realm(realm).await;
     }
-    match serve_streams(&shared, &session, &connection, recv).await {
+    match serve_streams(&shared, &session, &connection, &mut moving, recv).await {
         End::Connection => {}
         End::SignedOff => shared.sign_off(&session),
         End::Broken => connection.close(code::PROTOCOL.into(), b""),
@@ -74,6 +76,7 @@ async fn serve_streams(
     shared: &Arc<Shared>,
     session: &Arc<Session>,
     connection: &Connection,
+    moving: &mut Moving,
     mut control: RecvStream,
 ) -> End {
     let mut said = pin!(listen(shared, session, &mut control));
@@ -88,6 +91,7 @@ async fn serve_streams(
                 }
                 Err(_) => return End::Connection,
             },
+            () = moving.step(shared, session) => {}
             end = &mut said, if listening => match end {
                 Some(end) => return end,
                 None => listening = false,

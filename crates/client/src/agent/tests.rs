@@ -56,6 +56,7 @@ impl Apparatus for FakeApparatus {
             idle_limit: Duration::from_secs(1800),
             up_for: Duration::from_secs(1),
             resumptions: 2,
+            moves: 3,
             streams: 3,
             sent: 4,
             received: 5,

@@ -1,9 +1,10 @@
 //! The shell around [`Keeper`]: one task per session that listens to the gateway, looks at this machine's addresses, and does what
 //! the machine commands.
 
+use super::moving::move_over;
 use super::silence::Silence;
 use super::{Keeping, Phase, Shared, lock};
-use crate::address::{SleepWatch, SourceWatch};
+use crate::address::{News, SleepWatch, SourceWatch};
 use crate::channel::Control;
 use crate::connect::{self, Connected, Live};
 use crate::error::{ClientError, GatewayAway};
@@ -41,6 +42,8 @@ enum Report {
     Notice(u64, Notice),
     /// The connection is gone; nothing more will be said.
     Broke(u64),
+    /// The gateway has answered at this machine's new address.
+    Moved(u64),
     /// What came of a resumption.
     Outcome(u64, Result<Box<Connected>, ClientError>),
 }
@@ -66,6 +69,8 @@ struct Task {
     listening: Option<(u64, AbortOnDropHandle<()>)>,
     /// The attempt that is under way.
     resuming: Option<(u64, AbortOnDropHandle<()>)>,
+    /// Says "I moved".
+    moving: Option<(u64, AbortOnDropHandle<()>)>,
     silence: Silence,
     was_silent: bool,
     /// What is being written down.
@@ -89,6 +94,7 @@ impl Task {
             numbers: 0,
             listening: Some((0, listening)),
             resuming: None,
+            moving: None,
             silence: Silence::default(),
             was_silent: false,
             learning: JoinSet::new(),
@@ -98,6 +104,7 @@ impl Task {
 
     /// Until the session is over or the last client is dropped.
     async fn run(&mut self, mut ordered: mpsc::Receiver<Order>, mut reported: mpsc::Receiver<Report>) {
+        let mut news = News::new();
         let mut look = tokio::time::interval(self.shared.options.look_every);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -112,6 +119,7 @@ impl Task {
                     return;
                 }
                 _ = look.tick() => self.look(),
+                () = news.heard() => self.look(),
                 () = until(due) => self.keeper.handle_timeout(Instant::now()),
             }
             if self.obey() {
@@ -139,7 +147,14 @@ impl Task {
                     Err(error) => self.input(Input::Failed(error)),
                 }
             }
-            Report::Notice(..) | Report::Broke(_) | Report::Outcome(..) => {}
+            Report::Moved(number) if self.moving.as_ref().is_some_and(|(moving, _)| *moving == number) => {
+                self.moving = None;
+                self.shared.moves.fetch_add(1, Ordering::Relaxed);
+                (self.silence, self.was_silent) = (Silence::default(), false);
+                tracing::info!("the connection goes on from this machine's new address");
+                self.input(Input::Heard);
+            }
+            Report::Notice(..) | Report::Broke(_) | Report::Moved(_) | Report::Outcome(..) => {}
         }
     }
 
@@ -179,7 +194,7 @@ impl Task {
         let slept = self.sleep.slept(now, SystemTime::now());
         if moved || slept {
             tracing::info!(moved, slept, "this machine's network has changed");
-            self.input(Input::AddressChanged);
+            self.input(if slept { Input::Slept } else { Input::AddressChanged });
         }
         if self.send.is_some() {
             let silent = self.silence.look(self.live.connection.stats().into(), now);
@@ -200,6 +215,7 @@ impl Task {
         while let Some(command) = self.keeper.poll_command() {
             match command {
                 Command::Abandon => self.abandon(),
+                Command::Move => self.move_over(),
                 Command::Resume => self.resume(),
                 Command::Forget => self.resuming = None,
             }
@@ -234,6 +250,20 @@ impl Task {
         self.live.connection.close(code::SHUTDOWN.into(), b"");
         self.send = None;
         self.listening = None;
+        self.moving = None;
+    }
+
+    /// Without a tag left, one that was said already goes on being said.
+    fn move_over(&mut self) {
+        let Some(tag) = self.live.next_move() else { return };
+        self.numbers += 1;
+        let (number, reports, live) = (self.numbers, self.reports.clone(), Arc::clone(&self.live));
+        let attempt = tokio::spawn(async move {
+            move_over(&live, tag).await;
+            // Fails only when the session was ended meanwhile.
+            let _ = reports.send(Report::Moved(number)).await;
+        });
+        self.moving = Some((number, AbortOnDropHandle::new(attempt)));
     }
 
     fn resume(&mut self) {
@@ -265,7 +295,9 @@ impl Task {
                     Report::Broke(_) => break,
                     // Sessions that end at once learn it, too.
                     Report::Notice(_, Notice::Realm(realm)) => self.learn(realm),
-                    Report::Notice(_, Notice::Services(_) | Notice::Renewal(_)) | Report::Outcome(..) => {}
+                    Report::Notice(_, Notice::Services(_) | Notice::Renewal(_))
+                    | Report::Moved(_)
+                    | Report::Outcome(..) => {}
                 }
             }
             // Without a last word: the way in which the connection was closed may be one.

@@ -93,6 +93,7 @@ fn lines(status: &Status) -> Vec<(&str, String)> {
         ("session", status.session.to_string()),
         ("up for", output::span(status.up_for.as_secs())),
         ("expires in", output::span(status.expires_in.as_secs())),
+        ("moved", format!("{} times", status.moves)),
         ("resumed", format!("{} times", status.resumptions)),
         ("connections", status.streams.to_string()),
         ("sent", format!("{} bytes", status.sent)),
