@@ -1,5 +1,7 @@
 //! A connection goes on from another address: by one datagram with a one-time tag, and in no other way (R2).
 
+#![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
+
 mod support;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
