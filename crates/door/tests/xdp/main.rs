@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use vestibule_door::suite::{self, Rig};
 use vestibule_door::{Admission, Command, Door, FirstPacket, Hold, Limits, XdpDoor, XdpError};
 use vestibule_proto::id::TicketId;
+use vestibule_proto::moving::moved;
 use vestibule_proto::ticket::{NatPolicy, Tag};
 use wire::{PORT, Wire, in_own_network, run};
 
@@ -73,6 +74,11 @@ impl Rig for KernelRig {
     fn later_packet(&mut self, source: SocketAddr) -> bool {
         let Some((from, _)) = self.wire.borrow_mut().send(source, &LATER) else { return false };
         self.door.is_live(from, Instant::now())
+    }
+
+    fn moved(&mut self, source: SocketAddr, tag: &Tag) -> bool {
+        let Some((from, _)) = self.wire.borrow_mut().send(source, &moved(tag)) else { return false };
+        self.door.first_packet(from, tag.as_bytes(), Instant::now()) != FirstPacket::Stranger
     }
 
     fn connect(&mut self, source: SocketAddr, dcid: &[u8]) -> bool {
