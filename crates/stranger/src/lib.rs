@@ -2,7 +2,7 @@
 //!
 //! | to … | use |
 //! |---|---|
-//! | look at an address | [`look`], [`Target`] |
+//! | look at an address | [`look()`], [`Target`] |
 //! | read what was seen | [`Sight`], [`Row`], [`Group`], [`Verdict`] |
 //! | write it down | [`Report`], [`Scan`] |
 //! | only have the datagrams that might make a server speak | [`baits`] |
