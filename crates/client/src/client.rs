@@ -10,7 +10,7 @@ use crate::connect::{self, Connected, Live};
 use crate::error::{ClientError, GatewayAway};
 use crate::identity::{Identity, Names};
 use crate::keeper::Event;
-use crate::kept::Kept;
+use crate::kept::{Kept, Learned};
 use crate::local::Unlocked;
 use crate::stream::{Counted, Opening, TunnelStream};
 use crate::timings::Timings;
@@ -27,7 +27,6 @@ use tokio::net::TcpStream;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 use vestibule_dark::splice::SpliceOutcome;
-use vestibule_proto::realm::Realm;
 use vestibule_proto::session::{ServiceInfo, Target};
 
 /// Events that a slow listener may lag behind by.
@@ -297,17 +296,17 @@ impl Shared {
         }
     }
 
-    /// A realm key to knock under from now on: on the disk first, then in this process. May wait for the disk.
-    fn learn_realm(&self, realm: &Realm) {
-        match lock(&self.kept).keep_realm(realm) {
+    /// A key to go by from now on: on the disk first, then in this process. May wait for the disk.
+    fn learn(&self, learned: &Learned) {
+        match lock(&self.kept).keep(learned) {
             Ok(sealed) => {
                 let mut identity = lock(&self.identity);
                 let renewed = Arc::new(identity.renewed(&sealed));
                 *identity = renewed;
-                tracing::info!(epoch = sealed.realm_epoch, "the controller's realm key is kept");
+                tracing::info!(realm_epoch = sealed.realm_epoch, "rotated keys are kept");
             }
             // The one that is there counts for a while, and the next session tells it again.
-            Err(error) => tracing::warn!(%error, "the controller's new realm key can't be kept yet"),
+            Err(error) => tracing::warn!(%error, "a rotated key can't be kept yet"),
         }
     }
 

@@ -12,6 +12,7 @@ use quinn::{Connection, Endpoint};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use vestibule_proto::gateway_key::Voucher;
 use vestibule_proto::id::SessionId;
 use vestibule_proto::inner::Purpose;
 use vestibule_proto::key::Secret;
@@ -31,6 +32,8 @@ pub(crate) struct Live {
     pub(crate) connection: Connection,
     pub(crate) session: SessionId,
     pub(crate) resume_secret: Secret<32>,
+    /// Tells whether a key that is told on this connection is the gateway's.
+    pub(crate) voucher: Voucher,
     pub(crate) expires: Instant,
     pub(crate) idle_limit: Duration,
     pub(crate) timings: Timings,
@@ -135,6 +138,7 @@ fn connected(dialled: Dialled, control: Control, welcome: Welcome, timings: Timi
         connection: dialled.connection,
         session,
         resume_secret,
+        voucher: Voucher::of(&knocked.admitted.ticket),
         expires: Instant::now() + expires_in.min(LONGEST_LIFE),
         idle_limit,
         timings,

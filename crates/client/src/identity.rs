@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use vestibule_local_credential::Sealed;
 use vestibule_local_credential::credential::InnerKeys;
+use vestibule_proto::gateway_key::KeyName;
 use vestibule_proto::id::DeviceId;
 use vestibule_proto::invitation::Invitation;
 use vestibule_proto::key::{SigningKey, Spki};
@@ -48,6 +49,7 @@ impl Identity {
             psk_r: sealed.psk_r.clone(),
             digest: sealed.digest,
             gateway_key: sealed.gateway_key,
+            expects: expected(&sealed.gateway_pins),
             d_in: keys.d_in.clone(),
             psk_g: keys.psk_g.clone(),
         };
@@ -73,6 +75,7 @@ impl Identity {
             psk_r: keys.psk_r,
             digest: keys.knock.digest,
             gateway_key: invitation.gateway_key,
+            expects: expected(&invitation.gateway_pins),
             d_in: keys.d_in,
             psk_g: keys.psk_g,
         };
@@ -88,7 +91,7 @@ impl Identity {
 }
 
 impl Identity {
-    /// The same, under the realm key that its credential has now.
+    /// The same, with the rotated keys that its credential has now.
     pub(crate) fn renewed(&self, sealed: &Sealed) -> Self {
         let (known, realm) = (&self.device, sealed.realm.clone());
         let device = Device {
@@ -99,18 +102,24 @@ impl Identity {
             psk_r: known.psk_r.clone(),
             digest: known.digest,
             gateway_key: known.gateway_key,
+            expects: expected(&sealed.gateway_pins),
             d_in: known.d_in.clone(),
             psk_g: known.psk_g.clone(),
         };
         Self {
             device: Arc::new(device),
             tls: self.tls.clone(),
-            pins: self.pins.clone(),
+            pins: sealed.gateway_pins.clone(),
             controllers: self.controllers.clone(),
             credential: self.credential.clone(),
             awaits: self.awaits,
         }
     }
+}
+
+/// What the gateway is asked to present: the first of its keys.
+fn expected(pins: &[Spki]) -> Option<KeyName> {
+    pins.first().map(KeyName::of)
 }
 
 impl Names {

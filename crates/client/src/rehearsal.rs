@@ -41,6 +41,7 @@ fn nobody() -> Device {
         psk_r: Secret::random(entropy),
         digest: LoginDigest::new([0; 32]),
         gateway_key: somebody,
+        expects: None,
         d_in: PrivateKey::random(entropy),
         psk_g: Secret::random(entropy),
     }

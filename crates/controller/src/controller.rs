@@ -262,7 +262,7 @@ mod tests {
             ToController::Publish { row: row.clone(), signature },
             ToController::Rows { first: true, last: true, rows: vec![row.clone()], signature },
         ] {
-            let answer = publish(&executor, removed, &key.spki(), request, &mut Publishing::default()).await;
+            let answer = publish(&executor, removed, &mut key.spki(), request, &mut Publishing::default()).await;
             assert_eq!(answer, FromController::Refused);
             assert_eq!(controller.shared.recognition().row_count(), 0);
         }

@@ -225,7 +225,7 @@ async fn link(executor: &Executor, contact: FirstContact, expected: Expected) ->
         executor.tasks.spawn(async move { rotation::tell(&connection, realm).await });
     }
     tracing::info!(%gateway, name, from = %peer_address(&connection), "gateway linked");
-    serve(executor, gateway, &spki, &connection).await;
+    serve(executor, gateway, spki, &connection).await;
     if shared.links.fall(&gateway, &connection) {
         executor.link_down(gateway);
         tracing::warn!(%gateway, name, "the gateway's link is down");
@@ -288,7 +288,7 @@ pub(crate) fn reload_links(executor: &Executor, rows: &Rows) -> Result<(), Strin
 }
 
 /// Serves a standing link until it breaks.
-async fn serve(executor: &Executor, gateway: GatewayId, spki: &Spki, connection: &quinn::Connection) {
+async fn serve(executor: &Executor, gateway: GatewayId, mut spki: Spki, connection: &quinn::Connection) {
     let mut publishing = Publishing::default();
     let mut ping = tokio::time::interval(PING_EVERY);
     ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -311,7 +311,7 @@ async fn serve(executor: &Executor, gateway: GatewayId, spki: &Spki, connection:
             connection.close(code::PROTOCOL.into(), b"");
             return;
         };
-        let answer = publish(executor, gateway, spki, request, &mut publishing).await;
+        let answer = publish(executor, gateway, &mut spki, request, &mut publishing).await;
         let told = async {
             write_frame(&mut send, &answer).await.ok()?;
             send.finish().ok()

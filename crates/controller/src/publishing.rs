@@ -24,15 +24,16 @@ struct Set {
     beyond: LeftOut,
 }
 
-/// Carries out what a gateway publishes.
+/// Carries out what a gateway publishes. `spki` is the key that its requests bear.
 pub(crate) async fn publish(
     executor: &Executor,
     gateway: GatewayId,
-    spki: &Spki,
+    spki: &mut Spki,
     request: ToController,
     publishing: &mut Publishing,
 ) -> FromController {
-    let signed = |rows: &[PublishedRow], signature: &[u8; 64]| spki.verify(&rows_digest(&gateway, rows), signature);
+    let known = *spki;
+    let signed = |rows: &[PublishedRow], signature: &[u8; 64]| known.verify(&rows_digest(&gateway, rows), signature);
     match request {
         ToController::Rows { first, last, rows, signature } => {
             if rows.len() > ROWS_PER_PART || !signed(&rows, &signature) {
@@ -61,6 +62,31 @@ pub(crate) async fn publish(
         ToController::Addresses { addresses } => {
             executor.shared.links.set_addresses(&gateway, addresses);
             FromController::Done
+        }
+        ToController::HandOver(told) => {
+            if !told.is_signed(&gateway, &known) {
+                return FromController::Refused;
+            }
+            let answer = hand_over(executor, gateway, known, told.spki).await;
+            if answer == FromController::Done {
+                *spki = told.spki;
+            }
+            answer
+        }
+    }
+}
+
+/// On the disk when it is answered: from then on the former key links nobody and signs nothing.
+async fn hand_over(executor: &Executor, gateway: GatewayId, from: Spki, to: Spki) -> FromController {
+    match executor.shared.rows.hand_over(gateway, from, to).await {
+        Ok(true) => {
+            tracing::info!(%gateway, "a gateway has another key");
+            FromController::Done
+        }
+        Ok(false) => FromController::Refused,
+        Err(error) => {
+            tracing::error!(%gateway, %error, "a gateway's new key can't be written down");
+            FromController::Storage
         }
     }
 }

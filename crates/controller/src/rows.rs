@@ -150,6 +150,15 @@ impl Rows {
         Ok(())
     }
 
+    /// A gateway's links and rows bear the key `to` from now on, if they bore `from`. False if they did not; nothing is
+    /// changed then.
+    ///
+    /// # Errors
+    /// The database can't be written.
+    pub async fn hand_over(&self, gateway: GatewayId, from: Spki, to: Spki) -> Result<bool, StoreError> {
+        self.store.write(move |c| record::hand_over(c, &gateway, &from, &to)).await
+    }
+
     /// Adds or renews one published row. The digest keeps its `last`.
     ///
     /// # Errors

@@ -15,10 +15,10 @@ pub mod socket;
 mod tests;
 
 pub use answer::{
-    Answer, DeviceView, InvitationView, InvitationViewState, Invited, LinkView, LiveSession, Reply, Running,
+    Answer, DeviceView, InvitationView, InvitationViewState, Invited, KeyView, LinkView, LiveSession, Reply, Running,
     ServiceView, SessionView, Status, UserDetail, UserView,
 };
 pub use error::{AdminError, AdminErrorKind};
 pub(crate) use execute::counts;
 pub use execute::execute;
-pub use request::{DeviceRequest, InviteRequest, Request, ServiceRequest, SessionRequest, UserRequest};
+pub use request::{DeviceRequest, InviteRequest, KeyRequest, Request, ServiceRequest, SessionRequest, UserRequest};

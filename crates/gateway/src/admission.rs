@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use vestibule_proto::admission::{
     AdmissibleDevice, AdmissionAudit, AdmissionCommand, AdmissionCounters, Admissions, Granted,
 };
+use vestibule_proto::gateway_key::KeyName;
 use vestibule_proto::guess::GuessCount;
 use vestibule_proto::id::{DeviceId, KnockId, LinkRequest, LoginDigest, Stamp, TicketId};
 use vestibule_proto::inner::{I1_LEN, RefusalCode};
@@ -122,6 +123,11 @@ impl Admission {
     /// Clients are told these addresses from now on.
     pub(crate) async fn set_addresses(&self, addresses: Vec<SocketAddr>) {
         self.machine.lock().await.set_addresses(addresses);
+    }
+
+    /// A device may expect these keys of the gateway from now on.
+    pub(crate) async fn set_gateway_keys(&self, names: Vec<KeyName>) {
+        self.machine.lock().await.set_gateway_keys(names);
     }
 
     /// Counts since the start, and requests and doors that are open.

@@ -86,7 +86,8 @@ fn refusal_kind(code: RefusalCode) -> AuditKind {
         | RefusalCode::Version
         | RefusalCode::Time
         | RefusalCode::Fault
-        | RefusalCode::Busy => AuditKind::KnockRefused,
+        | RefusalCode::Busy
+        | RefusalCode::GatewayKey => AuditKind::KnockRefused,
     }
 }
 

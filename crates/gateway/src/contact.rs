@@ -8,15 +8,16 @@ use crate::contacts::Contact;
 use crate::control::Control;
 use crate::directory::AuditKind;
 use crate::moving::Moving;
-use crate::sessions::Session;
+use crate::sessions::{Session, Told};
 use crate::shared::Shared;
 use crate::{enrolment, login, resume, serve};
 use quinn::Connection;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use vestibule_dark::tls::{self, ClientPins};
 use vestibule_dark::{Dark, FirstContact, Flow, TransportKind, exporter, transport};
 use vestibule_proto::admission::Granted;
+use vestibule_proto::gateway_key::Voucher;
 use vestibule_proto::inner::Purpose;
 use vestibule_proto::session::{ClientHello, GatewayHello, Reason, SESSION_VERSION, Wanted, code};
 
@@ -64,7 +65,13 @@ async fn greet(
     granted: &Granted,
 ) -> Result<Greeted, Box<dyn std::error::Error + Send + Sync>> {
     let pin = shared.directory.tls_key(&granted.device)?.ok_or("the device is gone")?;
-    let config = tls::server_config(&shared.keys.tls, ClientPins::Exact(pin), tls::ALPN_SESSION)?;
+    let keys = shared.keys.tls();
+    let time = shared.kept.read(Instant::now());
+    let own = keys.for_device(granted.expects, time).ok_or("it expects a key of this gateway that counts no more")?;
+    if own.spki() != keys.present().spki() {
+        shared.counters.former_key();
+    }
+    let config = tls::server_config(own, ClientPins::Exact(pin), tls::ALPN_SESSION)?;
     let (connecting, flow) = contact.accept_moving(config, transport(TransportKind::Session))?;
     let connection = connecting.await?;
     let (send, recv) = connection.accept_bi().await?;
@@ -76,7 +83,7 @@ async fn greet(
 /// Does what the client knocked for, and nothing else.
 async fn proceed(shared: Arc<Shared>, granted: Granted, greeted: Greeted) {
     let Greeted { connection, flow, mut control, hello } = greeted;
-    let newest = hello.versions.1;
+    let told = Told { newest: hello.versions.1, expects: granted.expects, voucher: Voucher::of(&granted.ticket) };
     // From here on a revocation of the device closes the connection, wherever it stands.
     let contact = Contact::enter(&shared, granted.device, &connection);
     // One that came while the client greeted has not found it.
@@ -89,7 +96,7 @@ async fn proceed(shared: Arc<Shared>, granted: Granted, greeted: Greeted) {
             contact.has_session();
             let moving = Moving::begin(&shared, &granted, &session, &connection, flow);
             // In a task of its own: what the login needed is given back.
-            shared.tasks.spawn(serve::serve(shared.clone(), session, contact, moving, (connection, newest), control));
+            shared.tasks.spawn(serve::serve(shared.clone(), session, contact, moving, (connection, told), control));
         }
         // The client comes again as a device.
         Ok(Done::Enrolled) => control.end(&connection, code::DONE).await,

@@ -28,6 +28,8 @@ counters! {
     contacts_refused: refused_contact,
     /// A first contact did not get as far as to say what it wants.
     contacts_failed: failed_contact,
+    /// A device came in that expects the gateway's key of before.
+    contacts_former_key: former_key,
     /// A login failed.
     logins_failed: failed_login,
     /// A session began.

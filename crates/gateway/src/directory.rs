@@ -69,7 +69,7 @@ pub struct Identity {
     pub name: String,
     /// Keys the login digests; known to this gateway alone.
     pub k_lookup: Secret<32>,
-    /// What an invitation tells besides its secrets; `None` as long as the gateway knows no controller, and then nobody
+    /// What an invitation tells besides its secrets, at the start; `None` as long as the gateway knows no controller, and then nobody
     /// can be invited.
     pub introduction: Option<Introduction>,
 }
@@ -85,7 +85,7 @@ pub struct Introduction {
     pub realm: RealmKey,
     /// The public half of G.
     pub gateway_key: PublicKey,
-    /// G_tls, and its successor while it changes.
+    /// G_tls: the present one.
     pub gateway_pins: Vec<Spki>,
 }
 
@@ -95,8 +95,8 @@ pub struct Directory {
     store: Store,
     identity: Arc<Identity>,
     floor: Arc<floor::Floor>,
-    /// K_realm, once it is another one than the identity was made with.
-    realm: Arc<RwLock<Option<RealmKey>>>,
+    /// What an invitation tells besides its secrets: it changes when keys are rotated.
+    introduction: Arc<RwLock<Option<Introduction>>>,
 }
 
 impl Directory {
@@ -105,7 +105,8 @@ impl Directory {
     /// Errors: those of [`Store::open`].
     pub fn open(path: &Path, identity: Identity) -> Result<Self, StoreError> {
         let store = Store::open(path, schema::MIGRATIONS)?;
-        Ok(Self { store, identity: Arc::new(identity), floor: Arc::default(), realm: Arc::default() })
+        let introduction = Arc::new(RwLock::new(identity.introduction.clone()));
+        Ok(Self { store, identity: Arc::new(identity), floor: Arc::default(), introduction })
     }
 
     /// Who this gateway is.
@@ -113,16 +114,13 @@ impl Directory {
         &self.identity
     }
 
-    /// Invitations tell this realm key from now on.
-    pub fn set_realm(&self, realm: RealmKey) {
-        *self.realm.write().unwrap_or_else(PoisonError::into_inner) = Some(realm);
+    /// Invitations tell this from now on.
+    pub fn introduce(&self, introduction: Introduction) {
+        *self.introduction.write().unwrap_or_else(PoisonError::into_inner) = Some(introduction);
     }
 
-    /// What an invitation tells besides its secrets, as it is now.
     fn introduction(&self) -> Option<Introduction> {
-        let known = self.identity.introduction.clone()?;
-        let realm = self.realm.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Some(Introduction { realm: realm.unwrap_or(known.realm), ..known })
+        self.introduction.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The store under it, for its counters and its path.

@@ -70,7 +70,7 @@ pub(crate) async fn enrol(
         digest: pending.digest,
         psk_c: pending.psk_c,
         psk_r: pending.psk_r,
-        gateway_pins: vec![shared.keys.tls.spki()],
+        gateway_pins: shared.keys.introduction().gateway_pins,
         typo_bits: shared.settings().typo_bits,
         version_floor: granted.version,
     };

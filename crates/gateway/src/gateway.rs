@@ -7,7 +7,7 @@ use crate::keys::Keys;
 use crate::sessions::{self, Session, SessionSeed, Sessions};
 use crate::settings::{self, Limits, Settings, StartError};
 use crate::shared::{Parts, Shared, entropy, now};
-use crate::{contact, effects, link, status, web};
+use crate::{contact, effects, link, rotation, status, web};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -166,6 +166,7 @@ impl Gateway {
         self.spawn(Admission::keep_time(shared.clone()));
         self.spawn(sessions::keep(shared.clone()));
         self.spawn(keep_directory(shared.clone()));
+        self.spawn(rotation::keep(shared.clone()));
         for dark in &shared.darks {
             self.spawn(contact::accept(shared.clone(), dark.clone()));
         }
@@ -217,6 +218,7 @@ async fn admission(settings: &Settings, keys: &Keys, directory: &Directory, now:
         ..AdmissionConfig::default()
     };
     let mut machine = Admissions::new(keys.for_admission(), config, now);
+    machine.set_gateway_keys(keys.tls().names());
     directory.admissible().await?.into_iter().for_each(|device| machine.upsert_device(device));
     Ok(Admission::new(machine))
 }
@@ -249,6 +251,9 @@ fn seed(record: SessionRecord, now: Stamp) -> Option<SessionSeed> {
 }
 
 async fn execute(shared: &Arc<Shared>, request: Request) -> Result<Answer, AdminError> {
+    if let Request::Key(request) = request {
+        return rotation::live(shared, request).await;
+    }
     let one_at_a_time = match request.is_change() {
         true => Some(shared.changing.lock().await),
         false => None,

@@ -1,11 +1,18 @@
-//! The gateway's own keys: `gateway.key` and `gateway.seed`, 0600, made by `init`. Of what it knows of its controller the realm
-//! key may change.
+//! The gateway's own keys: `gateway.key` and `gateway.seed`, 0600, made by `init`. Two of them change while the role runs: G_tls,
+//! and its controller's realm key.
+
+#[cfg(test)]
+mod tests;
+mod tls;
+
+pub use tls::{TlsKeys, TurnError};
 
 use crate::directory::{Identity, Introduction};
 use crate::settings::{key_file, seed_file};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tls::TlsDocument;
 use vestibule_proto::admission::GatewayKeys;
 use vestibule_proto::entropy::Entropy;
 use vestibule_proto::frame;
@@ -51,14 +58,17 @@ struct Document {
     unregistered: Option<Unregistered>,
 }
 
-/// What format 2 has behind it: written once the controller's realm key was rotated.
-#[derive(Serialize, Deserialize)]
+/// What format 2 has behind it: written once a key was rotated.
+#[derive(Serialize, Deserialize, Default)]
 struct Rotation {
-    epoch: u64,
+    realm_epoch: u64,
+    tls: TlsDocument,
 }
 
 /// What changes while the role runs.
+#[derive(Clone)]
 struct Known {
+    tls: TlsKeys,
     realm: Realm,
     unregistered: Option<Unregistered>,
 }
@@ -79,8 +89,6 @@ pub struct Keys {
     pub name: String,
     /// G: opens the inner part of knocks.
     pub inner: PrivateKey,
-    /// G_tls: presented to clients and to the controller; signs rows.
-    pub tls: SigningKey,
     /// k_lookup: makes login digests.
     pub lookup: Secret<32>,
     /// The server side of OPAQUE, OPRF seed included.
@@ -97,7 +105,7 @@ pub struct Keys {
 }
 
 /// Why the key files can't be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
     /// One can't be read or written, or is open to others.
     #[error(transparent)]
@@ -114,7 +122,6 @@ impl Keys {
             gateway: link.gateway,
             name: link.name.clone(),
             inner: PrivateKey::random(entropy),
-            tls: SigningKey::random(entropy),
             lookup: Secret::random(entropy),
             opaque: OpaqueSetup::random(entropy),
             link: KnockKeys {
@@ -126,6 +133,7 @@ impl Keys {
             controller_key: link.controller_key,
             controller_pin: link.controller_pin,
             known: Mutex::new(Known {
+                tls: TlsKeys::new(SigningKey::random(entropy)),
                 // Of whatever epoch it is: the first link tells.
                 realm: Realm { epoch: 0, key: link.realm.clone() },
                 unregistered: Some(Unregistered { secret: link.secret.clone(), expires: link.expires }),
@@ -150,8 +158,8 @@ impl Keys {
     /// When one is missing, open to others, or damaged.
     pub fn read(dir: &Path) -> Result<Self, KeysError> {
         let bytes = secret_file::read(&key_file(dir))?;
-        let (document, Rotation { epoch }): (Document, _) = match frame::decode::<Document>(&bytes) {
-            Ok(document) if document.format == 1 => (document, Rotation { epoch: 0 }),
+        let (document, rotation): (Document, Rotation) = match frame::decode::<Document>(&bytes) {
+            Ok(document) if document.format == 1 => (document, Rotation::default()),
             Ok(_) => return Err(KeysError::Damaged),
             Err(_) => frame::decode(&bytes).map_err(|_| KeysError::Damaged)?,
         };
@@ -164,7 +172,6 @@ impl Keys {
             gateway: document.gateway,
             name: document.name,
             inner: PrivateKey::from_bytes(document.inner),
-            tls: SigningKey::from_seed(document.tls),
             lookup: document.lookup,
             opaque: joined(&seed, &document.opaque)?,
             link: KnockKeys {
@@ -176,7 +183,8 @@ impl Keys {
             controller_key: document.controller_key,
             controller_pin: document.controller_pin,
             known: Mutex::new(Known {
-                realm: Realm { epoch, key: document.realm },
+                tls: TlsKeys::from_document(SigningKey::from_seed(document.tls), rotation.tls),
+                realm: Realm { epoch: rotation.realm_epoch, key: document.realm },
                 unregistered: document.unregistered,
             }),
         })
@@ -203,7 +211,7 @@ impl Keys {
             digest: self.link.digest,
             device_key: self.link.d_out.public(),
             psk_c: self.link.psk_c.clone(),
-            spki: self.tls.spki(),
+            spki: self.known().tls.present().spki(),
         }
     }
 
@@ -213,10 +221,8 @@ impl Keys {
     /// When the file can't be written; the gateway then says so again at its next start, which does no harm.
     pub fn forget_invitation(&self, dir: &Path) -> Result<(), KeysError> {
         let mut known = self.known();
-        let forgotten = Known { realm: known.realm.clone(), unregistered: None };
-        secret_file::replace(&key_file(dir), &self.encode(&forgotten)?)?;
-        *known = forgotten;
-        Ok(())
+        let forgotten = Known { unregistered: None, ..known.clone() };
+        self.put(dir, &mut known, forgotten)
     }
 
     /// C and K_realm, as they are now.
@@ -240,10 +246,54 @@ impl Keys {
         if realm.epoch <= known.realm.epoch {
             return Ok(false);
         }
-        let learnt = Known { realm, unregistered: known.unregistered.clone() };
-        secret_file::replace(&key_file(dir), &self.encode(&learnt)?)?;
-        *known = learnt;
+        let learnt = Known { realm, ..known.clone() };
+        self.put(dir, &mut known, learnt)?;
         Ok(true)
+    }
+
+    /// G_tls, and what goes with it: presented to clients and to the controller; signs rows.
+    #[must_use]
+    pub fn tls(&self) -> TlsKeys {
+        self.known().tls.clone()
+    }
+
+    /// Puts other TLS keys in force, which are on the disk then.
+    ///
+    /// # Errors
+    /// Those of `turn`; [`TurnError::Unregistered`] before the first link; [`TurnError::Keys`] when the file can't be written.
+    /// The former ones stay in force.
+    pub fn turn_tls(
+        &self,
+        dir: &Path,
+        turn: impl FnOnce(&TlsKeys) -> Result<TlsKeys, TurnError>,
+    ) -> Result<TlsKeys, TurnError> {
+        let mut known = self.known();
+        if known.unregistered.is_some() {
+            return Err(TurnError::Unregistered);
+        }
+        let turned = Known { tls: turn(&known.tls)?, ..known.clone() };
+        self.put(dir, &mut known, turned)?;
+        Ok(known.tls.clone())
+    }
+
+    /// The controller links this gateway under `key`. If that is the present one it needs no other any more.
+    ///
+    /// # Errors
+    /// When the file can't be written: the next link says so again.
+    pub fn linked_under(&self, dir: &Path, key: &Spki) -> Result<(), KeysError> {
+        let mut known = self.known();
+        if known.tls.present().spki() != *key || known.tls.at_controller().spki() == *key {
+            return Ok(());
+        }
+        let handed_over = Known { tls: known.tls.handed_over(), ..known.clone() };
+        self.put(dir, &mut known, handed_over)
+    }
+
+    /// On the disk, then in force.
+    fn put(&self, dir: &Path, known: &mut Known, changed: Known) -> Result<(), KeysError> {
+        secret_file::replace(&key_file(dir), &self.encode(&changed)?)?;
+        *known = changed;
+        Ok(())
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -257,13 +307,20 @@ impl Keys {
             gateway: self.gateway,
             name: self.name.clone(),
             k_lookup: self.lookup.clone(),
-            introduction: Some(Introduction {
-                controllers: self.controllers.clone(),
-                controller_key: self.controller_key,
-                realm: self.realm().key,
-                gateway_key: self.inner.public(),
-                gateway_pins: vec![self.tls.spki()],
-            }),
+            introduction: Some(self.introduction()),
+        }
+    }
+
+    /// What invitations tell, as it is now.
+    #[must_use]
+    pub fn introduction(&self) -> Introduction {
+        let known = self.known();
+        Introduction {
+            controllers: self.controllers.clone(),
+            controller_key: self.controller_key,
+            realm: known.realm.key.clone(),
+            gateway_key: self.inner.public(),
+            gateway_pins: vec![known.tls.present().spki()],
         }
     }
 
@@ -275,21 +332,22 @@ impl Keys {
 
     fn encode(&self, known: &Known) -> Result<Zeroizing<Vec<u8>>, KeysError> {
         let document = self.document(known)?;
-        let epoch = known.realm.epoch;
-        // What was never rotated is read by earlier versions of the program, too.
-        let encoded =
-            if epoch == 0 { frame::document(&document) } else { frame::document(&(document, Rotation { epoch })) };
+        let encoded = if known.is_plain() {
+            frame::document(&document)
+        } else {
+            frame::document(&(document, Rotation { realm_epoch: known.realm.epoch, tls: known.tls.document() }))
+        };
         encoded.map_err(|_| KeysError::Damaged)
     }
 
     fn document(&self, known: &Known) -> Result<Document, KeysError> {
         let (_, opaque) = self.opaque_parts()?;
         Ok(Document {
-            format: if known.realm.epoch == 0 { 1 } else { 2 },
+            format: if known.is_plain() { 1 } else { 2 },
             gateway: self.gateway,
             name: self.name.clone(),
             inner: self.inner.secret().clone(),
-            tls: self.tls.seed().clone(),
+            tls: known.tls.present().seed().clone(),
             lookup: self.lookup.clone(),
             opaque,
             link_digest: self.link.digest,
@@ -314,94 +372,16 @@ impl Keys {
     }
 }
 
+impl Known {
+    /// Whether earlier versions of the program could have written it, and can read it.
+    fn is_plain(&self) -> bool {
+        self.realm.epoch == 0 && self.tls.is_plain()
+    }
+}
+
 fn joined(seed: &Secret<SEED_LEN>, keys: &Secret<OPAQUE_KEYS_LEN>) -> Result<OpaqueSetup, KeysError> {
     let mut whole = Zeroizing::new([0; OpaqueSetup::SIZE]);
     whole[..SEED_LEN].copy_from_slice(seed.expose());
     whole[SEED_LEN..].copy_from_slice(keys.expose());
     OpaqueSetup::from_bytes(&Secret::new(*whole)).map_err(|_| KeysError::Damaged)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use vestibule_proto::entropy::SeededEntropy;
-
-    fn invitation(entropy: &mut SeededEntropy) -> GatewayInvitation {
-        GatewayInvitation {
-            format: 1,
-            controllers: vec!["127.0.0.1:4433".to_owned()],
-            controller_key: PrivateKey::random(entropy).public(),
-            controller_pin: SigningKey::random(entropy).spki(),
-            realm: RealmKey::random(entropy),
-            name: "home".to_owned(),
-            gateway: GatewayId::random(entropy),
-            expires: Stamp::from_millis(1_000),
-            secret: Secret::random(entropy),
-        }
-    }
-
-    #[test]
-    fn keys_are_read_back_and_the_seed_lies_apart() {
-        let mut entropy = SeededEntropy::new(1);
-        let (dir, invitation) = (tempfile::tempdir().unwrap(), invitation(&mut entropy));
-        let keys = Keys::generate(&invitation, &mut entropy);
-        keys.write_new(dir.path()).unwrap();
-        let read = Keys::read(dir.path()).unwrap();
-        assert_eq!(read.tls.spki(), keys.tls.spki());
-        assert_eq!(read.inner.public(), keys.inner.public());
-        assert!(read.lookup == keys.lookup && read.opaque.to_bytes().unwrap() == keys.opaque.to_bytes().unwrap());
-        assert_eq!((read.link.digest, read.link.d_out.public()), (keys.link.digest, keys.link.d_out.public()));
-
-        let seed = std::fs::read(seed_file(dir.path())).unwrap();
-        assert_eq!(seed, keys.opaque.to_bytes().unwrap().expose()[..64]);
-        let rest = std::fs::read(key_file(dir.path())).unwrap();
-        assert!(!rest.windows(16).any(|part| part == &seed[..16]), "the seed is in no other file");
-        assert!(matches!(keys.write_new(dir.path()), Err(KeysError::File(_))), "nothing is overwritten");
-    }
-
-    #[test]
-    fn the_invitation_serves_until_it_expires_or_was_used() {
-        let mut entropy = SeededEntropy::new(2);
-        let (dir, invitation) = (tempfile::tempdir().unwrap(), invitation(&mut entropy));
-        let keys = Keys::generate(&invitation, &mut entropy);
-        keys.write_new(dir.path()).unwrap();
-        let first = keys.first_knock(Stamp::from_millis(999)).unwrap();
-        assert_eq!(first.digest, invitation.keys().digest);
-        assert!(keys.first_knock(Stamp::from_millis(1_000)).is_none());
-        keys.forget_invitation(dir.path()).unwrap();
-        let read = Keys::read(dir.path()).unwrap();
-        assert!(read.is_registered() && read.first_knock(Stamp::from_millis(0)).is_none());
-        assert_eq!(read.tls.spki(), keys.tls.spki());
-    }
-
-    #[test]
-    fn a_later_realm_key_is_kept_and_an_earlier_one_is_not() {
-        let mut entropy = SeededEntropy::new(4);
-        let (dir, invitation) = (tempfile::tempdir().unwrap(), invitation(&mut entropy));
-        let keys = Keys::generate(&invitation, &mut entropy);
-        keys.write_new(dir.path()).unwrap();
-        let [second, third] = [2, 3].map(|epoch| Realm { epoch, key: RealmKey::random(&mut entropy) });
-        assert!(keys.learn_realm(dir.path(), third.clone()).unwrap());
-        assert!(!keys.learn_realm(dir.path(), second).unwrap());
-        assert!(!keys.learn_realm(dir.path(), third.clone()).unwrap(), "nothing new");
-        keys.forget_invitation(dir.path()).unwrap();
-        let read = Keys::read(dir.path()).unwrap();
-        assert!(read.realm() == third && keys.realm() == third && read.is_registered());
-        assert!(read.identity().introduction.unwrap().realm == third.key, "who is invited from now on knocks under it");
-        assert_eq!(read.tls.spki(), keys.tls.spki());
-    }
-
-    #[test]
-    fn damaged_files_are_told() {
-        let mut entropy = SeededEntropy::new(3);
-        let (dir, invitation) = (tempfile::tempdir().unwrap(), invitation(&mut entropy));
-        Keys::generate(&invitation, &mut entropy).write_new(dir.path()).unwrap();
-        for file in [key_file(dir.path()), seed_file(dir.path())] {
-            let whole = std::fs::read(&file).unwrap();
-            secret_file::replace(&file, &whole[..whole.len() - 1]).unwrap();
-            assert!(matches!(Keys::read(dir.path()), Err(KeysError::Damaged)), "{}", file.display());
-            secret_file::replace(&file, &whole).unwrap();
-        }
-        assert!(Keys::read(dir.path()).is_ok());
-    }
 }

@@ -9,6 +9,7 @@
 //! | [`Gateway`] | the running role: start, reload, stop |
 //! | [`directory`] | users, devices, invitations, services, sessions on disk |
 //! | [`admin`] `effects` | what its owner may ask; how a change reaches what runs |
+//! | [`rotation`] | the gateway's TLS key and its successors |
 //! | `status` `audit` | what the role tells of itself, when asked and by itself |
 //! | `link` `backoff` `sparing` `stamp` | C1, the dialling end: knock, publish, answer; how often, and how often told |
 //! | `admission` | steps 4 and 5 of the connect: a thin shell around `proto::admission` |
@@ -36,6 +37,7 @@ mod login;
 mod moving;
 mod renewal;
 mod resume;
+pub mod rotation;
 mod serve;
 mod sessions;
 pub mod settings;

@@ -25,6 +25,7 @@ use tokio::sync::oneshot;
 use vestibule_dark::framed::{FramedError, read_frame_within, write_frame};
 use vestibule_dark::peer_address;
 use vestibule_proto::id::LinkRequest;
+use vestibule_proto::key::Spki;
 use vestibule_proto::link::{Hello, LINK_NEWEST, LINK_VERSION, LinkRefusal, Welcome};
 use vestibule_proto::session::code;
 use vestibule_store::StoreError;
@@ -47,6 +48,8 @@ pub(crate) struct Link {
 
 struct State {
     since: Instant,
+    /// The version of the link's messages.
+    version: u16,
     up: Option<Up>,
     trouble: Option<String>,
     /// How many links there have been.
@@ -119,7 +122,7 @@ impl LinkError {
 
 impl Default for Link {
     fn default() -> Self {
-        let state = State { since: Instant::now(), up: None, trouble: None, number: 0 };
+        let state = State { since: Instant::now(), version: LINK_VERSION, up: None, trouble: None, number: 0 };
         Self { outbox: Outbox::default(), left_out: Mutex::default(), state: Mutex::new(state) }
     }
 }
@@ -141,6 +144,11 @@ impl Link {
         }
     }
 
+    /// Whether the controller speaks this version.
+    fn speaks(&self, version: u16) -> bool {
+        self.state().version >= version
+    }
+
     /// The rows that the controller does not hold, as it has said.
     pub(crate) fn left_out(&self) -> MutexGuard<'_, LeftOutRows> {
         self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
@@ -157,7 +165,8 @@ impl Link {
     fn stands(&self, connection: Connection, local: SocketAddr) -> u64 {
         let mut state = self.state();
         let number = state.number + 1;
-        *state = State { since: Instant::now(), up: Some(Up { connection, local }), trouble: None, number };
+        let up = Some(Up { connection, local });
+        *state = State { since: Instant::now(), version: state.version, up, trouble: None, number };
         number
     }
 
@@ -186,9 +195,10 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         // Until the controller knows the lasting keys both ways in are tried in turn: a registration may have reached it
         // whose welcome did not reach us.
         let first = if registered || attempt % 2 == 1 { None } else { shared.keys.first_knock(now().wall) };
+        let own = shared.keys.tls().for_link(attempt).clone();
         let outcome = async {
-            let opened = knock::open(&shared, first.as_ref()).await?;
-            link(&shared, opened, first.is_some(), &mut registered).await
+            let opened = knock::open(&shared, first.as_ref(), &own).await?;
+            link(&shared, opened, (first.is_some(), own.spki()), &mut registered).await
         };
         let Err(error) = outcome.await;
         let stood = shared.link.falls(error.to_string());
@@ -221,7 +231,7 @@ fn tell(shared: &Shared, sparing: &mut Sparing, error: &LinkError, stood: Option
 async fn link(
     shared: &Arc<Shared>,
     opened: Opened,
-    first: bool,
+    (first, own): (bool, Spki),
     registered: &mut bool,
 ) -> Result<std::convert::Infallible, LinkError> {
     let Opened { endpoint, connection, local } = opened;
@@ -235,13 +245,16 @@ async fn link(
         addresses,
         register,
     };
-    tokio::time::timeout(WELCOME_WITHIN, greet(&connection, &hello)).await.map_err(|_| LinkError::NoWelcome)??;
+    let greeting = tokio::time::timeout(WELCOME_WITHIN, greet(&connection, &hello)).await;
+    shared.link.state().version = greeting.map_err(|_| LinkError::NoWelcome)??;
     if !*registered {
         shared.keys.forget_invitation(&shared.settings().dir)?;
         *registered = true;
     }
+    shared.keys.linked_under(&shared.settings().dir, &own)?;
     // Changes from here on are queued; those before are in what is read next.
     shared.link.outbox.open();
+    outbox::hand_over(shared, &connection).await?;
     let rows = shared.directory.published_rows().await?;
     let number = shared.link.stands(connection.clone(), local);
     tracing::info!(controller = %peer_address(&connection), rows = rows.len(), "linked to the controller");
@@ -257,13 +270,14 @@ async fn link(
     Err(ended)
 }
 
-async fn greet(connection: &Connection, hello: &Hello) -> Result<(), LinkError> {
+/// Returns the version that was chosen.
+async fn greet(connection: &Connection, hello: &Hello) -> Result<u16, LinkError> {
     let (mut send, mut recv) = connection.open_bi().await?;
     write_frame(&mut send, hello).await?;
     // Fails only when the controller has stopped the stream, which the answer tells.
     let _ = send.finish();
     match read_frame_within(&mut recv, WELCOME_LIMIT).await? {
-        Welcome::Linked { version: LINK_VERSION..=LINK_NEWEST } => Ok(()),
+        Welcome::Linked { version: version @ LINK_VERSION..=LINK_NEWEST } => Ok(version),
         Welcome::Linked { .. } => Err(LinkError::Version),
         Welcome::Refused(refusal) => Err(LinkError::Refused(refusal)),
     }

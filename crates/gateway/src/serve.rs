@@ -4,7 +4,7 @@ use crate::contacts::Contact;
 use crate::control::Control;
 use crate::moving::Moving;
 use crate::renewal;
-use crate::sessions::{Live, Session};
+use crate::sessions::{Live, Session, Told};
 use crate::shared::Shared;
 use crate::tunnel;
 use quinn::{Connection, RecvStream};
@@ -28,13 +28,13 @@ enum End {
     Broken,
 }
 
-/// Welcomes the client (L4), which speaks this version at most, and serves its streams until the connection or the session ends.
+/// Welcomes the client (L4), and serves its streams until the connection or the session ends.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     session: Arc<Session>,
     _contact: Contact,
     mut moving: Moving,
-    (connection, newest): (Connection, u16),
+    (connection, told_by_client): (Connection, Told),
     mut control: Control,
 ) {
     let told = shared.catalogue().services_of(&session.user);
@@ -49,7 +49,8 @@ pub(crate) async fn serve(
         return;
     }
     let (send, recv) = control.into_halves();
-    let live = Live { connection: connection.clone(), control: Arc::new(tokio::sync::Mutex::new(send)), newest };
+    let live =
+        Live { connection: connection.clone(), control: Arc::new(tokio::sync::Mutex::new(send)), told: told_by_client };
     if !session.attach(live, Instant::now()) {
         // Revoked while it was welcomed.
         connection.close(code::ENDED.into(), b"");
@@ -59,11 +60,12 @@ pub(crate) async fn serve(
     if now_visible != told {
         session.notify(&Notice::Services(now_visible)).await;
     }
+    // The device may have been away when keys changed. Read after the session is attached: a change that this misses finds it.
     let realm = shared.keys.realm();
     if realm.epoch > 0 {
-        // The device may have been away when it changed. Read after the session is attached: a change that this misses finds it.
         session.tell_realm(realm).await;
     }
+    session.tell_key(shared.keys.tls().present().spki()).await;
     match serve_streams(&shared, &session, &connection, &mut moving, recv).await {
         End::Connection => {}
         End::SignedOff => shared.sign_off(&session),

@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     /// Held from a change of the directory until its effects are carried out: these read the directory again, and of two
     /// changes at once the earlier one's must not be put in force, or be told to the controller, behind the later one's.
     pub(crate) changing: tokio::sync::Mutex<()>,
+    /// Held while invitations are told what the keys are now.
+    introducing: Mutex<()>,
     settings: RwLock<Arc<Settings>>,
     catalogue: RwLock<Arc<Catalogue>>,
     /// Sessions whose end could not be written down yet.
@@ -94,6 +96,7 @@ impl Shared {
             tasks: TaskTracker::new(),
             started: Instant::now(),
             changing: tokio::sync::Mutex::default(),
+            introducing: Mutex::default(),
             settings: RwLock::new(Arc::new(settings)),
             catalogue: RwLock::new(Arc::new(catalogue)),
             unwritten: Mutex::default(),
@@ -108,6 +111,12 @@ impl Shared {
     /// Puts other settings in force.
     pub(crate) fn set_settings(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Invitations tell the keys that are in force.
+    pub(crate) fn introduce(&self) {
+        let _one_at_a_time = self.introducing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.directory.introduce(self.keys.introduction());
     }
 
     /// Who may use what, as it is in force.

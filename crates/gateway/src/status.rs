@@ -23,6 +23,7 @@ pub(crate) async fn enrich(shared: &Shared, answer: &mut Answer) {
         Answer::Invited(invited) => invited.trouble = trouble_of_invitation(shared, &invited.id),
         Answer::Invitation(view) => view.trouble = trouble_of_invitation(shared, &view.id),
         Answer::Done(_)
+        | Answer::Key(_)
         | Answer::Users(_)
         | Answer::Invitations(_)
         | Answer::Services(_)

@@ -121,6 +121,7 @@ impl Parties {
             digest: self.digest,
             session: None,
             addresses: Vec::new(),
+            expects: None,
         };
         let key = self.g.public();
         inner::seal_inner(self.gateway, &key, &self.device, &self.psk, &self.psk, &knock, &mut SystemEntropy).unwrap()

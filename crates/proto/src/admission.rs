@@ -26,6 +26,7 @@ mod opening;
 mod states;
 
 use crate::entropy::Entropy;
+use crate::gateway_key::KeyName;
 use crate::guess::{GuessCount, GuessPolicy, Verdict};
 use crate::id::{DeviceId, GatewayId, KnockId, LinkRequest, LoginDigest, Now, SessionId, Stamp, TicketId};
 use crate::inner::{I1_LEN, Purpose, RefusalCode};
@@ -156,6 +157,8 @@ pub struct Granted {
     pub version: u16,
     /// What binds the login to the knock.
     pub ticket: Ticket,
+    /// The G_tls that the device takes its gateway by: the one to present.
+    pub expects: Option<KeyName>,
     /// Where the knock came from, by the controller's word.
     pub announced: SocketAddr,
     /// Where the device came from, as the gateway saw it.
@@ -170,6 +173,8 @@ pub struct Admissions {
     keys: GatewayKeys,
     config: AdmissionConfig,
     clock: SteadyClock,
+    /// Which G_tls count. Whoever expects another one is refused; while none is named here, nobody is.
+    gateway_keys: Vec<KeyName>,
     devices: Devices,
     requests: Requests,
     doors: Doors,
@@ -187,6 +192,7 @@ impl Admissions {
         Self {
             keys,
             clock: SteadyClock::new(now),
+            gateway_keys: Vec::new(),
             devices: Devices::default(),
             requests: Requests::with_limit(config.pending_limit),
             doors: Doors::with_limit(config.pending_limit),
@@ -249,6 +255,11 @@ impl Admissions {
     /// The gateway is reached at other addresses from now on.
     pub fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
         self.config.addresses = addresses;
+    }
+
+    /// These are the G_tls that count from now on.
+    pub fn set_gateway_keys(&mut self, names: Vec<KeyName>) {
+        self.gateway_keys = names;
     }
 
     /// K3: the controller says that a device knocked. `source` is where from, by its word.

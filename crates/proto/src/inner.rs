@@ -81,6 +81,7 @@ mod tests {
                 digest: LoginDigest::random(&mut entropy),
                 session: Some(SessionId::random(&mut entropy)),
                 addresses: vec!["[2001:db8::7]:40000".parse().unwrap()],
+                expects: Some(crate::gateway_key::KeyName::from_bytes([0x6b; 8])),
             };
             let (g, d_in) = (PrivateKey::random(&mut entropy), PrivateKey::random(&mut entropy));
             let (psk_g, psk_r) = (Secret::random(&mut entropy), Secret::random(&mut entropy));

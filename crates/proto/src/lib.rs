@@ -14,12 +14,13 @@
 //! | [`expiring`] [`steady`] [`guess`] | what it is made of: deadlines; a clock that does not run back; how often a password may be guessed |
 //! | [`fuzzing`] | one entry per decoder, and fixed keys for test vectors |
 //! | [`frame`] [`session`] [`enrol`] [`invitation`] [`link`] | what is said inside authenticated channels (T, R1, E1, C1) |
-//! | [`realm`] | the realm key's epochs |
+//! | [`realm`] [`gateway_key`] | the successors of the realm key and of a gateway's TLS key |
 //! | [`words`] | a device's keys as six words, for people to compare |
 
 // Modules of ours that hold what others are made of.
 mod bytes_serde;
 pub mod entropy;
+pub mod gateway_key;
 pub mod hex;
 pub mod id;
 pub mod key;

@@ -4,6 +4,7 @@
 //! gateway's first stream is [`Hello`] → [`Welcome`]. Then the gateway opens a stream per [`ToController`] and reads one
 //! [`FromController`]; the controller opens a stream per [`ToGateway`] and reads one [`Answer`].
 
+use crate::gateway_key::HandOver;
 use crate::id::{GatewayId, LinkRequest, LoginDigest};
 use crate::key::{self, Psk, PublicKey, Spki};
 use crate::realm::Realm;
@@ -13,8 +14,8 @@ use std::net::SocketAddr;
 /// The version of the link's messages that every side speaks.
 pub const LINK_VERSION: u16 = 1;
 
-/// The highest version that this code speaks. 2 adds [`ToGateway::Realm`]: it is said to those alone who have named 2 in their
-/// [`Hello`].
+/// The highest version that this code speaks. 2 adds [`ToGateway::Realm`], said to those alone who have named 2 in their
+/// [`Hello`], and [`ToController::HandOver`], said to those alone who have chosen it in their [`Welcome`].
 pub const LINK_NEWEST: u16 = 2;
 
 /// How long a gateway may take to answer an admission, in milliseconds, before the client is told *away*.
@@ -130,6 +131,9 @@ pub enum ToController {
         /// The new ones.
         addresses: Vec<SocketAddr>,
     },
+    /// Version 2: the gateway's links and rows bear another key from now on, the next request on this link included. Refused
+    /// with [`FromController::Refused`] unless both keys have signed it.
+    HandOver(HandOver),
 }
 
 /// How many rows one [`ToController::Rows`] may hold: 96 bytes each, well inside a frame.

@@ -4,6 +4,7 @@
 //! (L1-L4), the resumption, or the enrolment ([`enrol`](crate::enrol)); then [`Notice`]s from the gateway until the end. Every
 //! further bidirectional stream that the client opens carries one connection: [`Open`] → [`Opened`], then bytes.
 
+use crate::gateway_key::NewKey;
 use crate::id::{ServiceName, SessionId};
 use crate::key::{self, Secret};
 use crate::login::KsfParams;
@@ -16,8 +17,8 @@ use zeroize::Zeroize as _;
 /// The version of these messages that every side speaks, and that a login is bound to.
 pub const SESSION_VERSION: u16 = 1;
 
-/// The highest version that this code speaks. 2 adds [`GatewayHello::EnrolledWaiting`] and [`Notice::Realm`]: what a later version adds is said to
-/// those alone who have named it in their [`ClientHello`].
+/// The highest version that this code speaks. 2 adds [`GatewayHello::EnrolledWaiting`], [`Notice::Realm`] and
+/// [`Notice::GatewayKey`]: what a later version adds is said to those alone who have named it in their [`ClientHello`].
 pub const SESSION_NEWEST: u16 = 2;
 
 /// The first frame from the client on the control stream.
@@ -128,6 +129,8 @@ pub enum Notice {
     Renewal(Result<RenewalLink, Reason>),
     /// Version 2: the realm key to knock under from now on. A device that has a later one keeps it.
     Realm(Realm),
+    /// Version 2: the key to take this gateway by from now on, and no other.
+    GatewayKey(NewKey),
 }
 
 /// An invitation's link, by which the device that asked for it replaces itself. It enrols one device, once, within minutes, and

@@ -59,6 +59,7 @@ impl World {
             psk_r: Psk::random(&mut entropy),
             digest: LoginDigest::random(&mut entropy),
             gateway_key: g.public(),
+            expects: None,
             d_in: d_in.clone(),
             psk_g: Psk::random(&mut entropy),
         });

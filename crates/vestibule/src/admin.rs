@@ -21,7 +21,7 @@ use vestibule_gateway::admin::{
 };
 use vestibule_gateway::directory::{AuditQuery, Directory};
 use vestibule_gateway::keys::Keys;
-use vestibule_gateway::settings;
+use vestibule_gateway::{rotation, settings};
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::id::{Stamp, UserName};
 use vestibule_proto::session::ServiceKind;
@@ -50,8 +50,12 @@ fn offline(dir: &Path, request: Request) -> Result<Reply, Fault> {
         return Err(roles::not_running(Role::Gateway, dir));
     }
     roles::must_exist(Role::Gateway, dir)?;
-    let keys = Keys::read(dir).map_err(|error| roles::gateway::keys_fault(&error, dir))?;
     let _lock = RoleLock::acquire(&settings::lock_file(dir)).map_err(|error| roles::lock_fault(&error))?;
+    let keys = Keys::read(dir).map_err(|error| roles::gateway::keys_fault(&error, dir))?;
+    if let Request::Key(request) = &request {
+        let now = Stamp::from_system(SystemTime::now());
+        return Ok(Reply::from(rotation::execute_on_keys(&keys, dir, request, now)));
+    }
     let directory =
         Directory::open(&settings::database(dir), keys.identity()).map_err(|error| roles::store_fault(&error))?;
     let config = roles::gateway::load(&Role::Gateway.configuration(dir))?;

@@ -9,6 +9,7 @@ use crate::channel::Control;
 use crate::connect::{self, Connected, Live};
 use crate::error::{ClientError, GatewayAway};
 use crate::keeper::{Command, Event, Input, Keeper};
+use crate::kept::Learned;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,8 +20,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
 use vestibule_dark::framed::{FramedError, read_frame, write_frame};
 use vestibule_proto::entropy::SystemEntropy;
+use vestibule_proto::gateway_key::NewKey;
 use vestibule_proto::inner::Purpose;
-use vestibule_proto::realm::Realm;
 use vestibule_proto::session::{ClientNotice, Notice, code};
 
 /// How long the gateway may take to acknowledge a sign-off.
@@ -135,7 +136,8 @@ impl Task {
             Report::Notice(number, notice) if listening == Some(number) => match notice {
                 Notice::Services(services) => *lock(&self.shared.services) = services.into(),
                 Notice::Ended(reason) => self.input(Input::Told(reason)),
-                Notice::Realm(realm) => self.learn(realm),
+                Notice::Realm(realm) => self.learn(Learned::Realm(realm)),
+                Notice::GatewayKey(told) => self.learn_key(&told),
                 // Nobody here asks for one.
                 Notice::Renewal(_) => {}
             },
@@ -158,11 +160,21 @@ impl Task {
         }
     }
 
-    /// Writes a realm key down, on a thread that may wait.
-    fn learn(&mut self, realm: Realm) {
+    /// Writes the gateway's key down, if it is the gateway's: who has stolen its former TLS key has told it without a voucher.
+    fn learn_key(&mut self, told: &NewKey) {
+        match self.live.voucher.check(told) {
+            Some(spki) => self.learn(Learned::GatewayKey(spki)),
+            None => {
+                tracing::error!("whoever answers as the gateway tells a key that is not the gateway's: it is not taken")
+            }
+        }
+    }
+
+    /// Writes a key down, on a thread that may wait.
+    fn learn(&mut self, learned: Learned) {
         while self.learning.try_join_next().is_some() {}
         let shared = Arc::clone(&self.shared);
-        self.learning.spawn_blocking(move || shared.learn_realm(&realm));
+        self.learning.spawn_blocking(move || shared.learn(&learned));
     }
 
     fn connected(&mut self, connected: Connected) {
@@ -294,7 +306,8 @@ impl Task {
                     Report::Notice(_, Notice::Ended(_)) => return Ok(()),
                     Report::Broke(_) => break,
                     // Sessions that end at once learn it, too.
-                    Report::Notice(_, Notice::Realm(realm)) => self.learn(realm),
+                    Report::Notice(_, Notice::Realm(realm)) => self.learn(Learned::Realm(realm)),
+                    Report::Notice(_, Notice::GatewayKey(told)) => self.learn_key(&told),
                     Report::Notice(_, Notice::Services(_) | Notice::Renewal(_))
                     | Report::Moved(_)
                     | Report::Outcome(..) => {}

@@ -84,8 +84,8 @@ async fn invited(control: &mut Control, identity: &Identity, user: &UserName) ->
         match control.hear().await? {
             Notice::Renewal(Ok(link)) => break link,
             Notice::Renewal(Err(reason)) | Notice::Ended(reason) => return Err(ClientError::from_reason(reason)),
-            // The invitation tells it, too.
-            Notice::Services(_) | Notice::Realm(_) => {}
+            // The invitation tells the keys, too.
+            Notice::Services(_) | Notice::Realm(_) | Notice::GatewayKey(_) => {}
         }
     };
     let invitation = read_link(link.expose())?;

@@ -86,6 +86,8 @@ pub enum Refused {
     Version,
     /// The gateway's own clock and the controller's differ: no knock seems fresh to it.
     GatewayClock,
+    /// The gateway's TLS key was rotated while this device was away, or since the invitation was made.
+    GatewayKey,
     /// A refusal whose reason this device can't read.
     Unreadable,
     /// Another reason; see the detail.

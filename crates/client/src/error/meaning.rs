@@ -16,6 +16,7 @@ impl ClientError {
             RefusalCode::Revoked => Refused::Revoked,
             RefusalCode::Version => Refused::Version,
             RefusalCode::Time => Refused::GatewayClock,
+            RefusalCode::GatewayKey => Refused::GatewayKey,
             RefusalCode::InvitationUsed => return Self::Invitation(InvitationTrouble::Used),
             RefusalCode::InvitationExpired => return Self::Invitation(InvitationTrouble::Expired),
             RefusalCode::Fault => return Self::GatewayAway(GatewayAway::Fault),

@@ -81,6 +81,7 @@ fn samples() -> Vec<ClientError> {
             Refused::Revoked,
             Refused::Version,
             Refused::GatewayClock,
+            Refused::GatewayKey,
             Refused::Unreadable,
             Refused::Other,
         ]
@@ -158,6 +159,7 @@ fn refusals_keep_their_meaning() {
         (RefusalCode::Time, 22),
         (RefusalCode::Fault, 21),
         (RefusalCode::Busy, 25),
+        (RefusalCode::GatewayKey, 22),
     ] {
         let detail = "ask\x1b[2J Bob".to_owned();
         let refusal = Refusal { code, retry_after: Duration::from_secs(60), tries: 6, limit: 20, detail };

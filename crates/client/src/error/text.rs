@@ -331,6 +331,11 @@ fn refused(why: Refused, tries: u8, limit: u8, retry_after: Duration) -> Told {
             "It differs from the controller's, so that no knock seems fresh to it.",
             "tell the gateway's owner to set it",
         ),
+        Refused::GatewayKey => told(
+            "the gateway has another key than this device knows",
+            "Its key was rotated, and the former one counts no more: this device was away all the time, or the invitation is from before.",
+            "ask the gateway's owner for a new invitation",
+        ),
         Refused::Unreadable => told(
             "the gateway refuses this device",
             "Its reason can't be read by this device: the local credential does not fit the gateway any more.",

@@ -4,6 +4,7 @@
 
 mod approval;
 mod enrolment;
+mod gateway_key;
 mod renewal;
 mod rotation;
 mod session;

@@ -39,7 +39,7 @@ async fn until_epoch(machine: &Machine, wanted: u64) {
     tokio::time::timeout(SOON, kept).await.expect("the device keeps the new realm key");
 }
 
-async fn enrolled(world: &World, name: &str) -> Machine {
+pub(crate) async fn enrolled(world: &World, name: &str) -> Machine {
     let machine = world.machine(name);
     machine.enrol(&world.invite("alice", HOUR).await).await.unwrap();
     machine

@@ -163,6 +163,10 @@ impl World {
         drop(gateway);
     }
 
+    pub(crate) fn gateway_dir(&self) -> PathBuf {
+        self.gateway_settings.dir.clone()
+    }
+
     pub(crate) fn gateway(&self) -> &Gateway {
         &self.gateway.as_ref().expect("the gateway runs").0
     }

@@ -67,6 +67,11 @@ pub(super) fn spki(c: &Connection, gateway: &GatewayId) -> Result<Option<Spki>, 
     Spki::from_der(&der).map(Some).ok_or_else(damaged)
 }
 
+pub(super) fn hand_over(c: &Connection, gateway: &GatewayId, from: &Spki, to: &Spki) -> Result<bool, StoreError> {
+    let changed = "UPDATE gateway SET spki = ?3 WHERE id = ?1 AND spki = ?2";
+    Ok(c.execute(changed, (gateway.as_bytes(), from.as_bytes(), to.as_bytes()))? == 1)
+}
+
 pub(super) fn must_be_known(c: &Connection, gateway: &GatewayId) -> Result<(), RowsError> {
     let known: bool = c
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM gateway WHERE id = ?1)")?

@@ -278,3 +278,17 @@ async fn blocking<T: Send + 'static>(rows: &Rows, work: impl FnOnce(&Rows) -> T 
     let rows = rows.clone();
     tokio::task::spawn_blocking(move || work(&rows)).await.unwrap()
 }
+
+#[tokio::test]
+async fn a_key_is_handed_over_by_the_one_that_is_known_and_by_no_other() {
+    let (_root, rows) = rows_apart().await;
+    blocking(&rows, |rows| invite(rows, 1)).await;
+    rows.register_gateway(gateway(1), "home", &register(1)).await.unwrap();
+    let [first, second, third] = [1, 2, 3].map(|number| register(number).spki);
+    assert!(!rows.hand_over(gateway(1), second, third).await.unwrap());
+    assert!(rows.hand_over(gateway(1), first, second).await.unwrap());
+    assert_eq!(rows.gateway_spki(&gateway(1)).unwrap(), Some(second));
+    assert!(!rows.hand_over(gateway(1), first, third).await.unwrap(), "the former one hands over nothing any more");
+    assert!(!rows.hand_over(gateway(2), first, third).await.unwrap(), "of a gateway that is not known");
+    assert_eq!(rows.gateway_spki(&gateway(1)).unwrap(), Some(second));
+}

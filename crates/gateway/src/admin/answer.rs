@@ -71,8 +71,21 @@ pub enum Answer {
     Audit(Vec<AuditEntry>),
     /// How much there is of everything, and how the role is.
     Status(Box<Status>),
+    /// The gateway's TLS key.
+    Key(KeyView),
     /// It was done; the text names what, e.g. `the user alice is removed`.
     Done(String),
+}
+
+/// How it stands with the gateway's TLS key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyView {
+    /// The name of the present one, 16 hexadecimal digits.
+    pub key: String,
+    /// Until when the one before it counts, if it does.
+    pub former_until: Option<Stamp>,
+    /// Whether the controller has taken the present one.
+    pub controller_has_it: bool,
 }
 
 /// A user, as lists show it.

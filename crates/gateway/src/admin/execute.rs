@@ -34,6 +34,7 @@ pub async fn execute(
         Request::Invite(request) => invite::execute(directory, request, now, entropy).await,
         Request::Service(request) => service::execute(directory, request, now).await,
         Request::Session(request) => session::execute(directory, request, now).await,
+        Request::Key(_) => Err(AdminError::invalid("this is about the gateway's keys", "vestibule gateway rotate")),
         Request::Audit(query) => told(Answer::Audit(directory.audit_entries(query).await?)),
         Request::Status => told(Answer::Status(Box::new(status(directory, now).await?))),
     }

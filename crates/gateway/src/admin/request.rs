@@ -22,6 +22,8 @@ pub enum Request {
     Service(ServiceRequest),
     /// About sessions.
     Session(SessionRequest),
+    /// About the gateway's TLS key. Answered by [`Key`](super::Answer::Key).
+    Key(KeyRequest),
     /// The newest entries of the audit log that match. Answered by [`Audit`](super::Answer::Audit).
     Audit(AuditQuery),
     /// How much there is of everything, and how the role is. Answered by [`Status`](super::Answer::Status).
@@ -29,7 +31,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether it may change the directory; the others only ask.
+    /// Whether it may change the directory; the others only ask, or are about keys.
     pub(crate) fn is_change(&self) -> bool {
         match self {
             Self::User(UserRequest::List | UserRequest::Show { .. })
@@ -38,8 +40,34 @@ impl Request {
             | Self::Service(ServiceRequest::List | ServiceRequest::Show { .. })
             | Self::Session(SessionRequest::List { .. } | SessionRequest::Show { .. })
             | Self::Audit(_)
+            | Self::Key(_)
             | Self::Status => false,
             Self::User(_) | Self::Device(_) | Self::Invite(_) | Self::Service(_) | Self::Session(_) => true,
+        }
+    }
+}
+
+/// About the gateway's TLS key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum KeyRequest {
+    /// Make a new one.
+    Rotate {
+        /// For how many seconds the present one counts beside it; 0: from now on the new one alone counts, also while a
+        /// rotation is under way.
+        keep_for: u64,
+    },
+    /// The key before the present one counts no more.
+    Finish,
+}
+
+impl KeyRequest {
+    /// The word for the audit log.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Rotate { keep_for: 0 } => "replaced at once",
+            Self::Rotate { .. } => "rotated",
+            Self::Finish => "the former one ended",
         }
     }
 }

@@ -92,6 +92,7 @@ mod tests {
             | Request::Invite(_)
             | Request::Service(_)
             | Request::Session(_)
+            | Request::Key(_)
             | Request::Audit(_) => Err(AdminError::invalid("no", "ask otherwise")),
         }
     }

@@ -94,6 +94,8 @@ kinds! {
     ServiceRemoved = "service-removed",
     /// The services of the configuration file changed; the detail names them.
     ServicesConfigured = "services-configured",
+    /// The gateway's TLS key was replaced, or the one before it ended; the detail says which.
+    KeyRotated = "key-rotated",
     /// The role started.
     Started = "started",
     /// The role stopped.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::net::{UdpSocket, lookup_host};
 use vestibule_dark::{DialError, STREAMS_LIMIT, TransportKind, dial, tls, transport};
 use vestibule_proto::invitation::KnockKeys;
+use vestibule_proto::key::SigningKey;
 use vestibule_proto::knocker::{Admitted, KnockEvent, KnockFailure, Knocker, LinkDevice};
 
 /// The largest datagram that is read; answers have 1200 bytes.
@@ -79,8 +80,12 @@ fn failure(failure: &KnockFailure) -> String {
     }
 }
 
-/// Knocks at the controller, with the keys of an invitation or with the lasting ones, and connects.
-pub(super) async fn open(shared: &Arc<Shared>, first: Option<&KnockKeys>) -> Result<Opened, KnockError> {
+/// Knocks at the controller, with the keys of an invitation or with the lasting ones, and connects under `own`.
+pub(super) async fn open(
+    shared: &Arc<Shared>,
+    first: Option<&KnockKeys>,
+    own: &SigningKey,
+) -> Result<Opened, KnockError> {
     let keys = &shared.keys;
     let knock = first.unwrap_or(&keys.link);
     let device = LinkDevice {
@@ -103,7 +108,7 @@ pub(super) async fn open(shared: &Arc<Shared>, first: Option<&KnockKeys>) -> Res
     let tag = admitted.ticket.tag(0);
     let pins = [keys.controller_pin];
     let (endpoint, connection) =
-        dial(any_address(&controller), controller, tag, &keys.tls, &pins, tls::ALPN_LINK, behaviour).await?;
+        dial(any_address(&controller), controller, tag, own, &pins, tls::ALPN_LINK, behaviour).await?;
     let local = endpoint.local_addr()?;
     Ok(Opened { endpoint, connection, local })
 }

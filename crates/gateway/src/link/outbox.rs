@@ -4,7 +4,7 @@
 //! changes the directory writes there first and tells the outbox second.
 
 use crate::audit;
-use crate::keys::Keys;
+use crate::keys::{Keys, KeysError};
 use crate::shared::Shared;
 use quinn::Connection;
 use std::collections::VecDeque;
@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 use vestibule_dark::framed::{FramedError, read_frame, write_frame};
 use vestibule_proto::id::LoginDigest;
-use vestibule_proto::link::{FromController, LeftOut, PublishedRow, ROWS_PER_PART, ToController, rows_digest};
+use vestibule_proto::link::{
+    FromController, LINK_NEWEST, LeftOut, PublishedRow, ROWS_PER_PART, ToController, rows_digest,
+};
 use vestibule_store::StoreError;
 
 /// How long the controller may take to answer one request.
@@ -28,6 +30,8 @@ pub(crate) enum Change {
     Withdraw(LoginDigest),
     /// Clients reach the gateway elsewhere.
     Addresses(Vec<SocketAddr>),
+    /// The gateway has another TLS key.
+    Key,
 }
 
 /// Changes on their way, in order; none while the link is down.
@@ -63,6 +67,9 @@ pub(crate) enum PublishError {
     /// The rows can't be read.
     #[error(transparent)]
     Directory(#[from] StoreError),
+    /// That the controller has another key can't be written down.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
 }
 
 impl Outbox {
@@ -108,9 +115,15 @@ impl Outbox {
             };
             let Some(Item { change, done }) = item else { return Ok(()) };
             let about = About::of(&change);
-            let answer = ask(connection, &request(&shared.keys, change)).await?;
-            let is_in_force = answer == FromController::Done;
-            settle(shared, about, answer);
+            let is_in_force = match request(&shared.keys, change) {
+                Some(request) => {
+                    let answer = ask(connection, &request).await?;
+                    let is_done = answer == FromController::Done;
+                    settle(shared, about, answer);
+                    is_done
+                }
+                None => hand_over(shared, connection).await?,
+            };
             // Nobody has to wait for the outcome.
             let _ = done.send(is_in_force);
         }
@@ -131,14 +144,45 @@ impl Outbox {
     }
 }
 
-fn request(keys: &Keys, change: Change) -> ToController {
+/// What a change is asked with; [`Change::Key`] has a way of its own.
+fn request(keys: &Keys, change: Change) -> Option<ToController> {
     match change {
         Change::Publish(row) => {
-            let signature = keys.tls.sign(&rows_digest(&keys.gateway, std::slice::from_ref(&row)));
-            ToController::Publish { row, signature }
+            let signature = sign(keys, std::slice::from_ref(&row));
+            Some(ToController::Publish { row, signature })
         }
-        Change::Withdraw(digest) => ToController::Withdraw { digest },
-        Change::Addresses(addresses) => ToController::Addresses { addresses },
+        Change::Withdraw(digest) => Some(ToController::Withdraw { digest }),
+        Change::Addresses(addresses) => Some(ToController::Addresses { addresses }),
+        Change::Key => None,
+    }
+}
+
+/// By the key that the controller knows.
+fn sign(keys: &Keys, rows: &[PublishedRow]) -> [u8; 64] {
+    keys.tls().at_controller().sign(&rows_digest(&keys.gateway, rows))
+}
+
+/// Hands the link and the rows over to the present key, if the controller does not have it and would understand. Says whether
+/// it has it then.
+pub(super) async fn hand_over(shared: &Arc<Shared>, connection: &Connection) -> Result<bool, PublishError> {
+    let keys = &shared.keys;
+    let Some(told) = keys.tls().hand_over(&keys.gateway) else { return Ok(true) };
+    if !shared.link.speaks(LINK_NEWEST) {
+        tracing::warn!(
+            "the controller's version can't take this gateway's new key: the former one goes on between the two"
+        );
+        return Ok(false);
+    }
+    let spki = told.spki;
+    match ask(connection, &ToController::HandOver(told)).await? {
+        FromController::Done => {
+            let (worker, dir) = (shared.clone(), shared.settings().dir.clone());
+            let noted = tokio::task::spawn_blocking(move || worker.keys.linked_under(&dir, &spki)).await;
+            noted.map_err(|_| PublishError::Storage)??;
+            Ok(true)
+        }
+        FromController::Refused | FromController::Without(_) => Err(PublishError::Refused),
+        FromController::Storage => Ok(false),
     }
 }
 
@@ -147,6 +191,7 @@ enum About {
     Published(LoginDigest),
     Withdrawn(LoginDigest),
     Addresses,
+    Key,
 }
 
 impl About {
@@ -155,6 +200,7 @@ impl About {
             Change::Publish(row) => Self::Published(row.digest),
             Change::Withdraw(digest) => Self::Withdrawn(*digest),
             Change::Addresses(_) => Self::Addresses,
+            Change::Key => Self::Key,
         }
     }
 }
@@ -166,7 +212,7 @@ fn settle(shared: &Arc<Shared>, about: About, answer: FromController) {
         (FromController::Done, About::Withdrawn(digest)) => {
             shared.link.left_out().withdrawn(&digest, Instant::now());
         }
-        (FromController::Done, About::Addresses) => {}
+        (FromController::Done, About::Addresses | About::Key) => {}
         (FromController::Without(left_out), _) => {
             let news = shared.link.left_out().one(left_out, is_ours(shared), Instant::now());
             audit::tell_left_out(shared, news);
@@ -198,7 +244,7 @@ async fn send_all(shared: &Arc<Shared>, connection: &Connection, rows: Vec<Publi
     let mut left_out = LeftOut::default();
     for part in 0..parts {
         let rows: Vec<_> = rows.by_ref().take(ROWS_PER_PART).collect();
-        let signature = keys.tls.sign(&rows_digest(&keys.gateway, &rows));
+        let signature = sign(keys, &rows);
         let request = ToController::Rows { first: part == 0, last: part + 1 == parts, rows, signature };
         match ask(connection, &request).await? {
             FromController::Done => {}

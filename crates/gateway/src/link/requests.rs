@@ -49,7 +49,7 @@ async fn learn(shared: &Arc<Shared>, realm: Realm) -> Answer {
     }
     tracing::info!(epoch, "the controller has a new realm key");
     let realm = shared.keys.realm();
-    shared.directory.set_realm(realm.key.clone());
+    shared.introduce();
     for session in shared.sessions.all() {
         let realm = realm.clone();
         shared.tasks.spawn(async move { session.tell_realm(realm).await });

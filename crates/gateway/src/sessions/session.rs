@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use vestibule_dark::framed::{FramedError, write_frame};
 use vestibule_dark::peer_address;
+use vestibule_proto::gateway_key::{KeyName, Voucher};
 use vestibule_proto::id::{DeviceId, ServiceName, SessionId, UserName};
-use vestibule_proto::key::Secret;
+use vestibule_proto::key::{Secret, Spki};
 use vestibule_proto::realm::Realm;
 use vestibule_proto::session::{Notice, Reason, SESSION_NEWEST, code};
 
@@ -73,8 +74,19 @@ pub(crate) struct Live {
     pub(crate) connection: Connection,
     /// The gateway's half of the control stream.
     pub(crate) control: Arc<tokio::sync::Mutex<SendStream>>,
-    /// The highest version that the client speaks.
+    /// What the client has said of itself.
+    pub(crate) told: Told,
+}
+
+/// What a client has said of itself when it came in.
+#[derive(Clone)]
+pub(crate) struct Told {
+    /// The highest version that it speaks.
     pub(crate) newest: u16,
+    /// The key that it expects of the gateway.
+    pub(crate) expects: Option<KeyName>,
+    /// With what another one is vouched for on this connection.
+    pub(crate) voucher: Voucher,
 }
 
 /// The live flows of a session to one service.
@@ -181,8 +193,17 @@ impl Session {
 
     /// Tells the client which realm key to knock under, if it is connected and would understand.
     pub(crate) async fn tell_realm(&self, realm: Realm) {
-        if self.live().is_some_and(|live| live.newest >= SESSION_NEWEST) {
+        if self.live().is_some_and(|live| live.told.newest >= SESSION_NEWEST) {
             self.notify(&Notice::Realm(realm)).await;
+        }
+    }
+
+    /// Tells the client which key to take this gateway by, if it is connected, would understand, and expects another one.
+    pub(crate) async fn tell_key(&self, spki: Spki) {
+        let Some(Live { told, .. }) = self.live() else { return };
+        let expects_another = told.expects.is_some_and(|name| name != KeyName::of(&spki));
+        if told.newest >= SESSION_NEWEST && expects_another {
+            self.notify(&Notice::GatewayKey(told.voucher.vouch(spki))).await;
         }
     }
 

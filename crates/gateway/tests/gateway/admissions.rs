@@ -66,7 +66,7 @@ impl Bare {
 
     /// The key by which clients know the gateway.
     pub(crate) fn pin(&self) -> Spki {
-        Keys::read(&self.settings.dir).unwrap().tls.spki()
+        Keys::read(&self.settings.dir).unwrap().tls().present().spki()
     }
 
     /// Whether the bearer of this ticket comes in.

@@ -78,6 +78,7 @@ impl Admissions {
         match open(self.keys.id, &self.keys.key, device, &case.i1, entropy) {
             Ok(opened) => match check(device, &opened.knock)
                 .and_then(|version| check_time(device, &opened.knock, newest, now.wall, time).map(|()| version))
+                .and_then(|version| self.check_key(&opened.knock).map(|()| version))
             {
                 Ok(version) => Decision::Right(Box::new(opened), version),
                 Err(code) => Decision::Refused(code, Duration::ZERO),
@@ -85,6 +86,12 @@ impl Admissions {
             Err(Unreadable::Seal) => Decision::Wrong,
             Err(Unreadable::Form | Unreadable::Content) => Decision::Refused(RefusalCode::Version, Duration::ZERO),
         }
+    }
+
+    /// Whether the device takes us by a key that we have.
+    fn check_key(&self, knock: &InnerKnock) -> Result<(), RefusalCode> {
+        let known = |name| self.gateway_keys.is_empty() || self.gateway_keys.contains(&name);
+        if knock.expects.is_none_or(known) { Ok(()) } else { Err(RefusalCode::GatewayKey) }
     }
 
     /// The wrong passwords so far. A date in the future, from before the clock was set back, becomes `time` for good.
@@ -251,5 +258,6 @@ fn detail(code: RefusalCode) -> &'static str {
         RefusalCode::Time => "the knock is too old by the gateway's clock",
         RefusalCode::Fault => "the gateway can't open its door",
         RefusalCode::Busy => "too many admissions at once",
+        RefusalCode::GatewayKey => "the gateway has another key since this device was here",
     }
 }

@@ -2,6 +2,7 @@
 
 use super::DeviceKind;
 use crate::expiring::ExpiringMap;
+use crate::gateway_key::KeyName;
 use crate::id::{DeviceId, LinkRequest, LoginDigest, SessionId, TicketId};
 use crate::inner::Purpose;
 use crate::ticket::{NatPolicy, Ticket};
@@ -34,6 +35,7 @@ pub(super) struct Door {
     pub(super) session: Option<SessionId>,
     pub(super) version: u16,
     pub(super) ticket: Ticket,
+    pub(super) expects: Option<KeyName>,
     pub(super) announced: SocketAddr,
     pub(super) policy: NatPolicy,
     /// The door's back end has said that it stands open, and so the client was told.

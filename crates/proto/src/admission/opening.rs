@@ -24,6 +24,7 @@ impl Admissions {
     pub(super) fn open(&mut self, state: ExpectRemembered, until: Instant, now: Now, entropy: &mut dyn Entropy) {
         let ExpectRemembered { case, opened, version } = state;
         let (purpose, session, stamp) = (opened.knock.purpose, opened.knock.session, opened.knock.stamp);
+        let expects = opened.knock.expects;
         let time = self.clock.read(now);
         let Some(device) = self.devices.get_mut(&case.digest) else { return self.answer(case.request, Answer::Seen) };
         let kind = device.kind;
@@ -42,6 +43,7 @@ impl Admissions {
             session,
             version,
             ticket,
+            expects,
             announced: case.source,
             policy: self.config.nat,
             ready: false,
@@ -129,6 +131,7 @@ impl Admissions {
             session: door.session,
             version: door.version,
             ticket: door.ticket,
+            expects: door.expects,
             announced: door.announced,
             source,
         })

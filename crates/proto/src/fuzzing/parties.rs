@@ -63,6 +63,7 @@ impl Parties {
             digest: self.digest,
             session: None,
             addresses: vec![([192, 0, 2, 7], 40_000).into(), ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7], 40_000).into()],
+            expects: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use zeroize::Zeroizing;
 
 use crate::error::Unreadable;
+use crate::gateway_key::KeyName;
 use crate::header::Versions;
 use crate::id::{KnockId, LoginDigest, SessionId, Stamp};
 use crate::wire::{ADDRESS_LEN, Malformed, Reader, Writer};
@@ -27,7 +28,8 @@ const OWN_ADDRESSES: usize = 2;
 /// | 32..64 | login digest A2 |
 /// | 64..80 | session id, or zero |
 /// | 80..116 | two addresses: each IPv6 16 (IPv4 mapped), port 2; unused ones zero |
-/// | 116..128 | zero |
+/// | 116..124 | name of the G_tls that the device expects, or zero |
+/// | 124..128 | zero |
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InnerKnock {
     /// What the client speaks.
@@ -44,6 +46,8 @@ pub struct InnerKnock {
     pub session: Option<SessionId>,
     /// The client's own global addresses, for comparison with the announced one; at most two are told.
     pub addresses: Vec<SocketAddr>,
+    /// The only key that it takes its gateway by; earlier versions of the program name none.
+    pub expects: Option<KeyName>,
 }
 
 /// What a device comes for.
@@ -74,7 +78,8 @@ impl InnerKnock {
             .bytes(self.digest.as_bytes())
             .optional(self.session.as_ref().map(SessionId::as_bytes))
             .addresses(&self.addresses, OWN_ADDRESSES, ADDRESS_LEN)
-            .zeros(12)
+            .optional(self.expects.as_ref().map(KeyName::as_bytes))
+            .zeros(4)
             .finish()
             .clone()
     }
@@ -96,6 +101,7 @@ impl InnerKnock {
             digest: LoginDigest::new(reader.array()?),
             session: reader.optional()?.map(SessionId::new),
             addresses: reader.addresses(OWN_ADDRESSES, ADDRESS_LEN)?,
+            expects: reader.optional()?.map(KeyName::from_bytes),
         };
         reader.finish()?;
         Ok(knock)

@@ -72,6 +72,8 @@ pub enum RefusalCode {
     Fault = 9,
     /// Too many admissions at once.
     Busy = 10,
+    /// The device knows the gateway by a key that counts no more: it was away while that was rotated.
+    GatewayKey = 11,
 }
 
 impl RefusalCode {
@@ -89,6 +91,7 @@ impl RefusalCode {
             Self::Time => "time",
             Self::Fault => "fault",
             Self::Busy => "busy",
+            Self::GatewayKey => "gateway-key",
         }
     }
 }
@@ -168,7 +171,7 @@ fn whole_seconds(duration: Duration) -> u32 {
 }
 
 impl RefusalCode {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::WrongPassword,
         Self::Wait,
         Self::Suspended,
@@ -179,6 +182,7 @@ impl RefusalCode {
         Self::Time,
         Self::Fault,
         Self::Busy,
+        Self::GatewayKey,
     ];
 
     fn from_byte(byte: u8) -> Result<Self, Malformed> {

@@ -97,6 +97,7 @@ fn seal_inside(
         digest: device.digest,
         session: ask.session,
         addresses,
+        expects: device.expects,
     };
     let (i1, ready) =
         seal_inner(device.gateway, &device.gateway_key, &device.d_in, &device.psk_g, &device.psk_r, &knock, entropy)?;

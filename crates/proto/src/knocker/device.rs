@@ -1,5 +1,6 @@
 //! Who knocks, and what for.
 
+use crate::gateway_key::KeyName;
 use crate::id::{GatewayId, LoginDigest, SessionId};
 use crate::inner::Purpose;
 use crate::key::{PrivateKey, Psk, PublicKey};
@@ -21,6 +22,8 @@ pub struct Device {
     pub digest: LoginDigest,
     /// G.
     pub gateway_key: PublicKey,
+    /// The G_tls that it takes its gateway by, if it names one.
+    pub expects: Option<KeyName>,
     /// D_in, from layer 2.
     pub d_in: PrivateKey,
     /// Shared with the gateway, from layer 2.

@@ -54,6 +54,7 @@ impl Realm {
             psk_r: Psk::random(entropy),
             digest: LoginDigest::random(entropy),
             gateway_key: self.gateway.key.public(),
+            expects: None,
             d_in: PrivateKey::random(entropy),
             psk_g: Psk::random(entropy),
         };
@@ -98,6 +99,7 @@ pub(crate) fn copy(device: &Device) -> Device {
         psk_r: device.psk_r.clone(),
         digest: device.digest,
         gateway_key: device.gateway_key,
+        expects: device.expects,
         d_in: device.d_in.clone(),
         psk_g: device.psk_g.clone(),
     }

@@ -4,9 +4,10 @@ use super::gateway_bench::{Bench, HOME, Order};
 use crate::common::{copy, ms};
 use std::time::Duration;
 use vestibule_proto::admission::{AdmissionAudit, AdmissionConfig, DeviceKind, Suspicion};
+use vestibule_proto::gateway_key::KeyName;
 use vestibule_proto::id::{GatewayId, LoginDigest, Now, Stamp};
 use vestibule_proto::inner::{InnerKnock, Purpose, RefusalCode, Versions};
-use vestibule_proto::key::{PrivateKey, Psk};
+use vestibule_proto::key::{PrivateKey, Psk, Secret, SigningKey};
 use vestibule_proto::knocker::Device;
 
 #[test]
@@ -242,6 +243,41 @@ fn an_altered_invitation_is_refused_unreadably_and_leaves_a_trace() {
     assert!(vestibule_proto::inner::open_refusal(&altered.psk_r, &sent.i1, sealed).is_err());
     let audit = AdmissionAudit::InvitationAltered { device: bench.device(), source: HOME.parse().unwrap() };
     assert_eq!((bench.audits.as_slice(), bench.guesses()), ([audit].as_slice(), 0));
+}
+
+/// While no key is named at the gateway it is not asked for one: as before keys could be rotated.
+#[test]
+fn who_expects_a_key_that_counts_comes_in_with_its_name_and_nobody_else() {
+    let mut bench = Bench::new();
+    let [former, present, other] = [1, 2, 3].map(|number| {
+        let seed = Secret::new([number; 32]);
+        KeyName::of(&SigningKey::from_seed(seed).spki())
+    });
+    let knock = |bench: &mut Bench, expects| InnerKnock { expects, ..bench.plain() };
+    let come = |bench: &mut Bench, expects: Option<KeyName>| {
+        let knock = knock(bench, expects);
+        let mut sent = bench.make(knock);
+        let (_, ticket) = bench.admit_sent(HOME, &mut sent);
+        let granted = bench.gateway.handle_tag_spent(ticket.id, HOME.parse().unwrap(), bench.now).unwrap();
+        assert_eq!(granted.expects, expects);
+        bench.pass(ms(5_000));
+    };
+    come(&mut bench, Some(other));
+    bench.gateway.set_gateway_keys(vec![present, former]);
+    for expects in [None, Some(present), Some(former)] {
+        come(&mut bench, expects);
+    }
+    let refused = |bench: &mut Bench, expects| {
+        let knock = knock(bench, Some(expects));
+        let sent = bench.make(knock);
+        assert_eq!(bench.refused(&sent).code, RefusalCode::GatewayKey);
+        bench.pass(ms(5_000));
+    };
+    refused(&mut bench, other);
+    bench.gateway.set_gateway_keys(vec![present]);
+    refused(&mut bench, former);
+    come(&mut bench, Some(present));
+    assert_eq!(bench.guesses(), 0, "that is no wrong password");
 }
 
 #[test]

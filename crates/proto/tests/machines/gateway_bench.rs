@@ -92,6 +92,7 @@ impl Bench {
             digest: self.person.device.digest,
             session: None,
             addresses: Vec::new(),
+            expects: None,
         }
     }
 

@@ -92,6 +92,7 @@ fn inner_part(realm: &Realm, device: &vestibule_proto::knocker::Device, stamp: S
         digest: device.digest,
         session: None,
         addresses: Vec::new(),
+        expects: None,
     };
     seal_inner(realm.gateway.id, &realm.gateway.key.public(), &device.d_in, &device.psk_g, &device.psk_r, &knock, dice)
         .unwrap()

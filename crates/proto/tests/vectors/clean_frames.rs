@@ -113,6 +113,7 @@ fn greetings() -> Pages {
 fn publishing() -> Pages {
     let request = |number| page().variant("ToController", number);
     let answer = |number| page().variant("FromController", number);
+    let hand_over = request(4).spki("G_tls", 0x97);
     let rows = request(0).raw("first", &[1]).raw("last", &[0]).number("rows", 2).row().row();
     let without = answer(3)
         .number("rows", 3)
@@ -127,6 +128,7 @@ fn publishing() -> Pages {
         ("publish", request(1).row().string("signature", &[0x51; 64])),
         ("withdraw", request(2).raw("A2", &[0xa2; 32])),
         ("addresses", request(3).number("addresses", 1).v6("address")),
+        ("hand over", hand_over.raw("by the former key", &[0x51; 64]).raw("by the new key", &[0x52; 64])),
         ("done", answer(0)),
         ("not done: refused", answer(1)),
         ("not done: storage", answer(2)),
@@ -221,6 +223,7 @@ fn notices() -> Pages {
         ("renewal", renewal().raw("granted", &[0]).string("link", b"vestibule:AAAA")),
         ("no renewal", renewal().raw("not granted", &[1]).variant("Reason", 5)),
         ("realm key for a device", page().variant("Notice", 3).number("epoch", 300).raw("K_realm", &[0x4e; 32])),
+        ("gateway key for a device", page().variant("Notice", 4).spki("G_tls", 0x97).raw("mac", &[0x3a; 32])),
         ("sign off", page().variant("ClientNotice", 0)),
         ("renew", page().variant("ClientNotice", 1)),
     ]

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vestibule_proto::enrol::{EnrolConfirm, EnrolDone, EnrolResponse, EnrolStart, EnrolUpload, Enrolled};
 use vestibule_proto::frame::{self, FrameError};
+use vestibule_proto::gateway_key::{HandOver, NewKey};
 use vestibule_proto::hex;
 use vestibule_proto::id::{DeviceId, GatewayId, LinkRequest, LoginDigest, ServiceName, SessionId};
 use vestibule_proto::key::{PublicKey, Secret, Spki};
@@ -138,11 +139,13 @@ fn publishing() -> Vec<Sample> {
         (row_digest(3), RowRefusal::Full),
     ];
     let signature = [0x51; 64];
+    let hand_over = HandOver { spki: spki(0x97), by_former: [0x51; 64], by_present: [0x52; 64] };
     vec![
         sample("rows", ToController::Rows { first: true, last: false, rows: vec![row(), row()], signature }),
         sample("publish", ToController::Publish { row: row(), signature }),
         sample("withdraw", ToController::Withdraw { digest: digest() }),
         sample("addresses", ToController::Addresses { addresses: vec![v6()] }),
+        sample("hand over", ToController::HandOver(hand_over)),
         sample("done", FromController::Done),
         sample("not done: refused", FromController::Refused),
         sample("not done: storage", FromController::Storage),
@@ -242,6 +245,7 @@ fn notices() -> Vec<Sample> {
         sample("renewal", Notice::Renewal(Ok(RenewalLink::new("vestibule:AAAA".to_owned())))),
         sample("no renewal", Notice::Renewal(Err(Reason::NoSession))),
         sample("realm key for a device", Notice::Realm(realm())),
+        sample("gateway key for a device", Notice::GatewayKey(NewKey { spki: spki(0x97), mac: [0x3a; 32] })),
         sample("sign off", ClientNotice::SignOff),
         sample("renew", ClientNotice::Renew),
     ]

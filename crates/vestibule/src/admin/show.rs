@@ -4,7 +4,7 @@ use crate::fault::Fault;
 use crate::output::{self, Output};
 use serde::Serialize;
 use vestibule_gateway::admin::{
-    Answer, DeviceView, InvitationView, Invited, ServiceView, SessionView, Status, UserDetail, UserView,
+    Answer, DeviceView, InvitationView, Invited, KeyView, ServiceView, SessionView, Status, UserDetail, UserView,
 };
 use vestibule_gateway::directory::{AuditEntry, Source};
 use vestibule_proto::id::Stamp;
@@ -36,6 +36,7 @@ pub(crate) fn answer(answer: &Answer, output: &Output) -> Result<(), Fault> {
             output.list(entries, &["time", "what", "user", "device", "from", "detail"], audit_cells)
         }
         Answer::Status(status) => status_lines(status, output),
+        Answer::Key(key) => key_lines(key, output),
         Answer::Done(text) => output.say(&serde_json::json!({ "done": text }), || text.clone()),
     }
 }
@@ -253,6 +254,18 @@ fn status_lines(status: &Status, output: &Output) -> Result<(), Fault> {
         lines.extend(running.counters.iter().map(|(name, value)| (name.as_str(), value.to_string())));
     }
     output.show(status, &lines)
+}
+
+fn key_lines(key: &KeyView, output: &Output) -> Result<(), Fault> {
+    let former = match key.former_until {
+        Some(until) => format!("counts until {}", output::moment(until.as_millis())),
+        None => "counts no more".to_owned(),
+    };
+    let controller = match key.controller_has_it {
+        true => "has the present one",
+        false => "gets the present one with the next link",
+    };
+    output.show(key, &[("present key", key.key.clone()), ("former key", former), ("controller", controller.to_owned())])
 }
 
 fn link(running: &vestibule_gateway::admin::Running) -> String {

@@ -71,6 +71,23 @@ pub(crate) enum GatewayCommand {
     Run(RoleArgs),
     /// The link, the door, sessions and counters of the running gateway.
     Status(RoleArgs),
+    /// Make a new TLS key: the controller gets it over the link, devices in their sessions; the present one counts beside it for a while.
+    #[command(
+        after_help = "Examples:\n  vestibule gateway rotate                 # the former key counts for 30 days\n  vestibule gateway rotate --keep 7d\n  vestibule gateway status                 # gateway.contacts_former_key: how often devices still came with it\n  vestibule gateway rotate --finish        # it counts no more\n  vestibule gateway rotate --now           # it was stolen: the new key alone counts\n\nA device that does not come in while both count needs a new invitation; with --now every device that is not connected."
+    )]
+    Rotate {
+        /// How long the present key counts beside the new one.
+        #[arg(long, default_value = "30d", value_name = "TIME", value_parser = crate::config::parse_span)]
+        keep: std::time::Duration,
+        /// Let the new key alone count from now on, also while a rotation is under way.
+        #[arg(long, conflicts_with_all = ["keep", "finish"])]
+        now: bool,
+        /// End the former key now instead of making a new one.
+        #[arg(long, conflicts_with = "keep")]
+        finish: bool,
+        #[command(flatten)]
+        role: RoleArgs,
+    },
     /// What each kind of door lacks here, and what to do; changes nothing. Run it as the user that the gateway runs as.
     Doctor(RoleArgs),
 }

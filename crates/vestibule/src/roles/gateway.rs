@@ -10,7 +10,7 @@ use crate::output::Output;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use vestibule_gateway::admin::Request;
+use vestibule_gateway::admin::{KeyRequest, Request};
 use vestibule_gateway::directory::DirectoryError;
 use vestibule_gateway::keys::KeysError;
 use vestibule_gateway::{Gateway, StartError, settings};
@@ -22,7 +22,14 @@ pub(crate) fn run(command: GatewayCommand, output: &Output) -> Result<ExitCode, 
     match command {
         GatewayCommand::Init(arguments) => init(&arguments, output),
         GatewayCommand::Run(arguments) => serve(&arguments),
-        GatewayCommand::Status(arguments) => status(&arguments, output),
+        GatewayCommand::Status(arguments) => ask(&arguments, Request::Status, output),
+        GatewayCommand::Rotate { finish: true, role, .. } => ask(&role, Request::Key(KeyRequest::Finish), output),
+        GatewayCommand::Rotate { now: true, role, .. } => {
+            ask(&role, Request::Key(KeyRequest::Rotate { keep_for: 0 }), output)
+        }
+        GatewayCommand::Rotate { keep, role, .. } => {
+            ask(&role, Request::Key(KeyRequest::Rotate { keep_for: keep.as_secs() }), output)
+        }
         GatewayCommand::Doctor(arguments) => super::doctor::run(&dir(&arguments)?, output),
     }
 }
@@ -115,8 +122,8 @@ async fn try_reload(gateway: &Gateway, file: &Path, dir: &Path) -> Result<(), Fa
     Ok(())
 }
 
-fn status(arguments: &RoleArgs, output: &Output) -> Result<ExitCode, Fault> {
-    let answer = admin::ask(&dir(arguments)?, Request::Status)?;
+fn ask(arguments: &RoleArgs, request: Request, output: &Output) -> Result<ExitCode, Fault> {
+    let answer = admin::ask(&dir(arguments)?, request)?;
     admin::show(&answer, output)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -81,6 +81,7 @@ fn copy(keys: &knocker::Device) -> knocker::Device {
         psk_r: keys.psk_r.clone(),
         digest: keys.digest,
         gateway_key: keys.gateway_key,
+        expects: keys.expects,
         d_in: keys.d_in.clone(),
         psk_g: keys.psk_g.clone(),
     }

@@ -156,6 +156,7 @@ pub(crate) fn sealed(device: &knocker::Device, age: Duration) -> (Admit, AwaitRe
         digest: device.digest,
         session: None,
         addresses: Vec::new(),
+        expects: None,
     };
     let (gateway, key) = (device.gateway, &device.gateway_key);
     let (inner, ready) =
@@ -185,7 +186,7 @@ async fn take_rows(connection: Connection, rows: Rows) {
                 }
                 ToController::Publish { row, .. } => drop(rows.insert(row.digest, row)),
                 ToController::Withdraw { digest } => drop(rows.remove(&digest)),
-                ToController::Addresses { .. } => {}
+                ToController::Addresses { .. } | ToController::HandOver(_) => {}
             }
         }
         write_frame(&mut send, &FromController::Done).await.unwrap();

@@ -157,6 +157,7 @@ impl Device {
             psk_r: self.keys.psk_r.clone(),
             digest: self.keys.digest,
             gateway_key: self.keys.gateway_key,
+            expects: self.keys.expects,
             d_in: PrivateKey::random(&mut SystemEntropy),
             psk_g: Psk::random(&mut SystemEntropy),
         };
@@ -288,6 +289,7 @@ pub(crate) fn invited_keys(invitation: &Invitation) -> (Arc<knocker::Device>, Si
         psk_r: keys.psk_r,
         digest: keys.knock.digest,
         gateway_key: invitation.gateway_key,
+        expects: None,
         d_in: keys.d_in,
         psk_g: keys.psk_g,
     };
@@ -345,6 +347,7 @@ pub(crate) async fn begin_enrolment(invitation: &Invitation, password: &str) -> 
         psk_r: enrolled.psk_r,
         digest: enrolled.digest,
         gateway_key: invitation.gateway_key,
+        expects: None,
         d_in,
         psk_g,
     };

@@ -58,6 +58,7 @@ pub(crate) async fn enrol_many(keys: &Keys, database: &Path, count: usize) -> Ve
                 psk_r: pending.psk_r,
                 digest: pending.digest,
                 gateway_key,
+                expects: None,
                 d_in,
                 psk_g,
             };
