@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+/// After a failure that may last, as a lack of file descriptors does.
+const PAUSE: Duration = Duration::from_millis(10);
 const PAGE: &str = "<!doctype html>\n<title>Vestibule lab</title>\n<h1>Vestibule lab</h1>\n";
 
 /// Listens at `address` and serves every connection as `kind` says, until killed. Each one is told of in a line.
@@ -20,16 +22,26 @@ pub(crate) fn serve(kind: &str, address: &str) -> io::Result<()> {
     };
     let listener = TcpListener::bind(address)?;
     println!("listening on {}", listener.local_addr()?);
-    for stream in listener.incoming() {
-        let stream = stream?;
-        println!("accepted {}", stream.peer_addr()?);
-        thread::spawn(move || {
-            let peer = stream.peer_addr();
-            let ended = handle(stream);
-            println!("closed {peer:?}: {ended:?}");
-        });
+    accept_all(&listener, handle)
+}
+
+/// The connections of the queue, for good: one that was reset before it was taken out ends itself and nothing else.
+fn accept_all(listener: &TcpListener, handle: fn(TcpStream) -> io::Result<()>) -> ! {
+    loop {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                println!("accepted {peer}");
+                thread::spawn(move || {
+                    let ended = handle(stream);
+                    println!("closed {peer}: {ended:?}");
+                });
+            }
+            Err(error) => {
+                println!("not accepted: {error}");
+                thread::sleep(PAUSE);
+            }
+        }
     }
-    Ok(())
 }
 
 fn echo(mut stream: TcpStream) -> io::Result<()> {
@@ -101,4 +113,29 @@ fn answer(path: &str, to: &mut TcpStream) -> io::Result<()> {
     let (status, page) = if path == "/" { ("200 OK", PAGE) } else { ("404 Not Found", "not here\n") };
     let length = page.len();
     write!(to, "HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {length}\r\n\r\n{page}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+    use super::*;
+    use socket2::SockRef;
+
+    #[test]
+    fn who_resets_a_connection_before_it_is_accepted_ends_nothing_else() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        for _ in 0..3 {
+            let reset = TcpStream::connect(at).unwrap();
+            SockRef::from(&reset).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        let mut good = TcpStream::connect(at).unwrap();
+        thread::spawn(move || accept_all(&listener, echo));
+        good.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        good.write_all(b"word").unwrap();
+        let mut back = [0; 4];
+        good.read_exact(&mut back).unwrap();
+        assert_eq!(&back, b"word");
+    }
 }
