@@ -45,12 +45,9 @@ impl Dialled {
 pub(crate) async fn dial(admitted: &Admitted, identity: &Identity) -> Result<Dialled, ClientError> {
     let begun = Instant::now();
     let attempts = plan(&admitted.gateways, admitted.seen, admitted.ticket.quic_tags());
-    let race = race(attempts, identity);
-    match tokio::time::timeout(admitted.window, race).await {
-        Ok(Ok((endpoint, connection))) => Ok(Dialled { endpoint, connection, took: begun.elapsed() }),
-        Ok(Err(how)) => Err(ClientError::GatewayAway(how)),
-        Err(_) => Err(ClientError::GatewayAway(GatewayAway::Dial)),
-    }
+    let (endpoint, connection) =
+        race(attempts, begun + admitted.window, identity).await.map_err(ClientError::GatewayAway)?;
+    Ok(Dialled { endpoint, connection, took: begun.elapsed() })
 }
 
 /// One connect: where to, with which tag, and how long after the one before it.
@@ -81,7 +78,12 @@ fn plan(gateways: &[SocketAddr], seen: SocketAddr, tags: [Tag; 4]) -> Vec<Attemp
         .collect()
 }
 
-async fn race(attempts: Vec<Attempt>, identity: &Identity) -> Result<(Endpoint, Connection), GatewayAway> {
+/// Until the window ends: what was met by then counts, though other attempts still wait for an answer.
+async fn race(
+    attempts: Vec<Attempt>,
+    window_ends: Instant,
+    identity: &Identity,
+) -> Result<(Endpoint, Connection), GatewayAway> {
     let mut waiting = attempts.into_iter();
     let mut running = FuturesUnordered::new();
     let mut worst = GatewayAway::Dial;
@@ -111,6 +113,7 @@ async fn race(attempts: Vec<Attempt>, identity: &Identity) -> Result<(Endpoint, 
                     due = Instant::now() + next.map_or(Duration::ZERO, |attempt| attempt.after);
                 }
             }
+            () = tokio::time::sleep_until(window_ends.into()) => return Err(worst),
         }
     }
 }

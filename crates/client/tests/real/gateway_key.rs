@@ -20,7 +20,7 @@ async fn turned(world: &World, request: KeyRequest) -> KeyView {
     view
 }
 
-async fn rotate(world: &World) -> KeyView {
+pub(crate) async fn rotate(world: &World) -> KeyView {
     turned(world, KeyRequest::Rotate { keep_for: MONTH }).await
 }
 
@@ -34,7 +34,7 @@ fn present(world: &World) -> Spki {
 }
 
 /// The only key that this machine takes the gateway by, as it stands in its sealed file.
-fn known(machine: &Machine) -> Spki {
+pub(crate) fn known(machine: &Machine) -> Spki {
     let recognised = local::recognise(&machine.file(), &machine.sources()).unwrap();
     let [pin] = recognised.sealed().gateway_pins.as_slice() else { panic!("not one pin") };
     *pin

@@ -5,6 +5,8 @@
 mod approval;
 mod enrolment;
 mod gateway_key;
+mod impostor;
+mod path;
 mod renewal;
 mod rotation;
 mod session;

@@ -29,7 +29,7 @@ async fn event(events: &mut Receiver<Event>, wanted: impl Fn(&Event) -> bool) ->
     tokio::time::timeout(SOON, found).await.expect("the event")
 }
 
-async fn over(events: &mut Receiver<Event>) -> ClientError {
+pub(crate) async fn over(events: &mut Receiver<Event>) -> ClientError {
     match event(events, |event| matches!(event, Event::Over(_))).await {
         Event::Over(error) => error,
         Event::Reconnecting { .. } | Event::Resumed => panic!("not over"),
