@@ -1,4 +1,4 @@
-//! Who sits on the path to the gateway and has stolen its TLS key, or has none: no key of theirs is taken for the gateway's.
+//! T6: who sits on the path to the gateway and has stolen its TLS key, or has none: no key of theirs is taken for the gateway's.
 
 use crate::gateway_key::known;
 use crate::path::{Impostor, Path};
@@ -54,7 +54,7 @@ async fn until_heard(client: &Client) {
 }
 
 #[tokio::test]
-async fn who_stole_the_key_and_sits_on_the_path_plants_none_of_theirs() {
+async fn t06_who_stole_the_key_and_sits_on_the_path_plants_none_of_theirs() {
     let path = Path::new().await;
     let mut world = world_behind(&path).await;
     let machine = enrolled(&world, "laptop").await;
@@ -96,7 +96,7 @@ async fn who_stole_the_key_and_sits_on_the_path_plants_none_of_theirs() {
 /// Rotation does not loosen what a device expects: a key that the gateway has, but that this device was never told by a voucher,
 /// and the former one after it was told, are as wrong as any other.
 #[tokio::test]
-async fn a_device_takes_one_key_at_a_time_whoever_holds_another() {
+async fn t06_a_device_takes_one_key_at_a_time_whoever_holds_another() {
     let path = Path::new().await;
     let world = world_behind(&path).await;
     let (told, untold) = (enrolled(&world, "told").await, enrolled(&world, "untold").await);
