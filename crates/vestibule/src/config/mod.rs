@@ -45,7 +45,7 @@ impl LogConfig {
     pub(crate) fn check(&self) -> Result<(), Fault> {
         EnvFilter::builder().parse(&self.filter).map(drop).map_err(|error| {
             Fault::configuration(format!("`filter` is `{}`: {error}", self.filter))
-                .next("use error, warn, info, debug or trace, or for example `info,vestibule_gateway=debug`")
+                .next("use error, warn, info or debug, or for example `info,vestibule_gateway=debug`")
         })
     }
 }
