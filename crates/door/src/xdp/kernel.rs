@@ -79,6 +79,10 @@ impl Kernel {
 
     fn write_places(&mut self, interfaces: &[Interface]) -> Result<(), XdpError> {
         let places = self.plan.places(interfaces);
+        if places == self.guarded {
+            return Ok(());
+        }
+        self.program.expect(None)?;
         for place in places.difference(&self.guarded) {
             self.program.guard(*place)?;
         }
@@ -86,7 +90,7 @@ impl Kernel {
             self.program.leave(*place)?;
         }
         self.guarded = places;
-        Ok(())
+        self.program.expect(self.guarded.iter().find(|place| place.has_port()).copied())
     }
 
     fn mend(&mut self) -> Result<(), XdpError> {

@@ -16,6 +16,11 @@ impl Place {
         bytes[16..18].copy_from_slice(&port.to_be_bytes());
         Self(bytes)
     }
+
+    /// Whether it is more than an address.
+    pub(super) fn has_port(&self) -> bool {
+        self.0[16..18] != [0, 0]
+    }
 }
 
 impl From<Source> for Place {

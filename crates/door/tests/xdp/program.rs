@@ -51,6 +51,9 @@ impl Program {
             guarded.insert(place(family.gateway(), PORT), 0, 0).unwrap();
             guarded.insert(place(family.gateway(), 0), 0, 0).unwrap();
         }
+        // One of them is found at once, the other by looking it up.
+        let mut first = Array::<_, [u8; 20]>::try_from(self.0.map_mut("first").unwrap()).unwrap();
+        first.set(0, place(FAMILIES[0].gateway(), PORT), 0).unwrap();
         let mut live = HashMap::<_, [u8; 20], u64>::try_from(self.0.map_mut("live").unwrap()).unwrap();
         for family in FAMILIES {
             live.insert(place(family.home(), LIVE), u64::MAX, 0).unwrap();
