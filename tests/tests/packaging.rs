@@ -5,15 +5,17 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use vestibule_lab::{Failure, Host, Result, program};
+use vestibule_lab::{Context, Failure, Host, Result, program};
 
 const SYSTEM_UNITS: [&str; 3] =
     ["vestibule-controller.service", "vestibule-gateway.service", "vestibule-guard.service"];
 const USER_UNIT: &str = "vestibule-up.service";
 /// `systemd-analyze security` in tenths: 0 is closed, 100 is open. A service without any restriction has 96.
 const EXPOSURE: &str = "--threshold=15";
+const SOON: Duration = Duration::from_secs(20);
 const INSTALLED: &str = "/usr/bin/vestibule";
 
 fn packaging() -> PathBuf {
@@ -149,6 +151,62 @@ fn each_role_has_a_user_and_a_directory_of_its_own() -> Result<()> {
     for (role, owner) in roles {
         let directory = fs::metadata(root.path().join("var/lib/vestibule").join(role))?;
         assert_eq!((Some(directory.uid()), directory.permissions().mode() & 0o7777), (owner, 0o700), "{role}");
+    }
+    Ok(())
+}
+
+/// Gives the rest of its words a system on which nothing but the directory `$1` can be written to, and no privilege.
+const AS_A_UNIT: &str = r#"
+    mount --bind "$1" "$1"
+    findmnt --noheadings --raw --output TARGET | while read -r at; do
+        test "$at" = "$1" || mount -o remount,bind,ro "$at" 2>/dev/null || true
+    done
+    for at in /usr /etc /tmp "$1/.."; do ! touch "$at/.written" 2>/dev/null || { echo "$at is writable"; exit 99; }; done
+    cd / && shift
+    exec setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all "$@"
+"#;
+
+#[test]
+fn roles_run_without_privileges_on_a_read_only_system_by_the_commands_of_their_units() -> Result<()> {
+    if Host::here().command("id").arg("-u").run()?.ok()?.out() != "0" {
+        eprintln!("skipped: only root can make a system read-only");
+        return Ok(());
+    }
+    let (host, dir) = (Host::solitary("server")?, tempfile::tempdir()?);
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
+    let (binary, state) = (dir.path().join("vestibule"), dir.path().join("state"));
+    fs::copy(program()?, &binary)?;
+    fs::create_dir(&state)?;
+    std::os::unix::fs::chown(&state, Some(65534), Some(65534))?;
+    let as_a_unit = |words: &str| {
+        let words = words.replace(INSTALLED, &binary.display().to_string());
+        let words = words.replace("/var/lib/vestibule", &state.display().to_string());
+        let unshare = ["--mount", "--propagation=private", "sh", "-euc", AS_A_UNIT, "sh"];
+        host.command("unshare").args(unshare).arg(&state).args(words.split(' '))
+    };
+    let started = |role: &str| {
+        let unit = fs::read_to_string(packaging().join(format!("systemd/vestibule-{role}.service")))?;
+        let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).context("a command")?;
+        as_a_unit(command).spawn(dir.path().join(format!("{role}.log")))
+    };
+
+    let at_controller = "--dir /var/lib/vestibule/controller";
+    as_a_unit(&format!("{INSTALLED} controller init {at_controller} --public 127.0.0.1:4433")).run()?.ok()?;
+    let invited = as_a_unit(&format!("{INSTALLED} controller invite office {at_controller}")).run()?.ok()?.out();
+    let link = invited.split_whitespace().find(|word| word.starts_with("vestibule-gateway:")).context("a link")?;
+    let init = format!("{INSTALLED} gateway init --dir /var/lib/vestibule/gateway --controller {link}");
+    as_a_unit(&format!("{init} --public 127.0.0.1:4434")).run()?.ok()?;
+
+    let (mut controller, mut gateway) = (started("controller")?, started("gateway")?);
+    controller.wait_for_log("gateway linked", SOON)?;
+    gateway.wait_for_log("linked to the controller", SOON)?;
+    for role in [&mut gateway, &mut controller] {
+        let status = fs::read_to_string(format!("/proc/{}/status", role.pid()))?;
+        for line in ["Uid:\t65534\t65534", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1"] {
+            assert!(status.contains(line), "{line}: {status}");
+        }
+        Host::here().command("kill").arg(role.pid().to_string()).run()?.ok()?;
+        assert_eq!(role.wait(SOON)?, 0, "{}", role.log_tail());
     }
     Ok(())
 }

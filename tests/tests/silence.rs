@@ -105,8 +105,14 @@ fn t01_malformed_truncated_oversized_and_wrong_version_datagrams_get_silence() -
         }
     }
     let stranger = fixture.network.host("stranger")?;
+    let logged = || fixture.controller.log() + &fixture.gateway.log();
+    let before = logged().lines().count();
     let replies = stranger.send_datagrams(bad.iter().map(|(to, bytes)| (*to, bytes.as_slice())), LISTEN)?;
     assert_eq!(replies, [], "to {} datagrams", bad.len());
+    // Nor does any of them cost a line of the log; the last words on the session before may still come in.
+    let (lines, more) = (logged(), logged().lines().count() - before);
+    assert!(more < 5 && bad.len() > 500, "{more} lines for {} datagrams", bad.len());
+    assert!(!lines.contains(&stranger.v4().to_string()), "the log names the stranger:\n{lines}");
     // And the doors still work.
     alice.vestibule_with_password(&["pipe", "echo", "--alone"])?.run()?.ok()?;
     Ok(())
