@@ -10,6 +10,7 @@ mod place;
 pub use caller::RunningUp;
 pub use host::{Agent, Apparatus};
 
+use crate::direct::DirectStatus;
 use crate::error::ClientError;
 use crate::timings::Timings;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -21,7 +22,7 @@ use vestibule_proto::id::{DeviceId, SessionId, Stamp};
 use vestibule_proto::session::ServiceInfo;
 
 /// The version of these messages; both ends are mostly the same binary.
-const AGENT_VERSION: u16 = 2;
+const AGENT_VERSION: u16 = 3;
 
 /// What another process asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +86,8 @@ pub struct Status {
     pub turned_away: u64,
     /// Whether the credential was sealed at a lower stretching cost than is the default today, and should be renewed.
     pub needs_raise: bool,
+    /// How direct services are reached.
+    pub direct: DirectStatus,
 }
 
 /// What a session is doing.

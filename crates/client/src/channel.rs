@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use vestibule_dark::framed::{FramedError, read_frame, write_frame};
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::frame;
-use vestibule_proto::id::SessionId;
+use vestibule_proto::id::{ServiceName, SessionId};
 use vestibule_proto::key::Secret;
 use vestibule_proto::login::{KE3_LEN, LoginContext, LoginError, LoginNames, LoginStart, login_context};
 use vestibule_proto::session::{
@@ -68,7 +68,7 @@ pub(crate) async fn log_in(
     ticket: &Ticket,
     names: &LoginNames,
     login_input: Secret<32>,
-) -> Result<(Control, Welcome, Duration), ClientError> {
+) -> Result<(Control, Welcomed, Duration), ClientError> {
     let (start, ke1) = LoginStart::begin(login_input, &mut SystemEntropy).map_err(ClientError::unexpected)?;
     let wanted = Wanted::Login { user: names.user.to_string(), ke1 };
     let mut control = Control::greet(&dialled.connection, wanted).await?;
@@ -76,6 +76,7 @@ pub(crate) async fn log_in(
         GatewayHello::Challenge { ke2, ksf } => (ke2, ksf),
         GatewayHello::Refused(reason) => return Err(ClientError::from_reason(reason)),
         GatewayHello::Welcome(_)
+        | GatewayHello::WelcomeDirect(..)
         | GatewayHello::Enrol(_)
         | GatewayHello::Enrolled(_)
         | GatewayHello::EnrolledWaiting(_) => return Err(out_of_order()),
@@ -107,7 +108,7 @@ pub(crate) async fn resume(
     ticket: &Ticket,
     session: SessionId,
     resume_secret: &Secret<32>,
-) -> Result<(Control, Welcome), ClientError> {
+) -> Result<(Control, Welcomed), ClientError> {
     let exporter = exporter(&dialled.connection)?;
     let proof = resume_proof(resume_secret, &exporter, &ticket.inner_hash, &ticket.id);
     let mut control = Control::greet(&dialled.connection, Wanted::Resume { session, proof }).await?;
@@ -115,9 +116,13 @@ pub(crate) async fn resume(
     Ok((control, welcome))
 }
 
-fn welcome(hello: GatewayHello) -> Result<Welcome, ClientError> {
+/// L4, with the names of the services that are direct.
+pub(crate) type Welcomed = (Welcome, Vec<ServiceName>);
+
+fn welcome(hello: GatewayHello) -> Result<Welcomed, ClientError> {
     match hello {
-        GatewayHello::Welcome(welcome) => Ok(*welcome),
+        GatewayHello::Welcome(welcome) => Ok((*welcome, Vec::new())),
+        GatewayHello::WelcomeDirect(welcome, direct) => Ok((*welcome, direct)),
         GatewayHello::Refused(reason) => Err(ClientError::from_reason(reason)),
         GatewayHello::Challenge { .. }
         | GatewayHello::Enrol(_)

@@ -7,6 +7,7 @@ mod silence;
 use crate::address;
 use crate::agent::{Apparatus, DeviceInfo, SessionState, Status};
 use crate::connect::{self, Connected, Live};
+use crate::direct::{self, Attempt, DirectStatus, DirectUse};
 use crate::error::{ClientError, GatewayAway};
 use crate::identity::{Identity, Names};
 use crate::keeper::Event;
@@ -73,6 +74,7 @@ struct Shared {
     options: Options,
     phase: watch::Sender<Phase>,
     services: Mutex<Arc<[ServiceInfo]>>,
+    direct: DirectUse,
     events: broadcast::Sender<Event>,
     streams: Arc<AtomicUsize>,
     resumptions: AtomicU32,
@@ -114,7 +116,7 @@ impl Client {
         let Unlocked { sealed, keys, login_input, needs_raise, path, times, kept } = unlocked;
         let names = Names::of(&sealed);
         let identity = Arc::new(Identity::of_device(&sealed, &keys, path));
-        let Connected { live, control, services } =
+        let Connected { live, control, services, direct } =
             connect::log_in(&identity, &names, login_input, times, None, passage).await?;
         let live = Arc::new(live);
         let shared = Arc::new(Shared {
@@ -125,6 +127,7 @@ impl Client {
             options,
             phase: watch::Sender::new(Phase::Connected(Arc::clone(&live))),
             services: Mutex::new(services.into()),
+            direct: DirectUse::default(),
             events: broadcast::Sender::new(EVENTS),
             streams: Arc::default(),
             resumptions: AtomicU32::new(0),
@@ -133,6 +136,7 @@ impl Client {
             received: AtomicU64::new(0),
             begun: Instant::now(),
         });
+        shared.direct.set_services(direct);
         let keeping = keeping::start(Arc::clone(&shared), live, control);
         Ok(Self { shared, keeping: Arc::new(Mutex::new(keeping)) })
     }
@@ -151,12 +155,13 @@ impl Client {
         let passage = &mut Passage::default();
         let connected =
             connect::log_in(&identity, &self.shared.names, login_input, times, clock_offset_ms, passage).await?;
-        let Connected { live, control, services } = connected;
+        let Connected { live, control, services, direct } = connected;
         let timings = live.timings;
         let live = Arc::new(live);
         *lock(&self.shared.kept) = kept;
         *lock(&self.shared.identity) = identity;
         *lock(&self.shared.services) = services.into();
+        self.shared.direct.set_services(direct);
         self.shared.phase.send_replace(Phase::Connected(Arc::clone(&live)));
         *lock(&self.keeping) = keeping::start(Arc::clone(&self.shared), live, control);
         Ok(timings)
@@ -220,6 +225,26 @@ impl Client {
         }
     }
 
+    /// A connection to a direct service; `None` if it is none, or the tunnel has to carry it.
+    async fn open_direct(&self, target: &Target) -> Result<Option<TunnelStream>, ClientError> {
+        let Some(service) = self.shared.direct.wanted(target, Instant::now()) else { return Ok(None) };
+        let live = self.live().await?;
+        let counted = self.counted();
+        match direct::open(&self.shared.direct, &live.connection, &service).await {
+            Ok(Attempt::Direct(stream)) => Ok(Some(TunnelStream::direct(stream, counted))),
+            Ok(Attempt::Tunnel(send, recv)) => Ok(Some(TunnelStream::tunnelled(send, recv, counted))),
+            // A connection that is dead is made anew on the way through the tunnel.
+            Ok(Attempt::Failed) | Err(ClientError::GatewayAway(GatewayAway::Lost)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How direct services are reached.
+    #[must_use]
+    pub fn direct(&self) -> DirectStatus {
+        self.shared.direct.status()
+    }
+
     /// Waits until the keeping task has noticed, too, that this connection is gone.
     async fn replaced(&self, gone: &Arc<Live>) {
         let mut phase = self.shared.phase.subscribe();
@@ -241,6 +266,9 @@ impl Tunnel for Client {
     }
 
     async fn open(&self, target: Target) -> Result<TunnelStream, ClientError> {
+        if let Some(stream) = self.open_direct(&target).await? {
+            return Ok(stream);
+        }
         self.ask(target).await?.opened().await
     }
 
@@ -264,8 +292,12 @@ impl Tunnel for Client {
     }
 
     async fn join(&self, local: TcpStream, target: Target) -> Result<(), ClientError> {
-        let opened = match self.ask(target).await {
-            Ok(opening) => opening.join(&local).await,
+        let opened = match self.open_direct(&target).await {
+            Ok(Some(stream)) => Ok(stream),
+            Ok(None) => match self.ask(target).await {
+                Ok(opening) => opening.join(&local).await,
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         let stream = opened.inspect_err(|_| tunnel::reset(&local))?;
@@ -338,6 +370,7 @@ impl Shared {
             listening: Vec::new(),
             turned_away: 0,
             needs_raise: self.needs_raise,
+            direct: self.direct.status(),
         }
     }
 }

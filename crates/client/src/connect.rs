@@ -1,7 +1,7 @@
 //! Steps 2 to 6 in a row: from an identity to a session that stands on a connection.
 
 use crate::arrive::{Arrived, arrive};
-use crate::channel::{self, Control};
+use crate::channel::{self, Control, Welcomed};
 use crate::dial::Dialled;
 use crate::error::ClientError;
 use crate::identity::{Identity, Names};
@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use vestibule_proto::gateway_key::Voucher;
-use vestibule_proto::id::SessionId;
+use vestibule_proto::id::{ServiceName, SessionId};
 use vestibule_proto::inner::Purpose;
 use vestibule_proto::key::Secret;
 use vestibule_proto::moving::{MoveKey, Mover};
@@ -47,6 +47,7 @@ pub(crate) struct Connected {
     pub(crate) live: Live,
     pub(crate) control: Control,
     pub(crate) services: Vec<ServiceInfo>,
+    pub(crate) direct: Vec<ServiceName>,
 }
 
 /// Knock, dial, login: a new session. `passage` is told how far it came.
@@ -129,7 +130,8 @@ pub(crate) fn closing<T>(dialled: &Dialled, said: Result<T, ClientError>) -> Res
     said.inspect_err(|_| dialled.connection.close(code::DONE.into(), b""))
 }
 
-fn connected(dialled: Dialled, control: Control, welcome: Welcome, timings: Timings, knocked: &Knocked) -> Connected {
+fn connected(dialled: Dialled, control: Control, welcomed: Welcomed, timings: Timings, knocked: &Knocked) -> Connected {
+    let (welcome, direct) = welcomed;
     let Welcome { session, resume_secret, expires_in, idle_limit, services } = welcome;
     let exporter = vestibule_dark::exporter(&dialled.connection).ok();
     let mover = exporter.map(|exporter| Mover::new(MoveKey::derive(&knocked.admitted.ticket.kd, &exporter)));
@@ -145,7 +147,7 @@ fn connected(dialled: Dialled, control: Control, welcome: Welcome, timings: Timi
         clock_offset_ms: knocked.clock_offset_ms,
         mover: Mutex::new(mover),
     };
-    Connected { live, control, services }
+    Connected { live, control, services, direct }
 }
 
 /// No session lives longer, whatever a gateway says: an instant can't lie arbitrarily far ahead.

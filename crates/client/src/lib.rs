@@ -23,6 +23,7 @@ mod channel;
 pub mod client;
 mod connect;
 mod dial;
+mod direct;
 pub mod enrol;
 pub mod error;
 pub mod forward;
@@ -48,6 +49,7 @@ pub mod why;
 mod fake;
 
 pub use client::{Client, Options};
+pub use direct::{DirectStatus, DirectTrouble};
 pub use enrol::enrol;
 pub use error::ClientError;
 pub use neighbours::Neighbours;

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::direct::DirectStatus;
 use crate::error::{ClientError, CredentialTrouble, GatewayAway, Refused};
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -117,6 +118,8 @@ pub struct Passage {
     pub login: Option<Duration>,
     /// How long the service that was asked for took to open.
     pub service: Option<Duration>,
+    /// How direct services were reached, where there are any.
+    pub direct: Option<DirectStatus>,
 }
 
 impl Passage {
@@ -227,7 +230,7 @@ fn good(step: Step, passage: &Passage, asked: Option<&str>) -> String {
         Step::Login => passage.login.map_or_else(String::new, |took| format!("done, {}", millis(took))),
         Step::Service => {
             let took = passage.service.map_or_else(String::new, |took| format!(", {}", millis(took)));
-            format!("'{}' opens{took}", asked.unwrap_or_default())
+            format!("'{}' opens{took}{}", asked.unwrap_or_default(), by_which_way(passage))
         }
     }
 }
@@ -244,6 +247,15 @@ fn admission(passage: &Passage) -> String {
     let seen = passage.seen.map_or_else(String::new, |seen| format!(" for this device, seen at {seen}"));
     let odd = if passage.address_mismatch { ", which is not its address, and no NAT explains it" } else { "" };
     format!("the gateway opened its door{seen}{odd}")
+}
+
+/// Whether a service that was just opened goes through the tunnel, where some don't.
+fn by_which_way(passage: &Passage) -> String {
+    match &passage.direct {
+        Some(DirectStatus { trouble: Some(trouble), .. }) => format!(", through the tunnel; not directly: {trouble}"),
+        Some(DirectStatus { opened: 1.., .. }) => ", directly, without the tunnel".to_owned(),
+        Some(_) | None => String::new(),
+    }
 }
 
 fn millis(took: Duration) -> String {

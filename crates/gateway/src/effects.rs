@@ -4,7 +4,7 @@ use crate::directory::{Effect, EndReason};
 use crate::link::Change;
 use crate::sessions::Session;
 use crate::shared::Shared;
-use crate::web;
+use crate::{direct, web};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use vestibule_proto::id::{DeviceId, LoginDigest};
@@ -64,6 +64,7 @@ async fn reload_services(shared: &Arc<Shared>) {
     let former = shared.renew_catalogue().await;
     let catalogue = shared.catalogue();
     web::publish(&shared.guard, &catalogue, &shared.settings());
+    direct::guard(shared, &catalogue);
     for session in shared.sessions.all() {
         let cut = session.cut_flows(|service| catalogue.may_use(&session.user, service));
         if cut > 0 {
@@ -71,7 +72,12 @@ async fn reload_services(shared: &Arc<Shared>) {
         }
         let services = catalogue.services_of(&session.user);
         if services != former.services_of(&session.user) {
+            let session = session.clone();
             shared.tasks.spawn(async move { session.notify(&Notice::Services(services)).await });
+        }
+        let direct = catalogue.direct_services_of(&session.user);
+        if direct != former.direct_services_of(&session.user) {
+            shared.tasks.spawn(async move { session.notify_direct(direct).await });
         }
     }
 }

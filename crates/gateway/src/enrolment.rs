@@ -12,7 +12,7 @@ use vestibule_proto::admission::Granted;
 use vestibule_proto::enrol::{EnrolConfirm, EnrolDone, EnrolResponse, EnrolStart, EnrolUpload, Enrolled};
 use vestibule_proto::id::{DeviceId, UserName};
 use vestibule_proto::login::{LoginNames, RegistrationServer};
-use vestibule_proto::session::{GatewayHello, Reason, SESSION_NEWEST};
+use vestibule_proto::session::{GatewayHello, Reason, SESSION_WAITING};
 
 /// The largest message that is read, in bytes.
 const MESSAGE_LIMIT: usize = 1_024;
@@ -38,7 +38,7 @@ pub(crate) async fn enrol(
     }
     // A device that replaces itself has been approved, and proved its password a moment ago.
     let awaits = shared.settings().approve && invited.replaces.is_none();
-    if awaits && newest < SESSION_NEWEST {
+    if awaits && newest < SESSION_WAITING {
         return Err(Reason::Version);
     }
     let device = DeviceId::random(&mut entropy());

@@ -1,20 +1,22 @@
 //! The running role: start, reload, stop.
 
-use crate::admin::{self, AdminError, Answer, InviteRequest, Request};
+use crate::admin::{self, AdminError, Answer, InviteRequest, Request, ServiceRequest};
 use crate::admission::Admission;
-use crate::directory::{AuditEntry, AuditKind, Directory, DirectoryError, Due, SessionRecord, guess_policy};
+use crate::directory::{
+    AuditEntry, AuditKind, Directory, DirectoryError, Due, Service, SessionRecord, Source, guess_policy,
+};
 use crate::keys::Keys;
 use crate::sessions::{self, Session, SessionSeed, Sessions};
 use crate::settings::{self, Limits, Settings, StartError};
 use crate::shared::{Parts, Shared, entropy, now};
-use crate::{contact, effects, link, rotation, status, web};
+use crate::{contact, direct, effects, link, rotation, status, web};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use vestibule_dark::{Dark, Role};
-use vestibule_door::Door;
+use vestibule_door::{DirectPort, Door};
 use vestibule_proto::admission::{AdmissionConfig, Admissions};
 use vestibule_proto::id::{Now, Stamp};
 use vestibule_store::{RoleLock, StoreError};
@@ -59,6 +61,7 @@ impl Gateway {
         web::publish(&guard, &catalogue, &settings);
         let door =
             settings.door.open(&settings.listen, &settings.door_interfaces, vestibule_door::Limits::default())?;
+        door.guard(&direct::ports(catalogue.services()), now.mono)?;
         let darks = bind(&settings.listen, &door)?;
         let parts = Parts {
             admission: admission(&settings, &keys, &directory, now).await?,
@@ -98,6 +101,7 @@ impl Gateway {
         let settings = self.keeping_what_stays(settings);
         let services = settings.services.clone();
         let _one_at_a_time = self.shared.changing.lock().await;
+        self.prepare_direct(&services)?;
         let effects = self.shared.directory.set_configured_services(services, now().wall).await?;
         self.shared.set_settings(settings);
         effects::carry_out(&self.shared, effects).await;
@@ -105,6 +109,14 @@ impl Gateway {
         link::announce(&self.shared).await;
         tracing::info!("settings reloaded");
         Ok(())
+    }
+
+    /// Shuts the ports of direct services before they are published.
+    fn prepare_direct(&self, configured: &[Service]) -> Result<(), DirectoryError> {
+        let catalogue = self.shared.catalogue();
+        let others = catalogue.services().filter(|service| service.source == Source::Directory);
+        direct::prepare(&self.shared, others.chain(configured))
+            .map_err(|error| DirectoryError::Invalid(format!("{error}: {}", error.next_step())))
     }
 
     fn keeping_what_stays(&self, settings: Settings) -> Settings {
@@ -258,6 +270,9 @@ async fn execute(shared: &Arc<Shared>, request: Request) -> Result<Answer, Admin
         true => Some(shared.changing.lock().await),
         false => None,
     };
+    if let Request::Service(ServiceRequest::Add { direct: Some(port), upstream, .. }) = &request {
+        prepare_direct(shared, *port, upstream)?;
+    }
     let is_invitation = matches!(request, Request::Invite(InviteRequest::Add { .. }));
     // What is only shown is shown by the time that sessions and invitations live by, also while the wall clock is ahead.
     let moment = now();
@@ -271,6 +286,15 @@ async fn execute(shared: &Arc<Shared>, request: Request) -> Result<Answer, Admin
     }
     status::enrich(shared, &mut answer).await;
     Ok(answer)
+}
+
+/// Shuts the port of a direct service before it is added. What is wrong with the service itself, the directory tells.
+fn prepare_direct(shared: &Shared, port: u16, upstream: &str) -> Result<(), AdminError> {
+    let Ok(upstream) = upstream.parse() else { return Ok(()) };
+    let mut ports = direct::ports(shared.catalogue().services());
+    ports.push(DirectPort::new(port, upstream));
+    let guarded = shared.door.guard(&ports, Instant::now());
+    guarded.map_err(|error| AdminError::invalid(error.to_string(), error.next_step()))
 }
 
 /// Lets the directory forget what is due.

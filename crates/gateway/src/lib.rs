@@ -16,7 +16,7 @@
 //! | `contact` `contacts` `control` | first contact: from a spent tag to what the client came for |
 //! | `login` `resume` `enrolment` `renewal` | L1-L4, R1, E1; a device that replaces itself |
 //! | `sessions` `serve` | sessions, from login to their end; a session over one connection |
-//! | `tunnel` `upstream` | T: a stream and its upstream |
+//! | `tunnel` `upstream` `direct` | T: a stream and its upstream; a flow that the kernel carries |
 //! | `shared` `counters` | what the tasks share |
 
 pub mod admin;
@@ -27,6 +27,7 @@ mod contact;
 mod contacts;
 mod control;
 mod counters;
+mod direct;
 pub mod directory;
 mod effects;
 mod enrolment;
@@ -49,10 +50,12 @@ mod tunnel;
 mod upstream;
 pub mod web;
 
+pub use direct::finding as direct_finding;
 pub use gateway::Gateway;
 // What `Settings` speaks of.
 pub use vestibule_door::{
-    Choice as DoorChoice, Finding as DoorFinding, Lack as DoorLack, NftablesError, XdpError, findings as door_findings,
+    Choice as DoorChoice, DirectError, Finding as DoorFinding, Lack as DoorLack, NftablesError, XdpError,
+    findings as door_findings,
 };
 
 pub use settings::{Limits, SessionLimits, Settings, StartError, init};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use vestibule_dark::Allowance;
 use vestibule_dark::framed::{FramedError, read_frame_within};
-use vestibule_proto::session::{ClientNotice, GatewayHello, Notice, Welcome, code};
+use vestibule_proto::session::{ClientNotice, GatewayHello, Notice, SESSION_DIRECT, Welcome, code};
 
 /// The largest notice of a client that is read, in bytes.
 const NOTICE_LIMIT: usize = 256;
@@ -37,7 +37,8 @@ pub(crate) async fn serve(
     (connection, told_by_client): (Connection, Told),
     mut control: Control,
 ) {
-    let told = shared.catalogue().services_of(&session.user);
+    let catalogue = shared.catalogue();
+    let (told, direct) = (catalogue.services_of(&session.user), catalogue.direct_services_of(&session.user));
     let welcome = Welcome {
         session: session.id,
         resume_secret: session.resume_secret.clone(),
@@ -45,20 +46,29 @@ pub(crate) async fn serve(
         idle_limit: session.idle_limit,
         services: told.clone(),
     };
-    if control.say(&GatewayHello::Welcome(Box::new(welcome))).await.is_err() {
+    let welcome = match told_by_client.newest {
+        SESSION_DIRECT.. if !direct.is_empty() => GatewayHello::WelcomeDirect(Box::new(welcome), direct.clone()),
+        _ => GatewayHello::Welcome(Box::new(welcome)),
+    };
+    if control.say(&welcome).await.is_err() {
         return;
     }
     let (send, recv) = control.into_halves();
-    let live =
-        Live { connection: connection.clone(), control: Arc::new(tokio::sync::Mutex::new(send)), told: told_by_client };
+    let control = Arc::new(tokio::sync::Mutex::new(send));
+    let live = Live { connection: connection.clone(), control, told: told_by_client, place: moving.place() };
     if !session.attach(live, Instant::now()) {
         // Revoked while it was welcomed.
         connection.close(code::ENDED.into(), b"");
         return;
     }
-    let now_visible = shared.catalogue().services_of(&session.user);
+    let catalogue = shared.catalogue();
+    let now_visible = catalogue.services_of(&session.user);
     if now_visible != told {
         session.notify(&Notice::Services(now_visible)).await;
+    }
+    let now_direct = catalogue.direct_services_of(&session.user);
+    if now_direct != direct {
+        session.notify_direct(now_direct).await;
     }
     // The device may have been away when keys changed. Read after the session is attached: a change that this misses finds it.
     let realm = shared.keys.realm();

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use vestibule_door::{Choice, Lack};
+use vestibule_door::{Choice, DirectError, Lack};
 use vestibule_guard::{GuardConfig, GuardError};
 use vestibule_proto::entropy::Entropy;
 use vestibule_proto::id::ServiceName;
@@ -134,6 +134,9 @@ pub enum StartError {
     /// The door that it was told to use doesn't work here.
     #[error(transparent)]
     Door(#[from] Lack),
+    /// A service is direct, and the door can't stand before it.
+    #[error(transparent)]
+    Direct(#[from] DirectError),
     /// It was told to listen nowhere.
     #[error("there is no address to listen on")]
     NoAddress,

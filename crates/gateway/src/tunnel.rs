@@ -5,7 +5,7 @@
 use crate::directory::Service;
 use crate::sessions::{FlowPass, Session};
 use crate::shared::Shared;
-use crate::{upstream, web};
+use crate::{direct, upstream, web};
 use quinn::{RecvStream, SendStream, VarInt};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,9 @@ pub(crate) async fn carry(shared: Arc<Shared>, session: Arc<Session>, flow: Flow
         reset(&mut send, &mut recv, code::PROTOCOL);
         return;
     };
+    if let Some(lease) = direct::begin(&shared, &session, &open.target).await {
+        return lease.keep(send, recv).await;
+    }
     let opened = tokio::select! {
         biased;
         opened = connect(&shared, &session, &open) => opened,

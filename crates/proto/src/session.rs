@@ -11,15 +11,25 @@ use crate::login::KsfParams;
 use crate::realm::Realm;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 use zeroize::Zeroize as _;
 
 /// The version of these messages that every side speaks, and that a login is bound to.
 pub const SESSION_VERSION: u16 = 1;
 
-/// The highest version that this code speaks. 2 adds [`GatewayHello::EnrolledWaiting`], [`Notice::Realm`] and
-/// [`Notice::GatewayKey`]: what a later version adds is said to those alone who have named it in their [`ClientHello`].
-pub const SESSION_NEWEST: u16 = 2;
+/// The highest version that this code speaks. What a later version than [`SESSION_VERSION`] adds is said
+/// to those alone who have named it in their [`ClientHello`].
+pub const SESSION_NEWEST: u16 = 3;
+
+/// The version that adds [`GatewayHello::EnrolledWaiting`].
+pub const SESSION_WAITING: u16 = 2;
+
+/// The version that adds [`Notice::Realm`] and [`Notice::GatewayKey`].
+pub const SESSION_KEYS: u16 = 2;
+
+/// The version that adds direct services: [`GatewayHello::WelcomeDirect`] and [`Notice::Direct`].
+pub const SESSION_DIRECT: u16 = 3;
 
 /// The first frame from the client on the control stream.
 #[derive(Serialize, Deserialize)]
@@ -72,6 +82,8 @@ pub enum GatewayHello {
     /// Version 2: in the place of [`Enrolled`](Self::Enrolled) where the gateway's owner has to approve the device before it may
     /// knock.
     EnrolledWaiting(Box<crate::enrol::Enrolled>),
+    /// Version 3: in the place of [`Welcome`](Self::Welcome) where the user may use direct services, which are named.
+    WelcomeDirect(Box<Welcome>, Vec<ServiceName>),
 }
 
 /// L3, from the client.
@@ -131,6 +143,8 @@ pub enum Notice {
     Realm(Realm),
     /// Version 2: the key to take this gateway by from now on, and no other.
     GatewayKey(NewKey),
+    /// Version 3: these of the user's services are direct from now on, and no other one.
+    Direct(Vec<ServiceName>),
 }
 
 /// An invitation's link, by which the device that asked for it replaces itself. It enrols one device, once, within minutes, and
@@ -189,6 +203,13 @@ pub enum Target {
     Service(ServiceName),
     /// A service by the `host:port` of its upstream; never an arbitrary address.
     Upstream(String),
+    /// A direct service ([`Notice::Direct`]): the client is about to connect to it without the tunnel.
+    Direct {
+        /// Its name.
+        service: ServiceName,
+        /// The address and port that the client will connect from, as it sees them itself.
+        from: SocketAddr,
+    },
 }
 
 /// The gateway's answer to [`Open`].
@@ -198,7 +219,24 @@ pub enum Opened {
     Connected,
     /// No; the stream ends.
     Refused(Reason),
+    /// To [`Target::Direct`]: one TCP connection to this port, at the address that the session goes to, is let through if it comes
+    /// within [`DIRECT_WITHIN`]. The stream stays open as long as the connection is to live; on it the client says
+    /// [`DIRECT_CONNECTED`] once it is connected, and nothing else but [`DIRECT_USED`].
+    Direct {
+        /// The port.
+        port: u16,
+    },
 }
+
+/// How long a client may take to connect to a direct service that was opened for it.
+pub const DIRECT_WITHIN: Duration = Duration::from_secs(8);
+
+/// From the client, on the stream of a direct connection: it is connected. One byte.
+pub const DIRECT_CONNECTED: u8 = 1;
+
+/// From the client, on the stream of a direct connection: bytes have passed since the last such mark, so that the session is not
+/// idle. One byte.
+pub const DIRECT_USED: u8 = 0;
 
 /// Why the gateway refuses or ends something: for the entitled person's eyes, inside the authenticated channel.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -290,6 +328,8 @@ pub mod code {
     pub const SHUTDOWN: u32 = 4;
     /// Login, resumption or enrolment was refused.
     pub const REFUSED: u32 = 5;
+    /// On the stream of a direct connection: the session has gone to another address, where that connection can't follow.
+    pub const MOVED: u32 = 6;
 }
 
 /// The proof of a resumption: `HMAC-SHA-256(resume secret, "vestibule/1 resume" ‖ exporter ‖ inner hash ‖ tid)`.

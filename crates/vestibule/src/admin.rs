@@ -160,12 +160,12 @@ fn invite(arguments: InviteArgs) -> Result<(Option<PathBuf>, Request), Fault> {
 
 fn service(command: ServiceCommand) -> (Option<PathBuf>, Request) {
     let (dir, request) = match command {
-        ServiceCommand::Add(ServiceAddArgs { name, tcp, web, allow, dir }) => {
+        ServiceCommand::Add(ServiceAddArgs { name, tcp, web, allow, direct, dir }) => {
             let (kind, upstream) = match (tcp, web) {
                 (Some(tcp), _) => (ServiceKind::Tcp, tcp),
                 (None, web) => (ServiceKind::Web, web.unwrap_or_default()),
             };
-            (dir, ServiceRequest::Add { name, kind, upstream, allow })
+            (dir, ServiceRequest::Add { name, kind, upstream, allow, direct })
         }
         ServiceCommand::List(dir) => (dir, ServiceRequest::List),
         ServiceCommand::Show(named) => (named.dir, ServiceRequest::Show { name: named.name }),

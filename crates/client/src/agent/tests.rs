@@ -65,6 +65,7 @@ impl Apparatus for FakeApparatus {
             listening: Vec::new(),
             turned_away: 0,
             needs_raise: true,
+            direct: DirectStatus::default(),
         }
     }
 

@@ -135,6 +135,7 @@ impl Task {
         match report {
             Report::Notice(number, notice) if listening == Some(number) => match notice {
                 Notice::Services(services) => *lock(&self.shared.services) = services.into(),
+                Notice::Direct(services) => self.shared.direct.set_services(services),
                 Notice::Ended(reason) => self.input(Input::Told(reason)),
                 Notice::Realm(realm) => self.learn(Learned::Realm(realm)),
                 Notice::GatewayKey(told) => self.learn_key(&told),
@@ -152,6 +153,7 @@ impl Task {
             Report::Moved(number) if self.moving.as_ref().is_some_and(|(moving, _)| *moving == number) => {
                 self.moving = None;
                 self.shared.moves.fetch_add(1, Ordering::Relaxed);
+                self.shared.direct.elsewhere();
                 (self.silence, self.was_silent) = (Silence::default(), false);
                 tracing::info!("the connection goes on from this machine's new address");
                 self.input(Input::Heard);
@@ -178,7 +180,7 @@ impl Task {
     }
 
     fn connected(&mut self, connected: Connected) {
-        let Connected { live, control, services } = connected;
+        let Connected { live, control, services, direct } = connected;
         let Control { send, recv } = control;
         if self.send.is_some() {
             // The old connection was kept for the case that it lives.
@@ -193,6 +195,7 @@ impl Task {
         let listening = listen(self.numbers, self.live.connection.clone(), recv, self.reports.clone());
         self.listening = Some((self.numbers, listening));
         *lock(&self.shared.services) = services.into();
+        self.shared.direct.set_services(direct);
         self.shared.resumptions.fetch_add(1, Ordering::Relaxed);
         self.shared.phase.send_replace(Phase::Connected(Arc::clone(&self.live)));
         self.input(Input::Resumed { expires: self.live.expires });
@@ -308,7 +311,7 @@ impl Task {
                     // Sessions that end at once learn it, too.
                     Report::Notice(_, Notice::Realm(realm)) => self.learn(Learned::Realm(realm)),
                     Report::Notice(_, Notice::GatewayKey(told)) => self.learn_key(&told),
-                    Report::Notice(_, Notice::Services(_) | Notice::Renewal(_))
+                    Report::Notice(_, Notice::Services(_) | Notice::Direct(_) | Notice::Renewal(_))
                     | Report::Moved(_)
                     | Report::Outcome(..) => {}
                 }

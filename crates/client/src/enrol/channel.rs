@@ -56,6 +56,7 @@ pub(super) async fn register(
         GatewayHello::Refused(reason) => return Err(ClientError::from_reason(reason)),
         GatewayHello::Challenge { .. }
         | GatewayHello::Welcome(_)
+        | GatewayHello::WelcomeDirect(..)
         | GatewayHello::Enrolled(_)
         | GatewayHello::EnrolledWaiting(_) => return Err(out_of_order()),
     };
@@ -75,7 +76,10 @@ pub(super) async fn register(
         GatewayHello::Enrolled(enrolled) => Ok((agreed(*enrolled, None)?, control)),
         GatewayHello::EnrolledWaiting(enrolled) => Ok((agreed(*enrolled, Some(words))?, control)),
         GatewayHello::Refused(reason) => Err(ClientError::from_reason(reason)),
-        GatewayHello::Challenge { .. } | GatewayHello::Welcome(_) | GatewayHello::Enrol(_) => Err(out_of_order()),
+        GatewayHello::Challenge { .. }
+        | GatewayHello::Welcome(_)
+        | GatewayHello::WelcomeDirect(..)
+        | GatewayHello::Enrol(_) => Err(out_of_order()),
     }
 }
 

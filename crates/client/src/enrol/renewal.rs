@@ -85,7 +85,7 @@ async fn invited(control: &mut Control, identity: &Identity, user: &UserName) ->
             Notice::Renewal(Ok(link)) => break link,
             Notice::Renewal(Err(reason)) | Notice::Ended(reason) => return Err(ClientError::from_reason(reason)),
             // The invitation tells the keys, too.
-            Notice::Services(_) | Notice::Realm(_) | Notice::GatewayKey(_) => {}
+            Notice::Services(_) | Notice::Direct(_) | Notice::Realm(_) | Notice::GatewayKey(_) => {}
         }
     };
     let invitation = read_link(link.expose())?;

@@ -126,7 +126,9 @@ async fn web(world: &World) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = listener.local_addr().unwrap().to_string();
     let (name, allow) = ("orders".to_owned(), vec!["everyone".to_owned()]);
-    world.ask(Request::Service(ServiceRequest::Add { name, kind: ServiceKind::Web, upstream, allow })).await;
+    world
+        .ask(Request::Service(ServiceRequest::Add { name, kind: ServiceKind::Web, upstream, allow, direct: None }))
+        .await;
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {

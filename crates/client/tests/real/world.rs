@@ -178,7 +178,8 @@ impl World {
     /// A TCP service for everyone.
     pub(crate) async fn service(&self, name: &str, upstream: SocketAddr) {
         let (name, upstream, allow) = (name.to_owned(), upstream.to_string(), vec!["everyone".to_owned()]);
-        self.ask(Request::Service(ServiceRequest::Add { name, kind: ServiceKind::Tcp, upstream, allow })).await;
+        self.ask(Request::Service(ServiceRequest::Add { name, kind: ServiceKind::Tcp, upstream, allow, direct: None }))
+            .await;
     }
 
     /// The service `echo`, which ends when its client has ended.

@@ -229,6 +229,9 @@ pub struct ServiceView {
     pub source: Source,
     /// The users who may use it now. In lists: nobody is named.
     pub users: Vec<UserName>,
+    /// The TCP port of the gateway's machine at which it is reached without the tunnel.
+    #[serde(default)]
+    pub direct: Option<u16>,
 }
 
 /// A session.

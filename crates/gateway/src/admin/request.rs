@@ -184,6 +184,9 @@ pub enum ServiceRequest {
         upstream: String,
         /// Who may use it: `everyone`, `user:NAME`, `group:NAME`.
         allow: Vec<String>,
+        /// The TCP port of the gateway's machine at which it is reached without the tunnel.
+        #[serde(default)]
+        direct: Option<u16>,
     },
     /// List services. Answered by [`Services`](super::Answer::Services).
     List,

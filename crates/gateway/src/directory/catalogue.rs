@@ -36,7 +36,9 @@ impl Catalogue {
     /// are not told apart.
     pub fn find(&self, user: &UserName, target: &Target) -> Option<&Service> {
         match target {
-            Target::Service(name) => self.services.get(name).filter(|service| self.is_allowed(user, service)),
+            Target::Service(name) | Target::Direct { service: name, .. } => {
+                self.services.get(name).filter(|service| self.is_allowed(user, service))
+            }
             Target::Upstream(upstream) => self
                 .services
                 .values()
@@ -52,6 +54,13 @@ impl Catalogue {
             upstream: service.upstream.clone(),
         };
         self.services.values().filter(|service| self.is_allowed(user, service)).map(info).collect()
+    }
+
+    /// Which of them are direct.
+    pub fn direct_services_of(&self, user: &UserName) -> Vec<ServiceName> {
+        let direct =
+            self.services.values().filter(|service| service.direct.is_some() && self.is_allowed(user, service));
+        direct.map(|service| service.name.clone()).collect()
     }
 
     /// All services, by name.
@@ -106,6 +115,7 @@ mod tests {
             upstream: upstream.to_owned(),
             grants: grants.iter().map(|grant| Grant::parse(grant).unwrap()).collect(),
             source: Source::Directory,
+            direct: None,
         }
     }
 

@@ -5,7 +5,14 @@
 use vestibule_store::Migration;
 
 /// The schema, step by step.
-pub(super) const MIGRATIONS: &[Migration] = &[DIRECTORY, SEEN_MARK, RENEWALS, APPROVALS];
+pub(super) const MIGRATIONS: &[Migration] = &[DIRECTORY, SEEN_MARK, RENEWALS, APPROVALS, DIRECT];
+
+const DIRECT: Migration = Migration {
+    name: "services at a port of the gateway's machine",
+    sql: "
+        ALTER TABLE service ADD COLUMN direct INTEGER CHECK (direct BETWEEN 1 AND 65535);
+    ",
+};
 
 const APPROVALS: Migration = Migration {
     name: "devices that wait for their owner's word",

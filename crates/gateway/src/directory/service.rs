@@ -1,7 +1,7 @@
 //! Services: what the gateway publishes, and to whom.
 
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use rusqlite::{Connection, Row};
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,16 @@ pub struct Service {
     pub grants: Vec<Grant>,
     /// Where it is defined.
     pub source: Source,
+    /// The TCP port of the gateway's machine at which admitted clients reach it without the tunnel; `None`: the tunnel alone.
+    pub direct: Option<u16>,
+}
+
+impl Service {
+    /// The upstream's address, if it is one and no name.
+    #[must_use]
+    pub fn upstream_address(&self) -> Option<SocketAddr> {
+        self.upstream.parse().ok()
+    }
 }
 
 /// Where a service is defined, and so where it can be changed.
@@ -79,6 +89,7 @@ impl Directory {
                 return Err(DirectoryError::Invalid(format!("there are {SERVICES} services already")));
             }
             insert(c, &service)?;
+            ports_differ(services(c)?.iter())?;
             let detail = format!("{} {}", service.name, service.upstream);
             record(c, &AuditEntry::of(AuditKind::ServiceAdded, now).detail(detail))?;
             Ok(vec![Effect::ReloadServices])
@@ -137,7 +148,7 @@ impl Directory {
 
 pub(super) fn services(c: &Connection) -> Result<Vec<Service>, StoreError> {
     let mut services: Vec<Service> = c
-        .prepare_cached("SELECT name, kind, upstream, source FROM service ORDER BY name")?
+        .prepare_cached("SELECT name, kind, upstream, source, direct FROM service ORDER BY name")?
         .query_map([], service_of)?
         .collect::<Result<_, _>>()?;
     let mut grants = c.prepare_cached("SELECT service, who FROM service_grant ORDER BY service, who")?;
@@ -165,8 +176,8 @@ fn replace_configured(
     let mut effects = vec![Effect::ReloadServices];
     for service in &former {
         remove(c, &service.name)?;
-        let leads_there_still =
-            wanted.get(&service.name).is_some_and(|new| (new.kind, &new.upstream) == (service.kind, &service.upstream));
+        let leads = |service: &Service| (service.kind, service.upstream.clone(), service.direct);
+        let leads_there_still = wanted.get(&service.name).is_some_and(|new| leads(new) == leads(service));
         if !leads_there_still {
             effects.push(Effect::CutService(service.name.clone()));
         }
@@ -174,6 +185,7 @@ fn replace_configured(
     for service in wanted.values() {
         insert(c, service)?;
     }
+    ports_differ(services(c)?.iter())?;
     let names: Vec<_> = wanted.keys().map(ServiceName::as_str).collect();
     record(c, &AuditEntry::of(AuditKind::ServicesConfigured, now).detail(names.join(" ")))?;
     Ok(effects)
@@ -189,8 +201,8 @@ fn insert(c: &Connection, service: &Service) -> Result<(), DirectoryError> {
         Source::Directory => "directory",
     };
     let added = c.execute(
-        "INSERT INTO service (name, kind, upstream, source) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
-        (service.name.as_str(), kind, &service.upstream, source),
+        "INSERT INTO service (name, kind, upstream, source, direct) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+        (service.name.as_str(), kind, &service.upstream, source, service.direct),
     )?;
     if added == 0 {
         return Err(DirectoryError::exists(What::Service, &service.name));
@@ -215,6 +227,7 @@ fn service_of(row: &Row<'_>) -> rusqlite::Result<Service> {
         upstream: row.get(2)?,
         grants: Vec::new(),
         source: if source == "file" { Source::File } else { Source::Directory },
+        direct: row.get(4)?,
     })
 }
 
@@ -226,7 +239,39 @@ fn checked(mut service: Service) -> Result<Service, DirectoryError> {
     if service.grants.len() > GRANTS {
         return Err(DirectoryError::Invalid(format!("the service `{}` has more than {GRANTS} grants", service.name)));
     }
+    if service.direct.is_some() {
+        check_direct(&service).map_err(DirectoryError::Invalid)?;
+    }
     Ok(service)
+}
+
+/// The kernel leads to addresses, and knows nothing of pages.
+fn check_direct(service: &Service) -> Result<(), String> {
+    let name = &service.name;
+    if service.kind != ServiceKind::Tcp {
+        return Err(format!("the service `{name}` is a web service: only a TCP service can be direct"));
+    }
+    if service.direct == Some(0) {
+        return Err(format!("the service `{name}`: a direct service needs a port from 1 to 65535"));
+    }
+    match service.upstream_address() {
+        Some(address) if !address.ip().is_unspecified() => Ok(()),
+        Some(_) | None => {
+            Err(format!("the service `{name}`: the upstream of a direct service is an address, and no name"))
+        }
+    }
+}
+
+fn ports_differ<'a>(services: impl Iterator<Item = &'a Service>) -> Result<(), DirectoryError> {
+    let mut taken = BTreeMap::new();
+    for service in services {
+        let Some(port) = service.direct else { continue };
+        if let Some(other) = taken.insert(port, &service.name) {
+            let why = format!("the services `{other}` and `{}` have the same direct port {port}", service.name);
+            return Err(DirectoryError::Invalid(why));
+        }
+    }
+    Ok(())
 }
 
 fn is_host_and_port(text: &str) -> bool {

@@ -1,11 +1,13 @@
 //! One session: who, until when, over which connection, and what it uses.
 
 use crate::directory::EndReason;
+use crate::moving::Place;
 use quinn::{Connection, SendStream};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use vestibule_dark::framed::{FramedError, write_frame};
 use vestibule_dark::peer_address;
@@ -13,7 +15,7 @@ use vestibule_proto::gateway_key::{KeyName, Voucher};
 use vestibule_proto::id::{DeviceId, ServiceName, SessionId, UserName};
 use vestibule_proto::key::{Secret, Spki};
 use vestibule_proto::realm::Realm;
-use vestibule_proto::session::{Notice, Reason, SESSION_NEWEST, code};
+use vestibule_proto::session::{Notice, Reason, SESSION_DIRECT, SESSION_KEYS, code};
 
 /// How long a client may take to acknowledge the last notice before its connection is closed all the same.
 const FAREWELL_WITHIN: Duration = Duration::from_millis(300);
@@ -76,12 +78,14 @@ pub(crate) struct Live {
     pub(crate) control: Arc<tokio::sync::Mutex<SendStream>>,
     /// What the client has said of itself.
     pub(crate) told: Told,
+    /// Where the connection is.
+    pub(crate) place: watch::Receiver<Place>,
 }
 
 /// What a client has said of itself when it came in.
 #[derive(Clone)]
 pub(crate) struct Told {
-    /// The highest version that it speaks.
+    /// The highest version of the session's messages that it speaks.
     pub(crate) newest: u16,
     /// The key that it expects of the gateway.
     pub(crate) expects: Option<KeyName>,
@@ -193,7 +197,7 @@ impl Session {
 
     /// Tells the client which realm key to knock under, if it is connected and would understand.
     pub(crate) async fn tell_realm(&self, realm: Realm) {
-        if self.live().is_some_and(|live| live.told.newest >= SESSION_NEWEST) {
+        if self.live().is_some_and(|live| live.told.newest >= SESSION_KEYS) {
             self.notify(&Notice::Realm(realm)).await;
         }
     }
@@ -202,8 +206,15 @@ impl Session {
     pub(crate) async fn tell_key(&self, spki: Spki) {
         let Some(Live { told, .. }) = self.live() else { return };
         let expects_another = told.expects.is_some_and(|name| name != KeyName::of(&spki));
-        if told.newest >= SESSION_NEWEST && expects_another {
+        if told.newest >= SESSION_KEYS && expects_another {
             self.notify(&Notice::GatewayKey(told.voucher.vouch(spki))).await;
+        }
+    }
+
+    /// Tells the client which of its services are direct, if it knows what that is.
+    pub(crate) async fn notify_direct(&self, services: Vec<ServiceName>) {
+        if self.live().is_some_and(|live| live.told.newest >= SESSION_DIRECT) {
+            self.notify(&Notice::Direct(services)).await;
         }
     }
 

@@ -32,6 +32,7 @@ fn service(name: &str, upstream: SocketAddr, grant: &str) -> Service {
         upstream: upstream.to_string(),
         grants: vec![Grant::parse(grant).unwrap()],
         source: Source::File,
+        direct: None,
     }
 }
 
@@ -44,6 +45,9 @@ async fn only_granted_services_are_reached_and_never_an_address_of_the_clients_c
     for (target, found) in [
         (Target::Service(ServiceName::parse("db").unwrap()), true),
         (Target::Upstream(upstream.at.to_string()), true),
+        // What isn't direct here goes through the tunnel, for those who may.
+        (Target::Direct { service: ServiceName::parse("db").unwrap(), from: other.at }, true),
+        (Target::Direct { service: ServiceName::parse("bobs").unwrap(), from: other.at }, false),
         (Target::Service(ServiceName::parse("bobs").unwrap()), false),
         (Target::Service(ServiceName::parse("nothing").unwrap()), false),
         (Target::Upstream(other.at.to_string()), false),

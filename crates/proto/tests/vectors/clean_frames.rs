@@ -159,21 +159,24 @@ fn logins() -> Pages {
     let gateway = |number| page().variant("GatewayHello", number);
     let login = |versions: Page| versions.variant("Wanted", 0).string("user", b"alice").string("KE1", &[0xe1; 96]);
     let challenge = gateway(0).string("KE2", &[0xe2; 320]).argon2id(65_536, 3, 1);
-    let welcome = gateway(1)
-        .raw("session", &[0x5e; 16])
-        .raw("resume secret", &[0x2e; 32])
-        .number("expires in, seconds", 43_200)
-        .number("and nanoseconds", 5)
-        .number("idle limit, seconds", 3_600)
-        .number("and nanoseconds", 0)
-        .services();
+    let welcome = |number| {
+        gateway(number)
+            .raw("session", &[0x5e; 16])
+            .raw("resume secret", &[0x2e; 32])
+            .number("expires in, seconds", 43_200)
+            .number("and nanoseconds", 5)
+            .number("idle limit, seconds", 3_600)
+            .number("and nanoseconds", 0)
+            .services()
+    };
     let resume = versions(1, 1).variant("Wanted", 1).raw("session", &[0x5e; 16]);
     vec![
         ("L1 login", login(versions(1, 1))),
         ("L1 login, later versions only", login(versions(2, 300))),
         ("L2 challenge", challenge),
         ("L3 finish", page().string("KE3", &[0xe3; 64])),
-        ("L4 welcome", welcome),
+        ("L4 welcome", welcome(1)),
+        ("L4 welcome, direct", welcome(6).number("direct services", 1).string("name", b"db")),
         ("refused", gateway(4).variant("Reason", 2).raw("tries", &[3]).raw("limit", &[20])),
         ("R1 resume", resume.raw("proof", &[0x3f; 32])),
     ]
@@ -224,6 +227,7 @@ fn notices() -> Pages {
         ("no renewal", renewal().raw("not granted", &[1]).variant("Reason", 5)),
         ("realm key for a device", page().variant("Notice", 3).number("epoch", 300).raw("K_realm", &[0x4e; 32])),
         ("gateway key for a device", page().variant("Notice", 4).spki("G_tls", 0x97).raw("mac", &[0x3a; 32])),
+        ("direct", page().variant("Notice", 5).number("services", 1).string("name", b"db")),
         ("sign off", page().variant("ClientNotice", 0)),
         ("renew", page().variant("ClientNotice", 1)),
     ]
@@ -258,7 +262,10 @@ fn tunnels() -> Pages {
     vec![
         ("T open a service", open(0).string("name", b"db")),
         ("T open an upstream", open(1).string("host and port", b"10.0.0.5:5432")),
+        ("T open a direct service", open(2).string("name", b"db").v4("the client's address", [198, 51, 100, 1], 443)),
+        ("T open a direct service, IPv6", open(2).string("name", b"db").v6("the client's address")),
         ("T opened", page().variant("Opened", 0)),
         ("T not opened", page().variant("Opened", 1).variant("Reason", 9)),
+        ("T opened, direct", page().variant("Opened", 2).number("port", 2_222)),
     ]
 }

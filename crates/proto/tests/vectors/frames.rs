@@ -177,6 +177,10 @@ fn service(name: &str, kind: ServiceKind, upstream: &str) -> ServiceInfo {
     ServiceInfo { name: ServiceName::parse(name).unwrap(), kind, upstream: upstream.to_owned() }
 }
 
+fn db() -> ServiceName {
+    ServiceName::parse("db").unwrap()
+}
+
 fn services() -> Vec<ServiceInfo> {
     vec![service("db", ServiceKind::Tcp, "10.0.0.5:5432"), service("orders", ServiceKind::Web, "10.0.0.8:8000")]
 }
@@ -184,7 +188,7 @@ fn services() -> Vec<ServiceInfo> {
 fn logins() -> Vec<Sample> {
     let hello = |purpose| ClientHello { versions: (1, 1), purpose };
     let session = SessionId::new([0x5e; 16]);
-    let welcome = Welcome {
+    let welcome = || Welcome {
         session,
         resume_secret: Secret::new([0x2e; 32]),
         expires_in: Duration::new(43_200, 5),
@@ -198,7 +202,8 @@ fn logins() -> Vec<Sample> {
         sample("L1 login, later versions only", ClientHello { versions: (2, 300), purpose: login() }),
         sample("L2 challenge", GatewayHello::Challenge { ke2: vec![0xe2; 320], ksf }),
         sample("L3 finish", LoginFinish { ke3: vec![0xe3; 64] }),
-        sample("L4 welcome", GatewayHello::Welcome(Box::new(welcome))),
+        sample("L4 welcome", GatewayHello::Welcome(Box::new(welcome()))),
+        sample("L4 welcome, direct", GatewayHello::WelcomeDirect(Box::new(welcome()), vec![db()])),
         sample("refused", GatewayHello::Refused(Reason::LoginFailed { tries: 3, limit: 20 })),
         sample("R1 resume", hello(Wanted::Resume { session, proof: [0x3f; 32] })),
     ]
@@ -246,6 +251,7 @@ fn notices() -> Vec<Sample> {
         sample("no renewal", Notice::Renewal(Err(Reason::NoSession))),
         sample("realm key for a device", Notice::Realm(realm())),
         sample("gateway key for a device", Notice::GatewayKey(NewKey { spki: spki(0x97), mac: [0x3a; 32] })),
+        sample("direct", Notice::Direct(vec![db()])),
         sample("sign off", ClientNotice::SignOff),
         sample("renew", ClientNotice::Renew),
     ]
@@ -279,12 +285,16 @@ fn reasons() -> Vec<Sample> {
 }
 
 fn tunnels() -> Vec<Sample> {
-    let service = Target::Service(ServiceName::parse("db").unwrap());
+    let service = Target::Service(db());
+    let direct = |from| Target::Direct { service: db(), from };
     vec![
         sample("T open a service", Open { target: service }),
         sample("T open an upstream", Open { target: Target::Upstream("10.0.0.5:5432".to_owned()) }),
+        sample("T open a direct service", Open { target: direct(v4()) }),
+        sample("T open a direct service, IPv6", Open { target: direct(v6()) }),
         sample("T opened", Opened::Connected),
         sample("T not opened", Opened::Refused(Reason::UpstreamAway)),
+        sample("T opened, direct", Opened::Direct { port: 2_222 }),
     ]
 }
 

@@ -173,6 +173,7 @@ fn service_lines(service: &ServiceView, output: &Output) -> Result<(), Fault> {
             ("service", service.name.to_string()),
             ("kind", word(&service.kind)),
             ("upstream", service.upstream.clone()),
+            ("direct", service.direct.map_or_else(|| "no".to_owned(), |port| format!("TCP port {port}"))),
             ("allowed", service.allow.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
             ("who that is now", service.users.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
             ("defined in", source(service).to_owned()),

@@ -135,6 +135,10 @@ pub(crate) struct ServiceAddArgs {
     /// Who may use it: `everyone`, `user:NAME`, `group:NAME`; repeat for several. Nobody else may.
     #[arg(long, value_name = "WHO", required = true)]
     pub(crate) allow: Vec<String>,
+    /// Of a TCP service at an address: this TCP port of the gateway's machine is shut to everybody, and leads those who may to
+    /// the service, through the kernel alone. Needs the door `nftables`.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "web")]
+    pub(crate) direct: Option<u16>,
     #[command(flatten)]
     pub(crate) dir: DirArgs,
 }

@@ -123,6 +123,8 @@ pub(crate) struct ServiceConfig {
     pub(crate) web: Option<String>,
     /// Who may use it: `everyone`, `user:NAME`, `group:NAME`.
     pub(crate) allow: Vec<String>,
+    /// The TCP port of this machine at which admitted clients reach a TCP service without the tunnel.
+    pub(crate) direct: Option<u16>,
 }
 
 fn default_typo_bits() -> u8 {
@@ -147,6 +149,7 @@ impl ServiceConfig {
             upstream: upstream_of(kind, text).map_err(wrong)?,
             grants: grants.collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))?,
             source: Source::File,
+            direct: self.direct,
         })
     }
 }
@@ -282,6 +285,17 @@ mod tests {
         assert_eq!(door("door = \"nftables\"").unwrap(), Choice::Nftables);
         assert_eq!(door("door = \"xdp\"\ndoor_interfaces = [\"eth0\"]").unwrap(), Choice::Xdp);
         assert!(door("door = \"iptables\"").is_err());
+    }
+
+    #[test]
+    fn a_service_may_be_direct() {
+        let text = "listen = [\"[::]:1\"]\npublic = []\n[services.ssh]\ntcp = \"10.0.0.7:22\"\nallow = []\ndirect = ";
+        let direct = |port: &str| {
+            let config = parse::<GatewayConfig>(&format!("{text}{port}\n"), "gateway.toml")?;
+            Ok::<_, Fault>(config.services()?[0].direct)
+        };
+        assert_eq!(direct("2222").unwrap(), Some(2222));
+        assert!(direct("65536").is_err() && direct("\"ssh\"").is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::output::Output;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
-use vestibule_gateway::{DoorFinding, DoorLack, door_findings};
+use vestibule_gateway::{DirectError, DoorFinding, DoorLack, direct_finding, door_findings};
 
 /// One kind of door.
 #[derive(Serialize, Debug, PartialEq, Eq)]
@@ -27,14 +27,27 @@ struct Row {
 pub(super) fn run(dir: &Path, output: &Output) -> Result<ExitCode, Fault> {
     super::must_exist(Role::Gateway, dir)?;
     let config: GatewayConfig = super::gateway::load(&Role::Gateway.configuration(dir))?;
-    let rows = rows(config.door, &door_findings(&config.listen, &config.door_interfaces));
+    let mut rows = rows(config.door, &door_findings(&config.listen, &config.door_interfaces));
+    rows.extend(direct_finding(config.door.into(), &config.listen, &config.services()?).map(direct_row));
     output.list(&rows, &["door", "works here", "chosen", "lacks", "what to do"], |row| {
         let word = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
         let next = row.next.map(str::to_owned).unwrap_or_default();
         vec![row.door.to_owned(), word(row.works), word(row.chosen), row.lacks.clone().unwrap_or_default(), next]
     })?;
-    let starts = rows.iter().any(|row| row.chosen && row.works);
+    let starts = rows.iter().filter(|row| row.chosen).all(|row| row.works);
     Ok(if starts { ExitCode::SUCCESS } else { ExitCode::from(crate::fault::CONFIGURATION) })
+}
+
+/// What the configuration's direct services lack.
+fn direct_row(works: Result<(), DirectError>) -> Row {
+    let lack = works.err();
+    Row {
+        door: "direct services",
+        works: lack.is_none(),
+        chosen: true,
+        lacks: lack.map(|lack| lack.to_string()),
+        next: lack.map(DirectError::next_step),
+    }
 }
 
 fn rows(wanted: DoorConfig, findings: &[DoorFinding]) -> Vec<Row> {

@@ -143,6 +143,9 @@ fn start_fault(error: &StartError, dir: &Path) -> Fault {
                 lack.next_step(),
                 Role::Gateway.configuration(dir).display()
             )),
+        StartError::Direct(lack) => Fault::configuration(lack.to_string())
+            .detail("A service is published with `direct`. Without this its port would stand open, so the gateway does not start.")
+            .next(lack.next_step()),
         StartError::Directory(error) => directory_fault(error, dir),
         StartError::Socket(_) | StartError::Guard(_) => Fault::files(error.to_string()),
     }

@@ -99,6 +99,17 @@ fn lines(status: &Status) -> Vec<(&str, String)> {
         ("sent", format!("{} bytes", status.sent)),
         ("received", format!("{} bytes", status.received)),
     ];
+    let direct = &status.direct;
+    if !direct.services.is_empty() {
+        lines.push(("direct", format!("{} without the tunnel, {} through it", direct.opened, direct.fell_back)));
+    }
+    if direct.moved > 0 {
+        let ended = format!("{} direct connections: they can't follow to another address; connect again", direct.moved);
+        lines.push(("ended by a move", ended));
+    }
+    if let Some(trouble) = &direct.trouble {
+        lines.push(("not direct", trouble.to_string()));
+    }
     if status.turned_away > 0 {
         lines.push(("turned away", format!("{} local connections of other users", status.turned_away)));
     }

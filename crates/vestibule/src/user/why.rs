@@ -65,6 +65,7 @@ async fn serve(client: &Client, asked: Option<&str>, passage: &mut Passage) -> R
     let begun = Instant::now();
     client.open(target).await?;
     passage.service = Some(begun.elapsed());
+    passage.direct = Some(client.direct()).filter(|direct| !direct.services.is_empty());
     Ok(())
 }
 

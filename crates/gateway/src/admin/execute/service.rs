@@ -11,10 +11,10 @@ use crate::directory::{Directory, Service, Source, User, What};
 
 pub(super) async fn execute(directory: &Directory, request: ServiceRequest, now: Stamp) -> Outcome {
     match request {
-        ServiceRequest::Add { name: text, kind, upstream, allow } => {
+        ServiceRequest::Add { name: text, kind, upstream, allow, direct } => {
             let name: ServiceName = name(&text)?;
             let grants = allow.iter().map(|text| grant(text)).collect::<Result<_, _>>()?;
-            let service = Service { name: name.clone(), kind, upstream, grants, source: Source::Directory };
+            let service = Service { name: name.clone(), kind, upstream, grants, source: Source::Directory, direct };
             let effects = directory.add_service(service, now).await?;
             let shown = show(directory, &name).await;
             Ok((shown_or(shown, || format!("the service {name} is added")), effects))
@@ -44,8 +44,8 @@ fn may_use(user: &User, service: &Service) -> bool {
 }
 
 fn view(service: Service, users: Vec<UserName>) -> ServiceView {
-    let Service { name, kind, upstream, grants, source } = service;
-    ServiceView { name, kind, upstream, allow: grants, source, users }
+    let Service { name, kind, upstream, grants, source, direct } = service;
+    ServiceView { name, kind, upstream, allow: grants, source, users, direct }
 }
 
 fn grant(text: &str) -> Result<Grant, AdminError> {

@@ -13,6 +13,7 @@ fn service(name: &str, upstream: &str, grants: &[&str]) -> Service {
         upstream: upstream.to_owned(),
         grants: grants.iter().map(|grant| Grant::parse(grant).unwrap()).collect(),
         source: Source::Directory,
+        direct: None,
     }
 }
 
@@ -75,6 +76,32 @@ async fn every_change_of_who_may_use_what_renews_the_catalogue() {
     let changed = directory.remove_service(db.clone(), T).await.unwrap();
     assert_eq!(said(&changed), ["ReloadServices", "CutService(db)"]);
     assert!(!may().await);
+}
+
+#[tokio::test]
+async fn a_direct_service_has_an_address_for_its_upstream_and_a_port_of_its_own() {
+    let (_root, directory) = directory();
+    let direct =
+        |name: &str, upstream: &str, port| Service { direct: Some(port), ..service(name, upstream, &["everyone"]) };
+    let web = Service { kind: ServiceKind::Web, ..direct("web", "10.0.0.8:80", 8080) };
+    for bad in [direct("x", "host:22", 2222), direct("x", "0.0.0.0:22", 2222), direct("x", "10.0.0.7:22", 0), web] {
+        let refused = directory.add_service(bad.clone(), T).await;
+        assert!(matches!(refused, Err(DirectoryError::Invalid(_))), "{bad:?}");
+    }
+    directory.add_service(direct("ssh", "10.0.0.7:22", 2222), T).await.unwrap();
+    let same_port = directory.add_service(direct("other", "10.0.0.8:22", 2222), T).await;
+    assert!(matches!(same_port, Err(DirectoryError::Invalid(_))));
+    let same_port = directory.set_configured_services(vec![direct("file", "10.0.0.9:22", 2222)], T).await;
+    assert!(matches!(same_port, Err(DirectoryError::Invalid(_))));
+    let file = |port| vec![direct("file", "[2001:db8::9]:22", port)];
+    directory.set_configured_services(file(2223), T).await.unwrap();
+    directory.add_user(name("alice"), &[], T).await.unwrap();
+    let catalogue = directory.catalogue().await.unwrap();
+    let names: Vec<_> = catalogue.direct_services_of(&name("alice")).iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["file", "ssh"]);
+    assert!(catalogue.direct_services_of(&name("bob")).is_empty(), "whoever may not use it does not hear of it");
+    let moved = directory.set_configured_services(file(2224), T).await.unwrap();
+    assert_eq!(said(&moved), ["ReloadServices", "CutService(file)"], "at another port it is another service");
 }
 
 #[tokio::test]

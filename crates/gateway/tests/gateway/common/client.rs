@@ -242,6 +242,7 @@ impl Session {
         write_frame(&mut send, &Open { target }).await.unwrap();
         match timeout(2 * SOON, read_frame(&mut recv)).await.expect("the gateway answers").unwrap() {
             Opened::Connected => Ok((send, recv)),
+            Opened::Direct { .. } => panic!("nobody asked for it"),
             Opened::Refused(reason) => Err(reason),
         }
     }

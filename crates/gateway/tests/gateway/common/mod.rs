@@ -149,7 +149,8 @@ impl World {
     pub(crate) async fn add_service(&self, name: &str, upstream: SocketAddr, allow: &[&str]) {
         let (name, allow) = (name.to_owned(), allow.iter().map(|&grant| grant.to_owned()).collect());
         let upstream = upstream.to_string();
-        self.ask(Request::Service(ServiceRequest::Add { name, kind: ServiceKind::Tcp, upstream, allow })).await;
+        self.ask(Request::Service(ServiceRequest::Add { name, kind: ServiceKind::Tcp, upstream, allow, direct: None }))
+            .await;
     }
 
     pub(crate) async fn invite(&self, user: &str) -> Invitation {
