@@ -276,17 +276,15 @@ impl Keys {
         Ok(known.tls.clone())
     }
 
-    /// The controller links this gateway under `key`. If that is the present one it needs no other any more.
+    /// The controller knows this gateway by `key`: no other one that it might know it by is needed any more.
     ///
     /// # Errors
     /// When the file can't be written: the next link says so again.
     pub fn linked_under(&self, dir: &Path, key: &Spki) -> Result<(), KeysError> {
         let mut known = self.known();
-        if known.tls.present().spki() != *key || known.tls.at_controller().spki() == *key {
-            return Ok(());
-        }
-        let handed_over = Known { tls: known.tls.handed_over(), ..known.clone() };
-        self.put(dir, &mut known, handed_over)
+        let Some(tls) = known.tls.known_by(key) else { return Ok(()) };
+        let told = Known { tls, ..known.clone() };
+        self.put(dir, &mut known, told)
     }
 
     /// On the disk, then in force.

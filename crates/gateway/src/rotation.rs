@@ -55,7 +55,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
 /// On the disk.
 fn turn(keys: &Keys, dir: &Path, request: &KeyRequest, now: Stamp) -> Result<TlsKeys, AdminError> {
     let turned = keys.turn_tls(dir, |tls| match request {
-        KeyRequest::Rotate { keep_for: 0 } => Ok(tls.replaced(&mut entropy())),
+        KeyRequest::Rotate { keep_for: 0 } => tls.replaced(&mut entropy()),
         KeyRequest::Rotate { keep_for } => {
             tls.rotated(now.saturating_add(Duration::from_secs(*keep_for)), &mut entropy())
         }
@@ -73,6 +73,7 @@ fn next_step(error: &TurnError) -> &'static str {
         TurnError::UnderWay => {
             "end it first, once every device has come in since: vestibule gateway rotate --finish; or drop every former key: --now"
         }
+        TurnError::Untold => "see to the link to the controller first: vestibule gateway status",
         TurnError::NotUnderWay => "begin one: vestibule gateway rotate",
         TurnError::Unregistered => "run it until it is linked: vestibule gateway run",
         TurnError::Keys(_) => "see that the gateway's directory can be written",

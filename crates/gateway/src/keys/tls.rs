@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use vestibule_proto::entropy::Entropy;
 use vestibule_proto::gateway_key::{HandOver, KeyName};
 use vestibule_proto::id::{GatewayId, Stamp};
-use vestibule_proto::key::{self, Secret, SigningKey};
+use vestibule_proto::key::{self, Secret, SigningKey, Spki};
 
 /// What `gateway.key` has of it beside the present key.
 #[derive(Serialize, Deserialize, Default)]
 pub(super) struct TlsDocument {
     /// And until when it counts.
     former: Option<(Seed, Stamp)>,
-    controller_has: Option<Seed>,
+    controller_has_one_of: Vec<Seed>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub enum TurnError {
     /// No key before the present one counts.
     #[error("no rotation is under way: there is one key")]
     NotUnderWay,
+    /// The controller has not said for so many new keys that it has one.
+    #[error("the controller has not taken a key of this gateway since {UNTOLD} rotations")]
+    Untold,
     /// The controller does not know any key yet.
     #[error("this gateway has never been linked to its controller: its keys are new")]
     Unregistered,
@@ -37,37 +40,42 @@ pub enum TurnError {
     Keys(#[from] KeysError),
 }
 
+/// So many keys are kept that the controller may know this gateway by.
+const UNTOLD: usize = 8;
+
 /// The TLS keys of a gateway.
 #[derive(Clone)]
 pub struct TlsKeys {
     present: SigningKey,
     former: Option<(SigningKey, Stamp)>,
-    /// The key by which the controller knows this gateway, as long as it has not taken the present one.
-    controller_has: Option<SigningKey>,
+    /// The key by which the controller knows this gateway is one of these, as long as it has not said that it has taken the
+    /// present one: first the one that it has said, then those that it was told since, whose answer may have been lost.
+    controller_has_one_of: Vec<SigningKey>,
 }
 
 impl TlsKeys {
     /// One key, which was never another.
     pub(super) fn new(present: SigningKey) -> Self {
-        Self { present, former: None, controller_has: None }
+        Self { present, former: None, controller_has_one_of: Vec::new() }
     }
 
     pub(super) fn from_document(present: SigningKey, document: TlsDocument) -> Self {
         let former = document.former.map(|(Seed(seed), until)| (SigningKey::from_seed(seed), until));
-        Self { present, former, controller_has: document.controller_has.map(|Seed(seed)| SigningKey::from_seed(seed)) }
+        let controller_has = document.controller_has_one_of.into_iter().map(|Seed(seed)| SigningKey::from_seed(seed));
+        Self { present, former, controller_has_one_of: controller_has.collect() }
     }
 
     pub(super) fn document(&self) -> TlsDocument {
         let seed = |key: &SigningKey| Seed(key.seed().clone());
         TlsDocument {
             former: self.former.as_ref().map(|(key, until)| (seed(key), *until)),
-            controller_has: self.controller_has.as_ref().map(seed),
+            controller_has_one_of: self.controller_has_one_of.iter().map(seed).collect(),
         }
     }
 
     /// Whether it is as [`new`](Self::new) makes it.
     pub(super) fn is_plain(&self) -> bool {
-        self.former.is_none() && self.controller_has.is_none()
+        self.former.is_none() && self.controller_has_one_of.is_empty()
     }
 
     /// The key to tell devices, and to invite with.
@@ -85,20 +93,26 @@ impl TlsKeys {
     /// A new key; the present one counts until then beside it.
     ///
     /// # Errors
-    /// [`TurnError::UnderWay`] while one before it still counts: two do at most.
+    /// [`TurnError::UnderWay`] while one before it still counts: two do at most. [`TurnError::Untold`].
     pub fn rotated(&self, until: Stamp, entropy: &mut dyn Entropy) -> Result<Self, TurnError> {
         if self.former.is_some() {
             return Err(TurnError::UnderWay);
         }
-        Ok(Self { former: Some((self.present.clone(), until)), ..self.replaced(entropy) })
+        Ok(Self { former: Some((self.present.clone(), until)), ..self.replaced(entropy)? })
     }
 
     /// A new key, which alone counts.
-    #[must_use]
-    pub fn replaced(&self, entropy: &mut dyn Entropy) -> Self {
+    ///
+    /// # Errors
+    /// [`TurnError::Untold`] after many without a word of the controller's.
+    pub fn replaced(&self, entropy: &mut dyn Entropy) -> Result<Self, TurnError> {
+        if self.controller_has_one_of.len() == UNTOLD {
+            return Err(TurnError::Untold);
+        }
         // The controller takes the newest by the word of the one that it knows, however many there were in between.
-        let known = self.controller_has.clone().unwrap_or_else(|| self.present.clone());
-        Self { present: SigningKey::random(entropy), former: None, controller_has: Some(known) }
+        let controller_has_one_of =
+            [self.controller_has_one_of.as_slice(), std::slice::from_ref(&self.present)].concat();
+        Ok(Self { present: SigningKey::random(entropy), former: None, controller_has_one_of })
     }
 
     /// The present key alone counts.
@@ -112,9 +126,13 @@ impl TlsKeys {
         Ok(Self { former: None, ..self.clone() })
     }
 
-    /// The controller has taken the present key.
-    pub(super) fn handed_over(&self) -> Self {
-        Self { controller_has: None, ..self.clone() }
+    /// The controller says that it knows this gateway by this key; `None` if that is no news.
+    pub(super) fn known_by(&self, key: &Spki) -> Option<Self> {
+        let known: Vec<_> = self.controller_has_one_of.iter().filter(|one| one.spki() == *key).cloned().collect();
+        // A key that was none of ours: nothing is learnt from it.
+        let is_ours = !known.is_empty() || self.present.spki() == *key;
+        let is_news = is_ours && known.len() != self.controller_has_one_of.len();
+        is_news.then(|| Self { controller_has_one_of: known, ..self.clone() })
     }
 
     /// Whether the time of the key before the present one is over.
@@ -144,20 +162,22 @@ impl TlsKeys {
     /// The key by which the controller knows this gateway, as far as it has said.
     #[must_use]
     pub fn at_controller(&self) -> &SigningKey {
-        self.controller_has.as_ref().unwrap_or(&self.present)
+        self.controller_has_one_of.first().unwrap_or(&self.present)
     }
 
-    /// Under which key to try a link. While the controller has not said that it has the present one, it may have it all the
-    /// same: the word was lost. So both are tried in turn.
+    /// Under which key to try a link. A key that the controller was told it may have without our knowing: its word was lost. So
+    /// all that it may have are tried in turn.
     #[must_use]
     pub fn for_link(&self, attempt: u64) -> &SigningKey {
-        if attempt.is_multiple_of(2) { self.at_controller() } else { &self.present }
+        let keys = self.controller_has_one_of.len() + 1;
+        let turn = usize::try_from(attempt % keys as u64).unwrap_or_default();
+        self.controller_has_one_of.get(turn).unwrap_or(&self.present)
     }
 
     /// What the controller is told, if it does not have the present key.
     #[must_use]
     pub fn hand_over(&self, gateway: &GatewayId) -> Option<HandOver> {
-        Some(HandOver::sign(gateway, self.controller_has.as_ref()?, &self.present))
+        Some(HandOver::sign(gateway, self.controller_has_one_of.first()?, &self.present))
     }
 }
 
@@ -168,9 +188,9 @@ fn name_of(key: &SigningKey) -> KeyName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::time::Duration;
     use vestibule_proto::entropy::SeededEntropy;
-    use vestibule_proto::key::Spki;
 
     const T: Stamp = Stamp::from_millis(1_800_000_000_000);
     const MONTH: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -215,7 +235,7 @@ mod tests {
         let new = old.rotated(T, &mut entropy).unwrap();
         assert_eq!(new.rotated(T, &mut entropy).err(), Some(TurnError::UnderWay));
         assert_eq!(old.finished().err(), Some(TurnError::NotUnderWay));
-        let newest = new.replaced(&mut entropy);
+        let newest = new.replaced(&mut entropy).unwrap();
         for gone in [&old, &new] {
             assert_eq!(presented(&newest, Some(gone.present()), Stamp::default()), None);
         }
@@ -235,13 +255,75 @@ mod tests {
         let tried: Vec<_> = (0..4).map(|attempt| new.for_link(attempt).spki()).collect();
         let (was, is) = (old.present().spki(), new.present().spki());
         assert_eq!(tried, [was, is, was, is]);
-        let done = new.handed_over();
+        let done = new.known_by(&is).unwrap();
         assert!(
             (0..4).all(|attempt| done.for_link(attempt).spki() == is)
                 && done.hand_over(&GatewayId::new([1; 16])).is_none()
         );
         assert_eq!(done.former_until(), Some(T), "devices have their time all the same");
+        assert!(new.known_by(&was).is_none() && done.known_by(&is).is_none(), "no news");
+        assert!(new.known_by(&SigningKey::random(&mut entropy).spki()).is_none(), "none of ours");
         // Nor does the end of that time take the controller's way from the gateway.
         assert_eq!(new.finished().unwrap().at_controller().spki(), was);
+    }
+
+    /// What the controller answers reaches the gateway or is lost, whatever its owner does meanwhile and wherever it is cut off.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Rotate,
+        Replace,
+        Finish,
+        /// The link is tried, and the key handed over as far as this goes.
+        Link {
+            handed_over: bool,
+            answered: bool,
+        },
+        Restart,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let link = (any::<bool>(), any::<bool>());
+        let link = link.prop_map(|(handed_over, answered)| Step::Link { handed_over, answered });
+        let owner = prop_oneof![Just(Step::Rotate), Just(Step::Replace), Just(Step::Finish), Just(Step::Restart)];
+        prop::collection::vec(prop_oneof![owner, link], 0..40)
+    }
+
+    /// The next link under each of the keys in turn, until the controller knows one; its key then.
+    fn linked(keys: &mut TlsKeys, controller: &mut Spki, (handed_over, answered): (bool, bool)) {
+        let gateway = GatewayId::new([1; 16]);
+        let found = (0..=UNTOLD as u64).map(|attempt| keys.for_link(attempt).spki()).find(|key| key == controller);
+        assert!(found.is_some(), "the controller knows this gateway by none of its keys");
+        *keys = keys.known_by(controller).unwrap_or_else(|| keys.clone());
+        assert_eq!(keys.at_controller().spki(), *controller, "rows are signed by the key that it knows");
+        let Some(told) = keys.hand_over(&gateway).filter(|_| handed_over) else { return };
+        assert!(told.is_signed(&gateway, controller));
+        *controller = told.spki;
+        if answered {
+            *keys = keys.known_by(controller).expect("it has another one");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_answer_is_lost_the_controller_knows_the_gateway_by_one_of_its_keys(steps in steps()) {
+            let (mut keys, mut entropy) = first();
+            let mut controller = keys.present().spki();
+            for step in steps {
+                keys = match step {
+                    Step::Rotate => keys.rotated(T, &mut entropy).unwrap_or(keys),
+                    Step::Replace => keys.replaced(&mut entropy).unwrap_or(keys),
+                    Step::Finish => keys.finished().unwrap_or(keys),
+                    Step::Restart => TlsKeys::from_document(keys.present().clone(), keys.document()),
+                    Step::Link { handed_over, answered } => {
+                        linked(&mut keys, &mut controller, (handed_over, answered));
+                        keys
+                    }
+                };
+                prop_assert!(keys.names().len() <= 2 && keys.controller_has_one_of.len() <= UNTOLD);
+            }
+            linked(&mut keys, &mut controller, (true, true));
+            prop_assert_eq!(controller, keys.present().spki());
+            prop_assert!(keys.replaced(&mut entropy).is_ok());
+        }
     }
 }
