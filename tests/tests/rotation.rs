@@ -116,3 +116,48 @@ fn the_realm_key_is_rotated_under_open_sessions_and_kill_9() -> Result<()> {
     scene.carol.vestibule_with_password(&["why"])?.run()?.exits(20)?.says("rotated")?;
     Ok(())
 }
+
+/// The controller's owner forgot the gateway by mistake: people, devices and services stay, and it is linked anew under its id.
+#[test]
+fn a_gateway_that_was_removed_is_linked_anew_and_its_devices_notice_nothing() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let status = scene.fixture.at_gateway(&["--json", "gateway", "status"])?.run()?.ok()?.json()?;
+    let id = status["gateway"].as_str().context("an id")?.to_owned();
+    let gateways = scene.fixture.at_controller(&["controller", "gateways"])?.run()?.ok()?;
+    gateways.says(&id)?;
+    scene
+        .fixture
+        .at_controller(&["controller", "invite", "lab"])?
+        .run()?
+        .exits(43)?
+        .says(&format!("--gateway {id}"))?;
+    scene.fixture.at_controller(&["controller", "remove", "lab"])?.run()?.ok()?;
+    scene.fixture.gateway.terminate()?;
+
+    // A link for a new gateway does not do.
+    let new = scene.fixture.at_controller(&["controller", "invite", "another"])?.run()?.ok()?.out();
+    let refused = scene.fixture.at_gateway(&["gateway", "relink", &new])?.run()?.exits(50)?;
+    refused.says(&format!("vestibule controller invite lab --gateway {id}"))?;
+    let link = scene.fixture.at_controller(&["controller", "invite", "lab", "--gateway", &id])?.run()?.ok()?.out();
+    scene.fixture.at_gateway(&["gateway", "relink", &link])?.run()?.ok()?.says("links anew")?;
+    scene.fixture.controller.kill()?;
+    scene.fixture.controller.restart()?;
+    scene.fixture.gateway.restart()?;
+    until(SOON, "the gateway's link", || {
+        let list = scene.fixture.at_controller(&["--json", "controller", "gateways"])?.run()?.ok()?.json()?;
+        let linked =
+            list.as_array().is_some_and(|list| list.iter().any(|one| one["name"] == "lab" && one["linked"] == true));
+        Ok(linked.then_some(()))
+    })?;
+    scene.alice_works()?;
+    scene.visit(&scene.bob)?;
+
+    // One that is linked can be linked anew as well; until then its own keys count.
+    let link = scene.fixture.at_controller(&["controller", "invite", "lab", "--gateway", &id])?.run()?.ok()?.out();
+    scene.visit(&scene.carol)?;
+    scene.fixture.gateway.terminate()?;
+    scene.fixture.at_gateway(&["gateway", "relink", &link])?.run()?.ok()?;
+    scene.fixture.gateway.restart()?;
+    scene.alice_works()?;
+    scene.visit(&scene.carol)
+}

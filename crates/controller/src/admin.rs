@@ -23,12 +23,15 @@ const NAME_LIMIT: usize = 64;
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Make a link for a new gateway.
+    /// Make a link for a gateway.
     Invite {
         /// How the gateway is called in lists.
         name: String,
         /// How long the link may be used, in seconds.
         expires_in: u64,
+        /// The id of a gateway that exists already, in hexadecimal; else the link is for a new one.
+        #[serde(default)]
+        gateway: Option<String>,
     },
     /// List the gateways.
     Gateways,
@@ -171,7 +174,9 @@ pub enum Effect {
 /// Carries out a request on the files. [`Request::Status`] needs the running role and fails here.
 pub fn execute(rows: &Rows, keys: &Keys, public: &[String], request: Request) -> (Answer, Option<Effect>) {
     let outcome = match request {
-        Request::Invite { name, expires_in } => invite(rows, keys, public, &name, Duration::from_secs(expires_in)),
+        Request::Invite { name, expires_in, gateway } => {
+            invite(rows, keys, public, (&name, gateway.as_deref()), Duration::from_secs(expires_in))
+        }
         Request::Gateways => gateways(rows).map(|list| (Answer::Gateways(list), None)),
         Request::Remove { name } => remove(rows, &name),
         Request::Rotate { .. } | Request::FinishRotation => {
@@ -290,9 +295,16 @@ fn invite(
     rows: &Rows,
     keys: &Keys,
     public: &[String],
-    name: &str,
+    (name, gateway): (&str, Option<&str>),
     expires_in: Duration,
 ) -> Result<(Answer, Option<Effect>), Answer> {
+    let gateway = match gateway.map(str::parse) {
+        None => GatewayId::random(&mut entropy()),
+        Some(Ok(gateway)) => gateway,
+        Some(Err(_)) => {
+            return Err(failed("that is no gateway's id: it has 32 hexadecimal digits", "vestibule gateway status"));
+        }
+    };
     if !is_name(name) {
         let message = format!("`{name}` is no gateway's name: it has 1 to 64 of a-z, A-Z, 0-9, `.`, `_` and `-`");
         return Err(failed(&message, "choose another name"));
@@ -305,16 +317,28 @@ fn invite(
         controller_pin: keys.link.spki(),
         realm: keys.realm.clone(),
         name: name.to_owned(),
-        gateway: GatewayId::random(&mut entropy()),
+        gateway,
         expires,
         secret: Secret::random(&mut entropy()),
     };
     let first_knock = invitation.keys();
     let replaces = rows
         .invite_gateway(invitation.gateway, name, &first_knock, expires)
-        .map_err(|error| failed(&error.to_string(), "`vestibule controller gateways` lists the names in use"))?;
+        .map_err(|error| failed(&error.to_string(), &next_name(rows, name)))?;
     let invited = Invited { name: name.to_owned(), link: invitation.to_link(), expires: expires.as_millis(), replaces };
     Ok((Answer::Invited(invited), Some(Effect::LinksChanged)))
+}
+
+/// What to do when a gateway can't be invited under this name.
+fn next_name(rows: &Rows, name: &str) -> String {
+    let known = rows.gateways().unwrap_or_default().into_iter().find(|gateway| gateway.name == name);
+    match known {
+        Some(gateway) => format!(
+            "choose another name; or, if that gateway is to be linked anew: vestibule controller invite {name} --gateway {}",
+            gateway.id
+        ),
+        None => "`vestibule controller gateways` lists the names in use".to_owned(),
+    }
 }
 
 /// Whether a gateway may be called so: 1 to 64 letters, digits, `.`, `_`, `-`. Clients name their credentials' files by it, and

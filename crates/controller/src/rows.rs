@@ -33,7 +33,7 @@ pub struct GatewayRecord {
     pub name: String,
     /// The key of its links and published rows; `None` until its first link.
     pub spki: Option<Spki>,
-    /// Until when its invitation may be used; `None` after its first link.
+    /// Until when its invitation may be used; `None` when it has none, or it was used.
     pub invited_until: Option<Stamp>,
     /// How many device rows it has published.
     pub rows: u64,
@@ -51,6 +51,9 @@ pub enum RowsError {
     /// A gateway of this name is linked already.
     #[error("there is already a gateway `{0}`")]
     NameTaken(String),
+    /// The gateway of this id has linked under this other name.
+    #[error("that gateway is called `{0}` here")]
+    OtherName(String),
     /// The gateway was not invited, or was removed.
     #[error("the gateway {0} is not known here")]
     UnknownGateway(GatewayId),
@@ -96,11 +99,13 @@ impl Rows {
         self.read(|c| record::spki(c, gateway))
     }
 
-    /// Makes the temporary row under which an invited gateway may link until `expires`. An earlier invitation of the
-    /// same name that was not used is replaced: then true. Blocks; not for async code.
+    /// Makes the temporary row under which an invited gateway may link until `expires`. A gateway of this id that has linked
+    /// goes on with its keys until it comes with the invitation. An earlier invitation of the same name that was not used is
+    /// replaced: then true. Blocks; not for async code.
     ///
     /// # Errors
-    /// [`RowsError::NameTaken`] when a gateway of this name has linked.
+    /// [`RowsError::NameTaken`] when another gateway of this name has linked, [`RowsError::OtherName`] when this one has under
+    /// another name.
     pub fn invite_gateway(
         &self,
         gateway: GatewayId,

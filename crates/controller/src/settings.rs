@@ -86,6 +86,22 @@ pub fn lock_file(dir: &Path) -> PathBuf {
 pub fn init(dir: &Path, entropy: &mut dyn Entropy) -> Result<(), StartError> {
     vestibule_store::ensure_directory(dir)?;
     Keys::generate(entropy).write_new(&key_file(dir))?;
-    Rows::open(&database(dir))?;
+    if let Err(error) = Rows::open(&database(dir)) {
+        forget_made(dir);
+        return Err(error.into());
+    }
     Ok(())
+}
+
+/// Takes back what [`init`] has just made, where something after it failed: nobody knows these keys yet.
+pub fn forget_made(dir: &Path) {
+    let database = database(dir);
+    let beside = ["-wal", "-shm"].map(|end| {
+        let mut name = database.clone().into_os_string();
+        name.push(end);
+        PathBuf::from(name)
+    });
+    for file in [key_file(dir), database].iter().chain(&beside) {
+        let _ = std::fs::remove_file(file);
+    }
 }

@@ -113,6 +113,14 @@ pub enum KeysError {
     /// Its content is not a key file of this version.
     #[error("the key file is damaged, or was made by a newer version of the program")]
     Damaged,
+    /// A link of the controller was made for another gateway, or for a new one.
+    #[error("the link was not made for this gateway")]
+    OtherGateway {
+        /// How this one is called.
+        name: String,
+        /// Which one this is.
+        gateway: GatewayId,
+    },
 }
 
 impl Keys {
@@ -139,6 +147,38 @@ impl Keys {
                 unregistered: Some(Unregistered { secret: link.secret.clone(), expires: link.expires }),
             }),
         }
+    }
+
+    /// These keys with another way to a controller: everything that devices know the gateway by stays.
+    ///
+    /// # Errors
+    /// [`KeysError::OtherGateway`] when the link was not made for this gateway.
+    pub fn relinked(self, link: &GatewayInvitation) -> Result<Self, KeysError> {
+        if link.gateway != self.gateway {
+            return Err(KeysError::OtherGateway { name: self.name, gateway: self.gateway });
+        }
+        let known = self.known.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(Self {
+            name: link.name.clone(),
+            controllers: link.controllers.clone(),
+            controller_key: link.controller_key,
+            controller_pin: link.controller_pin,
+            known: Mutex::new(Known {
+                // Of whatever epoch it is: the first link tells.
+                realm: Realm { epoch: 0, key: link.realm.clone() },
+                unregistered: Some(Unregistered { secret: link.secret.clone(), expires: link.expires }),
+                ..known
+            }),
+            ..self
+        })
+    }
+
+    /// Writes the key file of `dir` anew. The seed's file stays as it is.
+    ///
+    /// # Errors
+    /// When it can't be written; the former one stays then.
+    pub fn write_over(&self, dir: &Path) -> Result<(), KeysError> {
+        Ok(secret_file::replace(&key_file(dir), &self.encode(&self.known())?)?)
     }
 
     /// Writes the keys into two files of `dir` that must not exist yet.

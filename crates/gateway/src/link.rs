@@ -107,7 +107,7 @@ impl LinkError {
             Self::Version => "use the same version of the program for both roles",
             Self::Refused(LinkRefusal::Version) => "use the same version of the program for both roles",
             Self::Refused(LinkRefusal::NotYou) => {
-                "was it removed there, or is this an old copy? Invite it again: vestibule controller invite"
+                "was it removed there, or is this an old copy? Give it another link: vestibule controller invite NAME --gateway ID (`vestibule gateway status` tells both), then vestibule gateway relink LINK"
             }
             Self::Refused(LinkRefusal::Storage) => "see what the controller logs: its disk fails",
             Self::Publish(PublishError::Refused | PublishError::Storage) => {

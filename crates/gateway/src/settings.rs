@@ -185,6 +185,35 @@ pub fn init(dir: &Path, link: &GatewayInvitation, entropy: &mut dyn Entropy) -> 
     let _lock = RoleLock::acquire(&lock_file(dir))?;
     let keys = Keys::generate(link, entropy);
     keys.write_new(dir)?;
-    Directory::open(&database(dir), keys.identity())?;
+    if let Err(error) = Directory::open(&database(dir), keys.identity()) {
+        forget_made(dir);
+        return Err(error.into());
+    }
     Ok(())
+}
+
+/// Takes back what [`init`] has just made, where something after it failed: the link is not used yet, and it can be tried again.
+pub fn forget_made(dir: &Path) {
+    let database = database(dir);
+    let beside = ["-wal", "-shm"].map(|end| {
+        let mut name = database.clone().into_os_string();
+        name.push(end);
+        PathBuf::from(name)
+    });
+    for file in [key_file(dir), seed_file(dir), database].iter().chain(&beside) {
+        let _ = std::fs::remove_file(file);
+    }
+}
+
+/// Gives a gateway that exists, and does not run, another way to a controller. Its keys, users and services stay. It registers
+/// at its next start. Says whether the controller is another one: devices know the former one, and must be enrolled again.
+///
+/// # Errors
+/// When there is none, it runs, the link was made for another one, or its files can't be written; nothing is changed then.
+pub fn relink(dir: &Path, link: &GatewayInvitation) -> Result<bool, StartError> {
+    let _lock = RoleLock::acquire(&lock_file(dir))?;
+    let keys = Keys::read(dir)?;
+    let another = keys.controller_key != link.controller_key;
+    keys.relinked(link)?.write_over(dir)?;
+    Ok(another)
 }

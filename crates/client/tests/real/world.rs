@@ -313,7 +313,7 @@ fn invite_gateway(dir: &std::path::Path, public: &[String]) -> GatewayInvitation
     use vestibule_controller::admin::{self, Answer, Request};
     let rows = Rows::open(&vestibule_controller::settings::database(dir)).unwrap();
     let keys = vestibule_controller::keys::Keys::read(&vestibule_controller::settings::key_file(dir)).unwrap();
-    let request = Request::Invite { name: "home".to_owned(), expires_in: 3600 };
+    let request = Request::Invite { name: "home".to_owned(), expires_in: 3600, gateway: None };
     let (Answer::Invited(invited), _) = admin::execute(&rows, &keys, public, request) else { panic!("not invited") };
     GatewayInvitation::from_link(&invited.link).unwrap()
 }

@@ -79,13 +79,29 @@ pub(super) fn must_be_known(c: &Connection, gateway: &GatewayId) -> Result<(), R
     if known { Ok(()) } else { Err(RowsError::UnknownGateway(*gateway)) }
 }
 
-/// Makes an invited gateway and the temporary row for its first knock. True if an invitation that was not used made room.
+/// Makes an invited gateway and the temporary row for its first knock; one that has linked gets the temporary row beside its
+/// own. True if an invitation that was not used made room.
 pub(super) fn invite_gateway(c: &Connection, gateway: &GatewayId, name: &str, row: &Row) -> Result<bool, RowsError> {
+    let called = "SELECT name FROM gateway WHERE id = ?1 AND spki IS NOT NULL";
+    let called: Option<String> = c.query_row(called, [gateway.as_bytes()], |found| found.get(0)).optional()?;
+    if let Some(called) = called {
+        if called != name {
+            return Err(RowsError::OtherName(called));
+        }
+        let unused = "DELETE FROM knock_row WHERE is_link = 1 AND temporary_until IS NOT NULL
+                      AND digest IN (SELECT digest FROM row_owner WHERE gateway = ?1)";
+        let replaced = c.execute(unused, [gateway.as_bytes()])? > 0;
+        insert_link(c, gateway, row)?;
+        return Ok(replaced);
+    }
     let linked = "SELECT EXISTS (SELECT 1 FROM gateway WHERE name = ?1 AND spki IS NOT NULL)";
     if c.query_row(linked, [name], |found| found.get(0))? {
         return Err(RowsError::NameTaken(name.to_owned()));
     }
     let replaced = remove_gateway(c, name)?.is_some();
+    // The id is free, or it was invited under another name and has never come.
+    c.execute("DELETE FROM gateway WHERE id = ?1", [gateway.as_bytes()])?;
+    forget_unserved(c)?;
     c.execute("INSERT INTO gateway (id, name) VALUES (?1, ?2)", (gateway.as_bytes(), name))?;
     insert_link(c, gateway, row)?;
     Ok(replaced)
@@ -93,7 +109,9 @@ pub(super) fn invite_gateway(c: &Connection, gateway: &GatewayId, name: &str, ro
 
 /// Gives an invited gateway its lasting keys.
 pub(super) fn register(c: &Connection, gateway: &GatewayId, spki: &Spki, row: &Row) -> Result<(), RowsError> {
-    let invited = "UPDATE gateway SET spki = ?2 WHERE id = ?1 AND spki IS NULL";
+    let invited = "UPDATE gateway SET spki = ?2 WHERE id = ?1 AND (spki IS NULL OR EXISTS (
+                       SELECT 1 FROM knock_row r JOIN row_owner o USING (digest)
+                       WHERE o.gateway = ?1 AND r.is_link = 1 AND r.temporary_until IS NOT NULL))";
     if c.execute(invited, (gateway.as_bytes(), spki.as_bytes()))? == 0 {
         return Err(RowsError::UnknownGateway(*gateway));
     }
@@ -118,9 +136,14 @@ pub(super) fn remove_gateway(c: &Connection, name: &str) -> Result<Option<Gatewa
         c.query_row("SELECT id FROM gateway WHERE name = ?1", [name], |columns| columns.get(0)).optional()?;
     let Some(id) = id else { return Ok(None) };
     c.execute("DELETE FROM gateway WHERE id = ?1", [id])?;
-    // A row that no gateway serves any more is forgotten, its key with it.
-    c.execute("DELETE FROM knock_row WHERE digest NOT IN (SELECT digest FROM row_owner)", [])?;
+    forget_unserved(c)?;
     Ok(Some(GatewayId::new(id)))
+}
+
+/// A row that no gateway serves any more is forgotten, its key with it.
+fn forget_unserved(c: &Connection) -> Result<(), StoreError> {
+    c.execute("DELETE FROM knock_row WHERE digest NOT IN (SELECT digest FROM row_owner)", [])?;
+    Ok(())
 }
 
 /// Makes `gateway` serve this row, by the rules that the recognition machine has too: the row of another owner is joined

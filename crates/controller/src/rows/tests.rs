@@ -113,6 +113,30 @@ fn a_name_can_be_invited_again_until_its_gateway_has_linked() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_has_linked_is_linked_anew_under_its_own_id_and_name() {
+    let (_root, rows) = rows_apart().await;
+    blocking(&rows, |rows| invite(rows, 1)).await;
+    rows.register_gateway(gateway(1), "one", &register(1)).await.unwrap();
+    let again = blocking(&rows, |rows| {
+        let again = KnockKeys::derive(&Secret::new([77; 16]));
+        let other = rows.invite_gateway(gateway(1), "another-name", &again, EXPIRES);
+        assert_eq!(other, Err(RowsError::OtherName("gateway-1".to_owned())));
+        assert!(!rows.invite_gateway(gateway(1), "gateway-1", &again, EXPIRES).unwrap());
+        again
+    })
+    .await;
+    // Until it comes, its own keys count beside the invitation.
+    let digests: Vec<LoginDigest> = rows.load(BEFORE).unwrap().iter().map(|row| row.digest).collect();
+    assert!(digests.contains(&again.digest) && digests.contains(&register(1).digest), "{digests:?}");
+    // It comes with other keys, once.
+    rows.register_gateway(gateway(1), "one", &register(2)).await.unwrap();
+    let digests: Vec<LoginDigest> = rows.load(BEFORE).unwrap().iter().map(|row| row.digest).collect();
+    assert_eq!(digests, [register(2).digest]);
+    let twice = rows.register_gateway(gateway(1), "one", &register(3)).await;
+    assert_eq!(twice, Err(RowsError::UnknownGateway(gateway(1))));
+}
+
+#[tokio::test]
 async fn digest_and_device_key_stand_once() {
     let (_root, rows) = rows_apart().await;
     blocking(&rows, |rows| (invite(rows, 1), invite(rows, 2)).0.digest).await;

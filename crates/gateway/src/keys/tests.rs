@@ -50,6 +50,29 @@ fn the_invitation_serves_until_it_expires_or_was_used() {
 }
 
 #[test]
+fn a_link_for_this_very_gateway_changes_the_way_to_the_controller_and_nothing_else() {
+    let mut entropy = SeededEntropy::new(3);
+    let (dir, first) = (tempfile::tempdir().unwrap(), invitation(&mut entropy));
+    let keys = Keys::generate(&first, &mut entropy);
+    keys.write_new(dir.path()).unwrap();
+    keys.forget_invitation(dir.path()).unwrap();
+    let (inner, tls) = (keys.inner.public(), keys.tls().present().spki());
+
+    let other = invitation(&mut entropy);
+    let refused = Keys::read(dir.path()).unwrap().relinked(&other);
+    assert!(matches!(refused, Err(KeysError::OtherGateway { gateway, .. }) if gateway == first.gateway));
+    let link = GatewayInvitation { gateway: first.gateway, name: "office".to_owned(), ..other };
+    keys.relinked(&link).unwrap().write_over(dir.path()).unwrap();
+
+    let read = Keys::read(dir.path()).unwrap();
+    assert_eq!((read.gateway, read.name.as_str()), (first.gateway, "office"));
+    assert_eq!((read.controller_key, read.controller_pin), (link.controller_key, link.controller_pin));
+    assert!(!read.is_registered() && read.controller().realm == link.realm);
+    assert_eq!(read.first_knock(Stamp::from_millis(999)).unwrap().digest, link.keys().digest);
+    assert_eq!((read.inner.public(), read.tls().present().spki()), (inner, tls));
+}
+
+#[test]
 fn a_later_realm_key_is_kept_and_an_earlier_one_is_not() {
     let mut entropy = SeededEntropy::new(4);
     let (dir, invitation) = (tempfile::tempdir().unwrap(), invitation(&mut entropy));

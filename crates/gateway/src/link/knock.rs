@@ -55,11 +55,11 @@ impl KnockError {
             Self::Lookup(_) => "see that the controller's name resolves here",
             Self::Socket(_) => "see that this machine has a way to the controller, and may send UDP",
             Self::Failed(KnockFailure::NoAnswer) => {
-                "see that the controller runs, that UDP reaches it, and that `vestibule controller gateways` lists this gateway there; if it was away while the realm key was rotated, invite it again"
+                "see that the controller runs, that UDP reaches it, and that `vestibule controller gateways` lists this gateway there; if it was removed, or away while the realm key was rotated, give it another link: vestibule controller invite NAME --gateway ID (`vestibule gateway status` tells both), then vestibule gateway relink LINK"
             }
             Self::Failed(KnockFailure::ClockFarOff { .. }) => "set this machine's clock",
             Self::Failed(KnockFailure::Refused(_) | KnockFailure::RefusedUnreadable) => {
-                "invite it again: vestibule controller invite"
+                "give it another link: vestibule controller invite NAME --gateway ID (`vestibule gateway status` tells both), then vestibule gateway relink LINK"
             }
             Self::Failed(KnockFailure::GatewayAway | KnockFailure::Busy) => "wait; see what the controller logs",
             Self::Dial(_) => "see that UDP passes both ways between here and the controller",

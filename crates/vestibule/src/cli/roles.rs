@@ -13,7 +13,9 @@ pub(crate) enum ControllerCommand {
     /// Run the controller in the foreground; SIGTERM ends it, SIGHUP reloads its configuration.
     Run(RoleArgs),
     /// Invite a gateway: prints a single-use link for `vestibule gateway init --controller`.
-    #[command(after_help = "Example:\n  vestibule controller invite office --expires 1d")]
+    #[command(
+        after_help = "Examples:\n  vestibule controller invite office --expires 1d\n  vestibule controller invite office --gateway ID    # for a gateway that exists: vestibule gateway relink"
+    )]
     Invite {
         /// How the gateway is called in lists and in its users' credentials: 1 to 64 letters, digits, `.`, `_`, `-`.
         #[arg(value_parser = gateway_name)]
@@ -21,6 +23,9 @@ pub(crate) enum ControllerCommand {
         /// How long the link may be used.
         #[arg(long, default_value = "1d", value_name = "TIME", value_parser = crate::config::parse_span)]
         expires: std::time::Duration,
+        /// The id of a gateway that exists already and is to be linked anew (`vestibule gateway status` tells it).
+        #[arg(long, value_name = "ID")]
+        gateway: Option<String>,
         #[command(flatten)]
         role: RoleArgs,
     },
@@ -67,6 +72,17 @@ pub(crate) enum GatewayCommand {
         after_help = "Example (the link is what `vestibule controller invite` printed):\n  vestibule gateway init --controller vestibule-gateway:… --listen 0.0.0.0:4434 --public 203.0.113.7:4434"
     )]
     Init(GatewayInitArgs),
+    /// Link a gateway that exists anew: after it was removed at its controller, missed a rotation there, or gets another controller.
+    #[command(
+        after_help = "Keys, users, devices and services stay. The gateway must not run meanwhile.\n\nExample (the link was made for this very gateway: vestibule controller invite office --gateway ID):\n  vestibule gateway relink vestibule-gateway:…"
+    )]
+    Relink {
+        /// The link that `vestibule controller invite NAME --gateway ID` printed; `-` reads it from stdin.
+        #[arg(value_name = "LINK")]
+        link: String,
+        #[command(flatten)]
+        role: RoleArgs,
+    },
     /// Run the gateway in the foreground; SIGTERM ends it, SIGHUP reloads its services.
     Run(RoleArgs),
     /// The link, the door, sessions and counters of the running gateway.

@@ -20,8 +20,8 @@ pub(crate) fn run(command: ControllerCommand, output: &Output) -> Result<ExitCod
     match command {
         ControllerCommand::Init(arguments) => init(&arguments, output),
         ControllerCommand::Run(arguments) => serve(&arguments),
-        ControllerCommand::Invite { name, expires, role } => {
-            ask(&role, Request::Invite { name, expires_in: expires.as_secs() }, output)
+        ControllerCommand::Invite { name, expires, gateway, role } => {
+            ask(&role, Request::Invite { name, expires_in: expires.as_secs(), gateway }, output)
         }
         ControllerCommand::Gateways(role) => ask(&role, Request::Gateways, output),
         ControllerCommand::Remove { name, role } => ask(&role, Request::Remove { name }, output),
@@ -44,7 +44,8 @@ fn init(arguments: &ControllerInitArgs, output: &Output) -> Result<ExitCode, Fau
     let dir = dir(&arguments.role)?;
     settings::init(&dir, &mut SystemEntropy).map_err(|error| start_fault(&error, &dir))?;
     let file = Role::Controller.configuration(&dir);
-    super::write_configuration(&file, &ControllerConfig::template(&arguments.listen, &arguments.public))?;
+    super::write_configuration(&file, &ControllerConfig::template(&arguments.listen, &arguments.public))
+        .inspect_err(|_| settings::forget_made(&dir))?;
     let made = serde_json::json!({ "dir": dir, "configuration": file });
     output.say(&made, || {
         format!(

@@ -21,6 +21,7 @@ use vestibule_proto::invitation::{GatewayInvitation, LINK_LIMIT};
 pub(crate) fn run(command: GatewayCommand, output: &Output) -> Result<ExitCode, Fault> {
     match command {
         GatewayCommand::Init(arguments) => init(&arguments, output),
+        GatewayCommand::Relink { link, role } => relink(&link, &role, output),
         GatewayCommand::Run(arguments) => serve(&arguments),
         GatewayCommand::Status(arguments) => ask(&arguments, Request::Status, output),
         GatewayCommand::Rotate { finish: true, role, .. } => ask(&role, Request::Key(KeyRequest::Finish), output),
@@ -44,18 +45,12 @@ pub(crate) fn load(file: &Path) -> Result<GatewayConfig, Fault> {
 }
 
 fn init(arguments: &GatewayInitArgs, output: &Output) -> Result<ExitCode, Fault> {
-    let text = if arguments.controller == "-" { link_from_stdin()? } else { arguments.controller.clone() };
-    let link = GatewayInvitation::from_link(&text).map_err(|error| {
-        let fault = Fault::new(fault::INVITATION, error.to_string());
-        if text.trim().starts_with("vestibule:") {
-            return fault.next("this one invites a person's device: vestibule enroll");
-        }
-        fault.next("copy the whole link, or have a new one made: vestibule controller invite NAME")
-    })?;
+    let link = read_link(&arguments.controller)?;
     let dir = dir(&arguments.role)?;
     settings::init(&dir, &link, &mut SystemEntropy).map_err(|error| start_fault(&error, &dir))?;
     let file = Role::Gateway.configuration(&dir);
-    super::write_configuration(&file, &GatewayConfig::template(&arguments.listen, &arguments.public))?;
+    super::write_configuration(&file, &GatewayConfig::template(&arguments.listen, &arguments.public))
+        .inspect_err(|_| settings::forget_made(&dir))?;
     let made = serde_json::json!({ "dir": dir, "configuration": file, "name": link.name });
     output.say(&made, || {
         format!(
@@ -72,6 +67,36 @@ fn init(arguments: &GatewayInitArgs, output: &Output) -> Result<ExitCode, Fault>
         )
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn relink(link: &str, role: &RoleArgs, output: &Output) -> Result<ExitCode, Fault> {
+    let link = read_link(link)?;
+    let dir = dir(role)?;
+    super::must_exist(Role::Gateway, &dir)?;
+    let another = settings::relink(&dir, &link).map_err(|error| start_fault(&error, &dir))?;
+    let told = serde_json::json!({ "dir": dir, "name": link.name, "devices_enrol_again": another });
+    output.say(&told, || {
+        let run = super::command("gateway run", Role::Gateway, &dir);
+        let devices = if another {
+            "\nIt is another controller than before: devices know the former one. Invite their people again; users, groups and services are as they were."
+        } else {
+            ""
+        };
+        format!("The gateway `{}` links anew when it starts.{devices}\nNext:  {run}", link.name)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The controller's link, from the command line or stdin.
+fn read_link(given: &str) -> Result<GatewayInvitation, Fault> {
+    let text = if given == "-" { link_from_stdin()? } else { given.to_owned() };
+    GatewayInvitation::from_link(&text).map_err(|error| {
+        let fault = Fault::new(fault::INVITATION, error.to_string());
+        if text.trim().starts_with("vestibule:") {
+            return fault.next("this one invites a person's device: vestibule enroll");
+        }
+        fault.next("copy the whole link, or have a new one made: vestibule controller invite NAME")
+    })
 }
 
 fn link_from_stdin() -> Result<String, Fault> {
@@ -172,6 +197,9 @@ pub(crate) fn directory_fault(error: &DirectoryError, dir: &Path) -> Fault {
 pub(crate) fn keys_fault(error: &KeysError, dir: &Path) -> Fault {
     match error {
         KeysError::File(file) => super::key_file_fault(file, Role::Gateway, dir),
+        KeysError::OtherGateway { name, gateway } => Fault::new(fault::INVITATION, error.to_string())
+            .detail("Devices know a gateway by its id, so the link must bear it.")
+            .next(format!("have one made for it: vestibule controller invite {name} --gateway {gateway}")),
         KeysError::Damaged => Fault::files(error.to_string()).next("put back a backup of the directory"),
     }
 }

@@ -106,7 +106,16 @@ pub(crate) fn exists_already(role: Role, dir: &Path) -> Fault {
     let word = role.word();
     Fault::new(fault::NO_SUCH, format!("there is a {word} in {} already", dir.display()))
         .detail("Its keys are never overwritten: whoever was invited holds their counterparts.")
-        .next(format!("run it: {}; or choose another --dir", command(&format!("{word} run"), role, dir)))
+        .next(match role {
+            Role::Gateway => format!(
+                "run it: {}; link it anew: {}; or choose another --dir",
+                command("gateway run", role, dir),
+                command("gateway relink LINK", role, dir)
+            ),
+            Role::Controller | Role::Client | Role::Guard => {
+                format!("run it: {}; or choose another --dir", command(&format!("{word} run"), role, dir))
+            }
+        })
 }
 
 /// A key file that can't be used, for the screen.

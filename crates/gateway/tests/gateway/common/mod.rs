@@ -247,7 +247,7 @@ async fn invite_gateway(dir: &std::path::Path, at: SocketAddr, name: &str) -> Ga
     let inviting = tokio::task::spawn_blocking(move || {
         let rows = Rows::open(&vestibule_controller::settings::database(&dir)).unwrap();
         let keys = vestibule_controller::keys::Keys::read(&vestibule_controller::settings::key_file(&dir)).unwrap();
-        execute(&rows, &keys, &public, Request::Invite { name, expires_in: 3_600 }).0
+        execute(&rows, &keys, &public, Request::Invite { name, expires_in: 3_600, gateway: None }).0
     });
     match inviting.await.unwrap() {
         Answer::Invited(invited) => GatewayInvitation::from_link(&invited.link).unwrap(),
