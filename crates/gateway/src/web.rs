@@ -29,7 +29,13 @@ pub(crate) async fn open(settings: &Settings) -> Result<Guard, GuardError> {
 /// Makes the web services of `catalogue` the guard's applications. One that can't be guarded isn't served.
 pub(crate) fn publish(guard: &Guard, catalogue: &Catalogue, settings: &Settings) {
     let apps = catalogue.services().filter(|service| service.kind == ServiceKind::Web);
-    let made = apps.filter_map(|service| app(service, &settings.guard)).collect();
+    let made: Vec<AppSettings> = apps.filter_map(|service| app(service, &settings.guard)).collect();
+    for name in settings.guard.keys().filter(|name| !made.iter().any(|app| app.name.as_str() == name.as_str())) {
+        tracing::warn!(
+            guard = %name,
+            "the configuration guards a web service that there is not: its rules protect nothing; is the name written as in `vestibule service list`?"
+        );
+    }
     if let Err(error) = guard.set_apps(made) {
         tracing::error!(%error, "web services stay as they were");
     }

@@ -4,8 +4,12 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::error::StoreError;
+
+/// How often a lock that is waited for is tried.
+const TRY_EVERY: Duration = Duration::from_millis(20);
 
 /// Held by a running role, and by an administration command that works on the files directly, for as long as it lives.
 ///
@@ -33,7 +37,25 @@ pub enum LockError {
 }
 
 impl RoleLock {
+    /// Takes the lock file at `path`, waiting for at most `patience` until its holder lets go of it: one that is being stopped,
+    /// or a command that works on the files. Blocks.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] when it is held still, [`LockError::Store`].
+    pub fn acquire_within(path: &Path, patience: Duration) -> Result<Self, LockError> {
+        let until = Instant::now() + patience;
+        loop {
+            match Self::acquire(path) {
+                Err(LockError::Held { .. }) if Instant::now() < until => std::thread::sleep(TRY_EVERY),
+                done => return done,
+            }
+        }
+    }
+
     /// Takes the lock file at `path` (by convention `ROLE.lock` in the data directory) without waiting.
+    ///
+    /// # Errors
+    /// [`LockError::Held`], [`LockError::Store`].
     pub fn acquire(path: &Path) -> Result<Self, LockError> {
         let failed = |error: std::io::Error| LockError::Store(StoreError::from_io(&error, path));
         let mut file = OpenOptions::new()
@@ -81,7 +103,22 @@ mod tests {
         let refused = RoleLock::acquire(&path).unwrap_err();
         assert_eq!(refused, LockError::Held { pid: Some(std::process::id()), path: path.clone() });
         assert!(refused.to_string().contains("the role is running"));
+        let waited = RoleLock::acquire_within(&path, TRY_EVERY * 2).unwrap_err();
+        assert!(matches!(waited, LockError::Held { .. }));
         drop(held);
         RoleLock::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn one_that_is_let_go_of_is_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("gateway.lock");
+        let held = RoleLock::acquire(&path).unwrap();
+        let waiting = std::thread::spawn({
+            let path = path.clone();
+            move || RoleLock::acquire_within(&path, Duration::from_secs(60)).map(drop)
+        });
+        drop(held);
+        waiting.join().unwrap().unwrap();
     }
 }

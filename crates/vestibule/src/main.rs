@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     harden();
+    demo::end_with_the_demo();
     let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => {

@@ -1,9 +1,6 @@
 //! The one place that prints: tables and sentences for people, JSON for scripts, colours on terminals only.
 
-#![allow(clippy::print_stderr)]
-
 use crate::fault::Fault;
-use anstream::eprintln;
 use comfy_table::{Table, presets};
 use owo_colors::OwoColorize;
 use serde::Serialize;
@@ -47,7 +44,7 @@ impl Output {
             return self.json(&rows);
         }
         if rows.is_empty() {
-            eprintln!("(none)");
+            note("(none)");
             return Ok(());
         }
         let mut table = Table::new();
@@ -115,7 +112,12 @@ pub(crate) fn write_stdout(bytes: &[u8]) -> Result<(), Fault> {
 
 /// A line for the person at the terminal that is not the command's result: to stderr.
 pub(crate) fn note(line: &str) {
-    eprintln!("{line}");
+    tell(line);
+}
+
+/// Writes a line to stderr. Where it can't be written there is nobody to tell, and the exit code says the rest.
+fn tell(line: &str) {
+    let _ = writeln!(anstream::stderr(), "{line}");
 }
 
 /// Prints a line of a story to stdout. A story goes on when nobody listens any more.
@@ -125,14 +127,14 @@ pub(crate) fn line(text: &str) {
 
 /// Prints a fault to stderr.
 pub(crate) fn error_lines(fault: &Fault) {
-    eprintln!("{} {}", "error:".red().bold(), fault.headline.bold());
+    tell(&format!("{} {}", "error:".red().bold(), fault.headline.bold()));
     if let Some(detail) = &fault.detail {
         for line in detail.lines() {
-            eprintln!("  {line}");
+            tell(&format!("  {line}"));
         }
     }
     if let Some(next) = &fault.next {
-        eprintln!("  {} {next}", "→".cyan());
+        tell(&format!("  {} {next}", "→".cyan()));
     }
 }
 

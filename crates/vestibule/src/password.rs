@@ -13,6 +13,9 @@ use zeroize::Zeroizing;
 /// How long the person may take to answer a program that asks.
 const ASK_WITHIN: Duration = Duration::from_secs(300);
 
+/// How often a person may choose a new password before the command gives up.
+const TRIES: u32 = 3;
+
 /// Where this run's passwords come from.
 pub(crate) enum Source {
     /// The controlling terminal, without echo.
@@ -91,12 +94,23 @@ impl Source {
     }
 
     /// Asks for a new password: twice on a terminal, so that a slip does not lock the person out; but not again for one that is
-    /// refused by `check`.
+    /// refused by `check`. At a terminal the person may think of another one, [`TRIES`] times in all.
     pub(crate) fn ask_new(
         &self,
         prompt: &str,
-        check: impl FnOnce(&Password) -> Result<(), Fault>,
+        check: impl Fn(&Password) -> Result<(), Fault>,
     ) -> Result<Password, Fault> {
+        let tries = if matches!(self, Self::Terminal) { TRIES } else { 1 };
+        for _ in 1..tries {
+            match self.ask_new_once(prompt, &check) {
+                Err(fault) => crate::output::error_lines(&fault),
+                chosen => return chosen,
+            }
+        }
+        self.ask_new_once(prompt, &check)
+    }
+
+    fn ask_new_once(&self, prompt: &str, check: impl Fn(&Password) -> Result<(), Fault>) -> Result<Password, Fault> {
         let first = self.ask(prompt)?;
         check(&first)?;
         match self {
@@ -105,7 +119,7 @@ impl Source {
                 if first.matches(&again) {
                     Ok(first)
                 } else {
-                    Err(Fault::usage("the two passwords differ").next("run the command again; nothing was sent"))
+                    Err(Fault::usage("the two passwords differ").next("type it again; nothing was sent"))
                 }
             }
             Self::Stdin | Self::Askpass(_) => Ok(first),

@@ -13,7 +13,7 @@ use vestibule_proto::id::{InvalidName, Stamp};
 
 use super::answer::{Answer, Status};
 use super::{AdminError, Request};
-use crate::directory::{DeviceState, Directory, Effect, InvitationState};
+use crate::directory::{DeviceState, Directory, Effect, InvitationState, What};
 
 /// What a request comes to: its answer, and what the running role has to do about it.
 type Outcome = Result<(Answer, Vec<Effect>), AdminError>;
@@ -35,7 +35,14 @@ pub async fn execute(
         Request::Service(request) => service::execute(directory, request, now).await,
         Request::Session(request) => session::execute(directory, request, now).await,
         Request::Key(_) => Err(AdminError::invalid("this is about the gateway's keys", "vestibule gateway rotate")),
-        Request::Audit(query) => told(Answer::Audit(directory.audit_entries(query).await?)),
+        Request::Audit(query) => {
+            let user = query.user.clone();
+            let entries = directory.audit_entries(query).await?;
+            match user.filter(|_| entries.is_empty()) {
+                Some(user) if directory.user(&user)?.is_none() => Err(AdminError::not_found(What::User, user.as_str())),
+                Some(_) | None => told(Answer::Audit(entries)),
+            }
+        }
         Request::Status => told(Answer::Status(Box::new(status(directory, now).await?))),
     }
 }

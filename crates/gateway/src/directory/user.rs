@@ -1,7 +1,7 @@
 //! Users and their groups.
 
 use rusqlite::{Connection, OptionalExtension};
-use vestibule_policy::check_group_name;
+use vestibule_policy::{Grant, check_group_name};
 use vestibule_proto::id::{Stamp, UserName};
 use vestibule_store::StoreError;
 
@@ -105,7 +105,8 @@ impl Directory {
         .await
     }
 
-    /// Removes a user with all devices and invitations. The audit log and ended sessions keep the name.
+    /// Removes a user with all devices, invitations, and grants by name that were given by command: another user of this name
+    /// inherits nothing. The audit log and ended sessions keep the name.
     ///
     /// Errors: [`DirectoryError::NotFound`].
     pub async fn remove_user(&self, name: UserName, now: Stamp) -> Result<Vec<Effect>, DirectoryError> {
@@ -121,6 +122,11 @@ impl Directory {
                 [name.as_str()],
             )?;
             c.execute("DELETE FROM user WHERE name = ?1", [name.as_str()])?;
+            c.execute(
+                "DELETE FROM service_grant WHERE who = ?1
+                 AND service IN (SELECT name FROM service WHERE source = 'directory')",
+                [Grant::User(name.as_str().to_owned()).to_string()],
+            )?;
             record(c, &AuditEntry::of(AuditKind::UserRemoved, now).user(&name))?;
             effects.push(Effect::ReloadServices);
             Ok(effects)

@@ -11,6 +11,8 @@ mod stage;
 mod stranger;
 pub(crate) mod upstream;
 
+pub(crate) use stage::end_with_the_demo;
+
 use crate::cli::DemoArgs;
 use crate::fault::Fault;
 use crate::output::{self, Output};

@@ -10,6 +10,20 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+/// Names to a process of the demo the one that tells the story.
+const PART_OF: &str = "VESTIBULE_DEMO";
+
+/// A process of the demo ends with the demo, also when that is killed: nothing of it stays behind.
+pub(crate) fn end_with_the_demo() {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    let Some(demo) = std::env::var(PART_OF).ok().and_then(|pid| pid.parse::<i32>().ok()) else { return };
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    // It may have ended before the kernel was asked.
+    if getppid().is_none_or(|parent| parent.as_raw_nonzero().get() != demo) {
+        std::process::exit(i32::from(crate::fault::UNEXPECTED));
+    }
+}
+
 /// How long a process may take to end by itself.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
@@ -143,6 +157,7 @@ impl Stage {
     fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments).env_remove("NOTIFY_SOCKET").env_remove("RUST_LOG");
+        command.env(PART_OF, std::process::id().to_string());
         command
     }
 

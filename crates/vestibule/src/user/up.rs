@@ -87,13 +87,15 @@ fn tell(client: &Client, name: &str, listening: &[Listening], output: &Output) -
     Ok(())
 }
 
-/// Waits for Ctrl-C, SIGTERM, `down`, or the end of the session; then signs off.
+/// Waits for Ctrl-C, SIGTERM, a closed terminal, `down`, or the end of the session; then signs off.
 pub(crate) async fn stay(client: &Client) -> Result<ExitCode, Fault> {
     let listen = |kind| signal(kind).map_err(|error| Fault::unexpected(format!("signals can't be handled: {error}")));
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let mut hangup = listen(SignalKind::hangup())?;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
         ended = over(client) => {
             let asked_for = ended == ClientError::SessionEnded(Reason::SignedOff);
             return if asked_for { Ok(signed_off()) } else { Err(ended.into()) };

@@ -26,8 +26,17 @@ pub(super) async fn execute(directory: &Directory, request: UserRequest, now: St
         UserRequest::List => told(Answer::Users(list(directory, now).await?)),
         UserRequest::Show { name: text } => told(detail(directory, &name(&text)?, now).await?),
         UserRequest::Remove { name: text } => {
-            let effects = directory.remove_user(name(&text)?, now).await?;
-            Ok((Answer::Done(format!("the user {text} and all its devices are removed")), effects))
+            let name: UserName = name(&text)?;
+            let effects = directory.remove_user(name.clone(), now).await?;
+            let mut told = format!("the user {text} and all its devices are removed");
+            let left = still_granted(directory, &name).await.unwrap_or_default();
+            if !left.is_empty() {
+                told += &format!(
+                    "; the configuration file goes on granting {} to user:{name}, for whom another user of that name would be taken: remove it there",
+                    left.join(", ")
+                );
+            }
+            Ok((Answer::Done(told), effects))
         }
         UserRequest::Suspend { name: text } => {
             let name = name(&text)?;
@@ -42,6 +51,14 @@ pub(super) async fn execute(directory: &Directory, request: UserRequest, now: St
             Ok((Answer::Done(format!("the user {text} {so} suspended")), effects))
         }
     }
+}
+
+/// The services whose grants name this user.
+async fn still_granted(directory: &Directory, name: &UserName) -> Result<Vec<String>, AdminError> {
+    let grant = format!("user:{name}");
+    let services = directory.services().await?;
+    let granting = services.iter().filter(|service| service.grants.iter().any(|given| given.to_string() == grant));
+    Ok(granting.map(|service| service.name.to_string()).collect())
 }
 
 fn is_suspended(directory: &Directory, name: &UserName) -> Result<bool, AdminError> {

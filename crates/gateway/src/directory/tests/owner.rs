@@ -52,6 +52,22 @@ async fn users_are_added_once_with_their_groups() {
 }
 
 #[tokio::test]
+async fn who_is_added_under_the_name_of_one_that_was_removed_inherits_nothing() {
+    let (_root, directory) = directory();
+    directory.add_user(name("alice"), &[], T).await.unwrap();
+    directory.add_service(service("db", "db:5432", &["user:alice", "user:bob"]), T).await.unwrap();
+    let configured = Service { source: Source::File, ..service("web", "web:80", &["user:alice"]) };
+    directory.set_configured_services(vec![configured], T).await.unwrap();
+    directory.remove_user(name("alice"), T).await.unwrap();
+    let granted: Vec<(String, String)> = (directory.services().await.unwrap().into_iter())
+        .flat_map(|service| service.grants.into_iter().map(move |who| (service.name.to_string(), who.to_string())))
+        .collect();
+    // What the file says is its owner's to change.
+    let expected = [("db", "user:bob"), ("web", "user:alice")].map(|(service, who)| (service.into(), who.into()));
+    assert_eq!(granted, expected);
+}
+
+#[tokio::test]
 async fn every_change_of_who_may_use_what_renews_the_catalogue() {
     let (_root, directory) = directory();
     let sales = ["sales".to_owned()];
