@@ -89,7 +89,14 @@ fn admission(number: u32, now: Instant) -> Admission {
     });
     let ticket = TicketId::new(id);
     let announced = source(number).ip();
-    Admission { ticket, tags, announced, policy: NatPolicy::Follow, deadline: now + Duration::from_secs(600) }
+    Admission {
+        ticket,
+        tags,
+        tcp: None,
+        announced,
+        policy: NatPolicy::Follow,
+        deadline: now + Duration::from_secs(600),
+    }
 }
 
 fn source(number: u32) -> SocketAddr {

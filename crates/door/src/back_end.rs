@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::{Command, DirectError, DirectFlow, DirectPort, FirstPacket, Hold, NftablesError, Opening, XdpError};
+use crate::{
+    Command, DirectError, DirectFlow, DirectPort, FirstPacket, Hold, NftablesError, Opening, TcpDoor, XdpError,
+};
 
 /// A back end that enforces admissions.
 ///
@@ -42,6 +44,9 @@ pub trait Door: Send + Sync {
 
     /// How many sources are held or have just come in.
     fn live(&self) -> usize;
+
+    /// Who is awaited over TCP.
+    fn tcp(&self) -> &TcpDoor;
 
     /// Packets to the gateway's port that ended before its socket since the door was opened; `None` if that is not counted.
     fn dropped(&self) -> Option<u64> {

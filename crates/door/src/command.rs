@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use vestibule_proto::id::TicketId;
+use vestibule_proto::tcp::TcpTags;
 use vestibule_proto::ticket::{NatPolicy, Tag};
 
 /// One change of what a door lets through. Whatever no command admits stays outside.
@@ -26,10 +27,20 @@ pub struct Admission {
     pub ticket: TicketId,
     /// What first packets may bear as destination connection id (D1, n = 0 to 3): four connects per admission.
     pub tags: [Tag; 4],
+    /// What opens TCP (D0 and the preface); `None` for a connection's moves, and where the gateway takes no TCP.
+    pub tcp: Option<TcpTags>,
     /// The client's address as the controller announced it.
     pub announced: IpAddr,
     /// How the address that comes must agree with the announced one.
     pub policy: NatPolicy,
     /// The end of the admission window: from then on an unspent tag opens nothing.
     pub deadline: Instant,
+}
+
+impl Admission {
+    /// The tags that a datagram may bear: of first packets, and of D0.
+    pub(crate) fn in_datagrams(&self) -> Vec<Tag> {
+        let more = self.tcp.iter().flat_map(|tcp| tcp.datagrams);
+        self.tags.into_iter().chain(more).collect()
+    }
 }

@@ -15,7 +15,7 @@ use vestibule_proto::ticket::Tag;
 use crate::keeper::{Keeper, Kept, lock};
 use crate::nftables::Stay;
 use crate::socket::Source;
-use crate::{Admission, Command, Door, DoorError, FirstPacket, Hold, Limits, SocketDoor};
+use crate::{Admission, Command, Door, DoorError, FirstPacket, Hold, Limits, SocketDoor, TcpDoor};
 
 /// What a back end in the kernel does with what user space knows.
 pub(crate) trait KernelHalf: Kept {
@@ -131,6 +131,10 @@ impl<K: KernelHalf> Door for Layered<K> {
 
     fn live(&self) -> usize {
         self.exact.live()
+    }
+
+    fn tcp(&self) -> &TcpDoor {
+        self.exact.tcp()
     }
 
     fn dropped(&self) -> Option<u64> {

@@ -10,6 +10,7 @@
 //! | `command` | what a door can be told |
 //! | `back_end` | what every back end can do, and how it fails |
 //! | `direct` | TCP ports whose admitted flows the kernel carries |
+//! | `tcp` | who is awaited over TCP, where no kernel takes part |
 //! | `socket` | the back end without privileges: a table asked by the receive path of our own UDP socket |
 //! | `nftables` | the back end with CAP_NET_ADMIN: a table of our own in the kernel, before connection tracking |
 //! | `xdp` | the back end with CAP_BPF and CAP_NET_ADMIN: a program in the driver, before the kernel makes anything of a packet |
@@ -27,6 +28,7 @@ mod nftables;
 mod socket;
 #[doc(hidden)]
 pub mod suite;
+mod tcp;
 mod xdp;
 
 pub use back_end::{Door, DoorError};
@@ -35,4 +37,5 @@ pub use command::{Admission, Command};
 pub use direct::{DIRECT_LIMIT, DirectError, DirectFlow, DirectPort, FLOW_WINDOW, Leads, Opening};
 pub use nftables::{NftablesDoor, NftablesError};
 pub use socket::{FIRST_FLIGHT, FirstPacket, Hold, Limits, SocketDoor};
+pub use tcp::TcpDoor;
 pub use xdp::{XdpDoor, XdpError};

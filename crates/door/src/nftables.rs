@@ -41,10 +41,13 @@ use crate::keeper::{Keeper, lock};
 use crate::socket::Source;
 use crate::{
     Command, DirectError, DirectFlow, DirectPort, Door, DoorError, FLOW_WINDOW, FirstPacket, Hold, Leads, Limits,
-    Opening, SocketDoor,
+    Opening, SocketDoor, TcpDoor,
 };
 use kernel::Kernel;
 use table::{Key, Plan};
+
+/// Tags of an admission that datagrams may bear.
+const TAGS: usize = 8;
 
 /// Elements of the kernel's sets for each that is of use: what has gone takes its place for some time.
 const SPARE: usize = 2;
@@ -175,6 +178,10 @@ impl Door for NftablesDoor {
         self.exact.live()
     }
 
+    fn tcp(&self) -> &TcpDoor {
+        self.exact.tcp()
+    }
+
     fn guard(&self, ports: &[DirectPort], now: Instant) -> Result<(), DirectError> {
         check(ports)?;
         let mut kernel = self.kernel();
@@ -238,7 +245,7 @@ fn tell(done: Result<(), DoorError>, what: &str) {
 
 fn plan(listen: &[SocketAddr], limits: Limits) -> Plan {
     let count = |each: usize| u32::try_from(each.saturating_mul(SPARE)).unwrap_or(u32::MAX);
-    let tags = count(limits.admissions.saturating_mul(4));
+    let tags = count(limits.admissions.saturating_mul(TAGS));
     Plan { listen: listen.to_vec(), tags, sources: count(limits.sources), direct: Vec::new() }
 }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use vestibule_proto::id::TicketId;
 
 use crate::nftables::Stay;
-use crate::{Command, Door, DoorError};
+use crate::{Command, Door, DoorError, TcpDoor};
 use live::{LiveSources, Pass};
 pub(crate) use source::Source;
 use tickets::{Bearer, Tickets};
@@ -59,13 +59,19 @@ pub struct SocketDoor {
     // Taken in this order where both are needed.
     tickets: Mutex<Tickets>,
     live: LiveSources,
+    tcp: TcpDoor,
 }
 
 impl SocketDoor {
     /// A closed door with these limits.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, tickets: Mutex::new(Tickets::default()), live: LiveSources::new(limits.sources) }
+        Self {
+            limits,
+            tickets: Mutex::new(Tickets::default()),
+            live: LiveSources::new(limits.sources),
+            tcp: TcpDoor::default(),
+        }
     }
 
     /// Where a source stands.
@@ -93,9 +99,16 @@ impl Door for SocketDoor {
     fn apply(&self, command: &Command, now: Instant) -> Result<(), DoorError> {
         let mut tickets = self.tickets();
         tickets.remove_expired(now);
+        self.tcp.remove_expired(now);
         match command {
-            Command::Admit(admission) => tickets.admit(admission, self.limits.admissions, now)?,
-            Command::Withdraw(ticket) => tickets.withdraw(ticket, now),
+            Command::Admit(admission) => {
+                tickets.admit(admission, self.limits.admissions, now)?;
+                self.tcp.admit(admission);
+            }
+            Command::Withdraw(ticket) => {
+                self.tcp.withdraw(ticket);
+                tickets.withdraw(ticket, now);
+            }
             Command::Cut(source) => self.live.remove(Source::from(*source)),
         }
         Ok(())
@@ -141,6 +154,10 @@ impl Door for SocketDoor {
 
     fn live(&self) -> usize {
         self.live.len()
+    }
+
+    fn tcp(&self) -> &TcpDoor {
+        &self.tcp
     }
 }
 

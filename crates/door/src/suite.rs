@@ -7,9 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use vestibule_proto::id::TicketId;
-use vestibule_proto::ticket::{NatPolicy, Tag};
+use vestibule_proto::key::Secret;
+use vestibule_proto::tcp::{TAG_DATAGRAM_LEN, TagDatagram, TcpTags};
+use vestibule_proto::ticket::{NatPolicy, Tag, Ticket};
 
-use crate::{Admission, Command, Door, DoorError, FIRST_FLIGHT};
+use crate::{Admission, Command, Door, DoorError, FIRST_FLIGHT, FirstPacket};
 
 /// A door that can be knocked at.
 pub trait Rig {
@@ -27,6 +29,12 @@ pub trait Rig {
     /// whose filter looks at more of a first packet than its tag must be shown the datagram itself.
     fn moved(&mut self, source: SocketAddr, tag: &Tag) -> bool {
         self.first_packet(source, tag.as_bytes())
+    }
+    /// Sends D0; whether it opened TCP for its source. A back end in the kernel must be shown the datagram itself.
+    fn tag_datagram(&mut self, source: SocketAddr, datagram: &[u8; TAG_DATAGRAM_LEN]) -> bool {
+        let now = self.now();
+        let read = TagDatagram::read(datagram);
+        read.is_some_and(|read| self.door().tcp().datagram(source, &read, now).is_some())
     }
     /// Lets a connection take over the source that spent this tag.
     fn connect(&mut self, source: SocketAddr, dcid: &[u8]) -> bool;
@@ -80,6 +88,9 @@ const CASES: &[Named] = &[
     ("a flow that moved is in at both places until it has settled", moves),
     ("a copy of a move from elsewhere moves nothing", move_copied),
     ("who moves must come from where the policy says", move_outside),
+    ("a tag datagram opens TCP for its source alone", tcp_source),
+    ("TCP ends with the window and with the admission", tcp_ends),
+    ("a tag datagram is no first packet, and neither is a preface", tcp_is_no_quic),
 ];
 
 struct Case<'a> {
@@ -92,6 +103,7 @@ impl Case<'_> {
         Admission {
             ticket: ticket(number),
             tags: [0, 1, 2, 3].map(|n| tag(number, n)),
+            tcp: Some(tcp(number)),
             announced: address(HOME).ip(),
             policy,
             deadline: self.rig.now() + WINDOW,
@@ -375,6 +387,57 @@ fn move_outside(case: &mut Case<'_>) {
     case.is_in(AWAY, false);
     // A NAT that gives the same device another port.
     case.moves_to(NEIGHBOUR, tag(2, 0));
+}
+
+fn tcp_source(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Follow);
+    let bytes = |n: usize| tcp(1).datagram(&tcp(1).datagrams[n], None);
+    let takes = |case: &Case<'_>, from| case.rig.door().tcp().takes(address(from), case.rig.now());
+    let preface = |case: &Case<'_>, from| {
+        case.rig.door().tcp().preface(address(from), &tcp(1).prefaces[0], case.rig.now()).is_some()
+    };
+    assert!(!takes(case, HOME) && !preface(case, HOME), "{}: before any datagram", case.name);
+    let foreign = tcp(2).datagram(&tcp(2).datagrams[0], None);
+    assert!(!case.rig.tag_datagram(address(HOME), &foreign), "{}: another admission's", case.name);
+    assert!(case.rig.tag_datagram(address(HOME), &bytes(0)), "{}", case.name);
+    assert!(case.rig.tag_datagram(address(HOME), &bytes(0)), "{}: said again", case.name);
+    assert!(!case.rig.tag_datagram(address(AWAY), &bytes(0)), "{}: a copy", case.name);
+    assert!(takes(case, HOME) && takes(case, NEIGHBOUR), "{}: TCP comes from another port", case.name);
+    assert!(!takes(case, AWAY) && !preface(case, AWAY), "{}", case.name);
+    assert!(case.rig.tag_datagram(address(AWAY), &bytes(1)), "{}: another tag, another address", case.name);
+    assert!(preface(case, HOME) && !preface(case, HOME) && !preface(case, AWAY), "{}: once", case.name);
+}
+
+fn tcp_ends(case: &mut Case<'_>) {
+    let bytes = |number| tcp(number).datagram(&tcp(number).datagrams[0], None);
+    case.admit(1, NatPolicy::Follow);
+    case.admit(2, NatPolicy::Follow);
+    assert!(case.rig.tag_datagram(address(HOME), &bytes(1)), "{}", case.name);
+    assert!(case.rig.tag_datagram(address(AWAY), &bytes(2)), "{}", case.name);
+    assert_eq!(case.apply(&Command::Withdraw(ticket(2))), Ok(()), "{}", case.name);
+    let takes = |case: &Case<'_>, from| case.rig.door().tcp().takes(address(from), case.rig.now());
+    assert!(takes(case, HOME) && !takes(case, AWAY), "{}: withdrawn", case.name);
+    assert!(!case.rig.tag_datagram(address(AWAY), &bytes(2)), "{}: withdrawn", case.name);
+    case.rig.pass_time(WINDOW);
+    assert!(!takes(case, HOME), "{}: the window is over", case.name);
+    assert!(!case.rig.tag_datagram(address(HOME), &bytes(1)), "{}: the window is over", case.name);
+    assert_eq!(case.rig.door().tcp().awaits(case.rig.now()), None, "{}", case.name);
+}
+
+fn tcp_is_no_quic(case: &mut Case<'_>) {
+    case.admit(1, NatPolicy::Follow);
+    let TcpTags { datagrams, prefaces, .. } = tcp(1);
+    for tag in [datagrams[0], prefaces[0]] {
+        let now = case.rig.now();
+        let answer = case.rig.door().first_packet(address(HOME), tag.as_bytes(), now);
+        assert_eq!(answer, FirstPacket::Stranger, "{}", case.name);
+    }
+    assert!(case.rig.tag_datagram(address(HOME), &tcp(1).datagram(&datagrams[0], None)), "{}", case.name);
+    case.is_in(HOME, false);
+}
+
+fn tcp(number: u8) -> TcpTags {
+    TcpTags::of(&Ticket::derive([number; 32], &Secret::new([1; 32]), ticket(number)))
 }
 
 fn ticket(number: u8) -> TicketId {

@@ -23,7 +23,7 @@ use std::time::Instant;
 pub use fault::XdpError;
 
 use crate::layered::Layered;
-use crate::{Command, Door, DoorError, FirstPacket, Hold, Limits};
+use crate::{Command, Door, DoorError, FirstPacket, Hold, Limits, TcpDoor};
 use kernel::Kernel;
 use plan::Plan;
 
@@ -80,6 +80,10 @@ impl Door for XdpDoor {
 
     fn live(&self) -> usize {
         self.0.live()
+    }
+
+    fn tcp(&self) -> &TcpDoor {
+        self.0.tcp()
     }
 
     fn dropped(&self) -> Option<u64> {

@@ -71,7 +71,7 @@ fn admission(number: u16, now: Instant) -> Admission {
         Tag::new(tag)
     });
     let deadline = now + Duration::from_secs(10);
-    Admission { ticket, tags, announced: source(1).ip(), policy: NatPolicy::Follow, deadline }
+    Admission { ticket, tags, tcp: None, announced: source(1).ip(), policy: NatPolicy::Follow, deadline }
 }
 
 fn admitted(door: &SocketDoor, number: u16, now: Instant) -> Admission {

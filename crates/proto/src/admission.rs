@@ -32,6 +32,7 @@ use crate::id::{DeviceId, GatewayId, KnockId, LinkRequest, LoginDigest, Now, Ses
 use crate::inner::{I1_LEN, Purpose, RefusalCode};
 use crate::key::PrivateKey;
 use crate::steady::SteadyClock;
+use crate::tcp::TcpTags;
 use crate::ticket::{Tag, Ticket};
 use audit::Suspicions;
 use devices::Devices;
@@ -115,6 +116,8 @@ pub enum AdmissionCommand {
         ticket_id: TicketId,
         /// Any of them, in a first packet, opens.
         tags: [Tag; 4],
+        /// What opens TCP, where the gateway takes it.
+        tcp: TcpTags,
         /// The client's address by the controller's word.
         announced: IpAddr,
         /// How the address that comes must agree with it.

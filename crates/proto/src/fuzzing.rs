@@ -11,7 +11,7 @@ mod parties;
 pub use channel::{enrolment_frame, invitation, link_frame, login, session_frame};
 pub use knock::{
     cookie, guidance, guidance_content, header, inner, inner_content, knock, knock_content, link_ticket, moved, ready,
-    ready_content, refusal, refusal_content,
+    ready_content, refusal, refusal_content, tag_datagram,
 };
 pub use parties::Parties;
 
@@ -19,7 +19,7 @@ pub use parties::Parties;
 pub type Entry = fn(&[u8]);
 
 /// All entries, by name.
-pub const ENTRIES: [(&str, Entry); 19] = [
+pub const ENTRIES: [(&str, Entry); 20] = [
     ("header", header),
     ("knock", knock),
     ("knock_content", knock_content),
@@ -34,6 +34,7 @@ pub const ENTRIES: [(&str, Entry); 19] = [
     ("refusal_content", refusal_content),
     ("link_ticket", link_ticket),
     ("moved", moved),
+    ("tag_datagram", tag_datagram),
     ("login", login),
     ("link_frame", link_frame),
     ("session_frame", session_frame),

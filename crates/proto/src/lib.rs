@@ -8,6 +8,7 @@
 //! | [`id`] [`key`] [`entropy`] [`hex`] | ids, names and times; keys and their derivation; randomness passed in |
 //! | [`header`] [`outer`] [`inner`] | the knock's two handshakes: K1, K2c, K6 and I1, I2 |
 //! | [`ticket`] | what an admission consists of: tickets and tags (D0, D1) |
+//! | [`tcp`] | TCP's way in: the tag datagram and the preface (D0) |
 //! | [`moving`] | how a live connection takes another address: "I moved" (R2) |
 //! | [`login`] | OPAQUE, wrapped (L1-L4, E1) |
 //! | [`knocker`] [`recognition`] [`admission`] | the knock's machines: client, controller, gateway |
@@ -35,6 +36,7 @@ pub mod moving;
 mod noise;
 pub mod outer;
 mod resolver;
+pub mod tcp;
 mod wire;
 
 // Login.

@@ -181,7 +181,14 @@ fn admission(number: u64) -> Admission {
         Tag::new(tag)
     });
     let announced = [192, 0, 2, 1].into();
-    Admission { ticket: ticket(number), tags, announced, policy: NatPolicy::Follow, deadline: Instant::now() + WINDOW }
+    Admission {
+        ticket: ticket(number),
+        tags,
+        tcp: None,
+        announced,
+        policy: NatPolicy::Follow,
+        deadline: Instant::now() + WINDOW,
+    }
 }
 
 /// Median and processor time of one call, in microseconds; `undo` is not measured.

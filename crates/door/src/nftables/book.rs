@@ -47,7 +47,7 @@ pub(super) struct Book {
 
 #[derive(Debug)]
 struct Unspent {
-    tags: [Option<Tag>; 4],
+    tags: Vec<Option<Tag>>,
     until: Instant,
 }
 
@@ -59,9 +59,9 @@ struct Live {
 
 impl Book {
     /// The tags of an admission open until `deadline`.
-    pub(super) fn admit(&mut self, ticket: TicketId, tags: &[Tag; 4], deadline: Instant, now: Instant) -> Change {
+    pub(super) fn admit(&mut self, ticket: TicketId, tags: &[Tag], deadline: Instant, now: Instant) -> Change {
         let until = deadline + MARGIN;
-        self.tickets.insert(ticket, Unspent { tags: tags.map(Some), until });
+        self.tickets.insert(ticket, Unspent { tags: tags.iter().copied().map(Some).collect(), until });
         let time = until.saturating_duration_since(now);
         Change { delete: Vec::new(), add: tags.iter().map(|tag| (Key::tag(tag), time)).collect() }
     }

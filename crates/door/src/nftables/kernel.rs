@@ -60,7 +60,7 @@ impl Kernel {
     /// The tags of an admission open.
     pub(super) fn admit(&mut self, admission: &Admission, now: Instant) -> Result<(), DoorError> {
         self.mend(now)?;
-        let change = self.book.admit(admission.ticket, &admission.tags, admission.deadline, now);
+        let change = self.book.admit(admission.ticket, &admission.in_datagrams(), admission.deadline, now);
         let done = self.carry_out(&change, now);
         if done.is_err() {
             self.book.withdraw(&admission.ticket, now);
@@ -220,7 +220,7 @@ impl Kernel {
             let part = step * PER_MESSAGE..(step + 1) * PER_MESSAGE;
             match self.write(within(&change.delete, &part), within(&change.add, &part)) {
                 Ok(()) => {}
-                Err(Errno::NFILE) => return Err(DoorError::Full { limit: self.plan.tags as usize / 4 }),
+                Err(Errno::NFILE) => return Err(DoorError::Full { limit: self.plan.tags as usize / super::TAGS }),
                 Err(errno) => {
                     tracing::warn!(%errno, "the kernel refused a change of the table `inet vestibule`: it is made anew");
                     return self.restore(now);

@@ -152,5 +152,5 @@ fn number(standing: &Standing, tag: Tag) -> Option<usize> {
 fn are_its_tags(admission: &Admission) -> bool {
     let [a, b, c, d] = &admission.tags;
     let all_differ = a != b && a != c && a != d && b != c && b != d && c != d;
-    all_differ && admission.tags.iter().all(|tag| tag.ticket() == admission.ticket)
+    all_differ && admission.in_datagrams().iter().all(|tag| tag.ticket() == admission.ticket)
 }

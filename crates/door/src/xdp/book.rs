@@ -23,7 +23,7 @@ pub(super) struct Book {
 
 #[derive(Debug)]
 struct Unspent {
-    tags: [Option<Tag>; 4],
+    tags: Vec<Option<Tag>>,
     until: Instant,
 }
 
@@ -43,9 +43,9 @@ pub(super) enum Change {
 
 impl Book {
     /// The tags of an admission open until then.
-    pub(super) fn admit(&mut self, ticket: TicketId, tags: &[Tag; 4], until: Instant) {
+    pub(super) fn admit(&mut self, ticket: TicketId, tags: &[Tag], until: Instant) {
         self.ends.insert((until, ticket));
-        self.tickets.insert(ticket, Unspent { tags: tags.map(Some), until });
+        self.tickets.insert(ticket, Unspent { tags: tags.iter().copied().map(Some).collect(), until });
     }
 
     /// The tags of the ticket that are to be taken out.

@@ -7,7 +7,7 @@
 //
 // A packet is the gateway's if it is UDP to an address and port of `guarded`. Of those pass
 //   - one from a source in `live`, until its time;
-//   - one with a long header of QUIC whose destination connection id, or "I moved" whose tag, is in `tags`, until its time, from an address that the
+//   - one with a long header of QUIC whose destination connection id, or "I moved" or a tag datagram whose tag, is in `tags`, until its time, from an address that the
 //     admission accepts.
 // The others are dropped, fragments of them included: no datagram of QUIC may be fragmented (RFC 9000, section 14). Every
 // other packet passes: another protocol, address or port, fragments that are not the first of their datagram, and what is
@@ -186,8 +186,8 @@ struct first {
 	struct tag id;
 };
 
-// "I moved" (docs/protocol.md, R2) has its tag in the same place, and this in the place of the flags.
-enum { FIRST_LEN = sizeof(struct first) - 2, LONG_HEADER = 0xc0, MOVED = 5 };
+// "I moved" (docs/protocol.md, R2) and the tag datagram (D0) have their tag in the same place, and these in the place of the flags.
+enum { FIRST_LEN = sizeof(struct first) - 2, LONG_HEADER = 0xc0, TAG_DATAGRAM = 4, MOVED = 5 };
 enum { AT_ID_LEN = sizeof(struct udp) + 5, AT_ID = sizeof(struct udp) + 6 };
 
 INLINE int read_first(const struct datagram *it, struct first *first)
@@ -209,7 +209,7 @@ INLINE int bears_tag(const struct datagram *it)
 
 	if (!read_first(it, &first))
 		return 0;
-	if ((first.flags & LONG_HEADER) != LONG_HEADER && first.flags != MOVED)
+	if ((first.flags & LONG_HEADER) != LONG_HEADER && first.flags != MOVED && first.flags != TAG_DATAGRAM)
 		return 0;
 	if (first.id_len != sizeof(first.id))
 		return 0;

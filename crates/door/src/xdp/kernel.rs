@@ -108,7 +108,7 @@ impl Kernel {
     }
 
     fn open_tags(&mut self, admission: &Admission) -> Result<(), DoorError> {
-        for tag in &admission.tags {
+        for tag in &admission.in_datagrams() {
             self.program.open(tag, admission)?.ok_or(DoorError::Full { limit: self.limits.admissions })?;
         }
         Ok(())
@@ -145,8 +145,8 @@ impl KernelHalf for Kernel {
         self.close_all(&over)?;
         let opened = self.open_tags(admission);
         match &opened {
-            Ok(()) => self.book.admit(admission.ticket, &admission.tags, admission.deadline),
-            Err(_) => self.close_all(&admission.tags)?,
+            Ok(()) => self.book.admit(admission.ticket, &admission.in_datagrams(), admission.deadline),
+            Err(_) => self.close_all(&admission.in_datagrams())?,
         }
         opened
     }
@@ -239,6 +239,7 @@ mod tests {
         Admission {
             ticket: tags[0].ticket(),
             tags,
+            tcp: None,
             announced: [192, 0, 2, 1].into(),
             policy: NatPolicy::Follow,
             deadline,

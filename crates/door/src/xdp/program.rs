@@ -51,7 +51,7 @@ impl Program {
         let count = |each: usize| u32::try_from(each).unwrap_or(u32::MAX).max(1);
         let mut ebpf = EbpfLoader::new()
             .btf(None)
-            .map_max_entries("tags", count(limits.admissions.saturating_mul(4)))
+            .map_max_entries("tags", count(limits.admissions.saturating_mul(8)))
             // What has gone takes its place until the keeper comes.
             .map_max_entries("live", count(limits.sources.saturating_mul(2)))
             .load(aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/xdp/door.bpf.o")))

@@ -196,7 +196,7 @@ pub(crate) fn admission(number: u64, announced: SocketAddr, policy: NatPolicy, d
         tag[..8].copy_from_slice(&number.to_be_bytes());
         Tag::new(tag)
     });
-    Admission { ticket, tags, announced: announced.ip(), policy, deadline }
+    Admission { ticket, tags, tcp: None, announced: announced.ip(), policy, deadline }
 }
 
 /// A door and the model of it, through the same events; whoever says something else fails.

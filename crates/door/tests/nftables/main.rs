@@ -19,6 +19,7 @@ use vestibule_door::suite::{self, Rig};
 use vestibule_door::{Admission, Command, Door, FirstPacket, Hold, Limits, NftablesDoor};
 use vestibule_proto::id::TicketId;
 use vestibule_proto::moving::moved;
+use vestibule_proto::tcp::{TAG_DATAGRAM_LEN, TagDatagram};
 use vestibule_proto::ticket::{NatPolicy, Tag};
 use wire::{PORT, Wire, in_own_network, nft};
 
@@ -63,6 +64,12 @@ impl Rig for KernelRig {
     fn moved(&mut self, source: SocketAddr, tag: &Tag) -> bool {
         let Some((from, _)) = self.wire.borrow_mut().send(source, &moved(tag)) else { return false };
         self.door.first_packet(from, tag.as_bytes(), Instant::now()) != FirstPacket::Stranger
+    }
+
+    fn tag_datagram(&mut self, source: SocketAddr, datagram: &[u8; TAG_DATAGRAM_LEN]) -> bool {
+        let Some((from, _)) = self.wire.borrow_mut().send(source, datagram) else { return false };
+        let read = TagDatagram::read(datagram);
+        read.is_some_and(|read| self.door.tcp().datagram(from, &read, Instant::now()).is_some())
     }
 
     fn connect(&mut self, source: SocketAddr, dcid: &[u8]) -> bool {
@@ -164,7 +171,14 @@ fn admission(number: u8, window: Duration) -> Admission {
         Tag::new(tag)
     });
     let deadline = Instant::now() + window;
-    Admission { ticket, tags, announced: address("198.51.100.7:1").ip(), policy: NatPolicy::Follow, deadline }
+    Admission {
+        ticket,
+        tags,
+        tcp: None,
+        announced: address("198.51.100.7:1").ip(),
+        policy: NatPolicy::Follow,
+        deadline,
+    }
 }
 
 fn admit(door: &NftablesDoor, number: u8, window: Duration) -> Admission {

@@ -9,6 +9,7 @@ use crate::id::{Now, Stamp, TicketId};
 use crate::inner::{InnerHash, OpenedInner, READY, Ready, RefusalCode, Versions};
 use crate::key::Secret;
 use crate::link::Answer;
+use crate::tcp::TcpTags;
 use crate::ticket::Ticket;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -84,6 +85,7 @@ impl Admissions {
             request: door.request,
             ticket_id: door.ticket.id,
             tags: door.ticket.quic_tags(),
+            tcp: TcpTags::of(&door.ticket),
             announced: door.announced.ip(),
             policy: door.policy,
             deadline: now.mono + self.config.window,

@@ -5,10 +5,13 @@ use std::sync::LazyLock;
 use super::{Parties, padded};
 use crate::entropy::SeededEntropy;
 use crate::header::{Header, Kind};
+use crate::id::TicketId;
 use crate::inner::{self, InnerKnock, Ready, Refusal};
+use crate::key::Secret;
 use crate::moving;
 use crate::outer::{self, Guidance, Knock, Mac1Key};
-use crate::ticket::Tag;
+use crate::tcp::{TagDatagram, TcpTags};
+use crate::ticket::{Tag, Ticket};
 
 static PARTIES: LazyLock<Parties> = LazyLock::new(Parties::new);
 static MAC1: LazyLock<Mac1Key> = LazyLock::new(|| Mac1Key::new(&PARTIES.pin.key, &PARTIES.pin.realm));
@@ -31,6 +34,16 @@ pub fn header(data: &[u8]) {
 pub fn moved(data: &[u8]) {
     if let Some(tag) = moving::read_moved(data) {
         assert!(moving::moved(&Tag::new(*tag)) == *data);
+    }
+}
+
+/// D0. What is read, the fixed ticket's own key decides about; written anew, it is the same.
+pub fn tag_datagram(data: &[u8]) {
+    if let Some(read) = TagDatagram::read(data) {
+        let tags = TcpTags::of(&Ticket::derive([1; 32], &Secret::new([2; 32]), TicketId::new([0x5a; 8])));
+        if let Some(own) = tags.check(&read) {
+            assert!(tags.datagram(&read.tag, own) == *data);
+        }
     }
 }
 

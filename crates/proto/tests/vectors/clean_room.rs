@@ -1,6 +1,8 @@
 //! A reader of the vectors that shares no code with the crate: written from `docs/protocol.md` over snow's own resolver and
 //! the primitives. What it writes with the recorded ephemeral keys must be the recorded messages.
 
+use std::net::SocketAddrV4;
+
 use aws_lc_rs::{hkdf, hmac};
 use blake2::digest::Mac;
 use blake2::{Blake2s256, Blake2sMac, Digest, digest::consts::U16};
@@ -215,6 +217,20 @@ fn check_moves(vectors: &TicketVectors, kd: &[u8]) {
     assert_eq!((moved.len(), &moved[..6]), (64, [5, 1, 0, 0, 0, 20].as_slice()));
     assert_eq!(moved[6..26], bytes(&vectors.moves[0][0]));
     assert!(moved[26..].iter().all(|byte| *byte == 0));
+    check_tag_datagrams(vectors);
+}
+
+/// D0: lead, tag, own address or zeros, a mac over all that, zeros.
+fn check_tag_datagrams(vectors: &TicketVectors) {
+    let k_d0 = hkdf_expand(&bytes(&vectors.kd).try_into().unwrap(), b"vestibule/1 d0");
+    let own: SocketAddrV4 = vectors.own_address.parse().unwrap();
+    let mapped = [&[0; 10][..], &[0xff; 2], &own.ip().octets(), &own.port().to_be_bytes()].concat();
+    for (nth, address) in [mapped, vec![0; 18]].into_iter().enumerate() {
+        let covered = [&[4, 1, 0, 0, 0, 20][..], &bytes(&vectors.tags[4 + nth]), &address].concat();
+        let mac = blake2s_mac(&k_d0, &[&covered]);
+        let expected = [covered, mac, vec![0; 4]].concat();
+        assert_eq!((expected.len(), &expected), (64, &bytes(&vectors.tag_datagrams[nth])));
+    }
 }
 
 pub(crate) fn check_login(vectors: &LoginVectors) {

@@ -14,7 +14,8 @@ use vestibule_proto::outer;
 use vestibule_proto::session::{
     ClientHello, GatewayHello, Notice, Open, Reason, ServiceInfo, ServiceKind, Target, Wanted,
 };
-use vestibule_proto::ticket::Tag;
+use vestibule_proto::tcp::TcpTags;
+use vestibule_proto::ticket::{Tag, Ticket};
 
 use crate::make::{Exchange, Login, exchange, k2c, refused, run_login};
 
@@ -32,6 +33,7 @@ fn knock(exchange: &Exchange) -> Vec<Seed> {
     let parties = &exchange.parties;
     let sealed = inner::seal_refusal(&parties.psk_r, &exchange.i1, &refused(), &mut SeededEntropy::new(6));
     let link_ticket = outer::link_ticket::encode(TicketId::new([1; 8]), &Secret::new([2; 32]));
+    let tcp = TcpTags::of(&Ticket::derive([1; 32], &Secret::new([2; 32]), TicketId::new([0x5a; 8])));
     vec![
         ("header", "k1", exchange.k1[..16].to_vec()),
         ("knock", "k1", exchange.k1.to_vec()),
@@ -47,6 +49,8 @@ fn knock(exchange: &Exchange) -> Vec<Seed> {
         ("refusal_content", "content", refused().to_bytes().to_vec()),
         ("link_ticket", "ticket", link_ticket.to_vec()),
         ("moved", "moved", moving::moved(&Tag::new([0x5a; 20])).to_vec()),
+        ("tag_datagram", "with-an-address", tcp.datagram(&tcp.datagrams[0], "192.0.2.7:40000".parse().ok()).to_vec()),
+        ("tag_datagram", "without", tcp.datagram(&tcp.datagrams[1], None).to_vec()),
     ]
 }
 

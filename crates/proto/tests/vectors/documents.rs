@@ -109,6 +109,9 @@ pub(crate) struct TicketVectors {
     pub(crate) moves: Vec<[String; 4]>,
     /// R2 with the first of them.
     pub(crate) moved: String,
+    /// D0 with tag 4 and this address, and with tag 5 and none.
+    pub(crate) own_address: String,
+    pub(crate) tag_datagrams: [String; 2],
 }
 
 /// `login.json`.

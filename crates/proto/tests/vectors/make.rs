@@ -14,6 +14,7 @@ use vestibule_proto::login::{
 };
 use vestibule_proto::moving::{self, MoveKey};
 use vestibule_proto::outer;
+use vestibule_proto::tcp::TcpTags;
 use vestibule_proto::ticket::Ticket;
 
 use crate::documents::{Cookie, Inner, Keys, KnockVectors, LoginVectors, Outer, Refusal, TicketVectors};
@@ -183,6 +184,9 @@ fn cookie(exchange: &Exchange) -> Cookie {
     }
 }
 
+/// What the client of [`ticket`] has for an address.
+const OWN_ADDRESS: &str = "203.0.113.7:40000";
+
 /// The contents of `ticket.json`: the ticket that `knock.json` agrees on.
 pub(crate) fn ticket() -> TicketVectors {
     let exchange = exchange();
@@ -190,6 +194,7 @@ pub(crate) fn ticket() -> TicketVectors {
     let ticket = Ticket::derive(exchange.inner_hash, &ready.ticket_secret, ready.ticket);
     let exporter = [0xe8; 32];
     let key = MoveKey::derive(&ticket.kd, &exporter);
+    let tcp = TcpTags::of(&ticket);
     TicketVectors {
         about:
             "The ticket of knock.json, its tags 0 to 11, and those of three moves of a connection with this exporter."
@@ -202,6 +207,11 @@ pub(crate) fn ticket() -> TicketVectors {
         exporter: hex::encode(&exporter),
         moves: (0..3).map(|number| key.tags(number).tags.map(|tag| hex::encode(tag.as_bytes()))).collect(),
         moved: hex::encode(&moving::moved(&key.tags(0).tags[0])),
+        own_address: OWN_ADDRESS.to_owned(),
+        tag_datagrams: [
+            hex::encode(&tcp.datagram(&tcp.datagrams[0], OWN_ADDRESS.parse().ok())),
+            hex::encode(&tcp.datagram(&tcp.datagrams[1], None)),
+        ],
     }
 }
 
