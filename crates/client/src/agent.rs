@@ -76,6 +76,9 @@ pub struct Status {
     pub sent: u64,
     /// Bytes received from it.
     pub received: u64,
+    /// Which way the connection takes, `quic` or `tcp`, while connected.
+    #[serde(default)]
+    pub transport: Option<String>,
     /// The round trip to the gateway, while connected.
     pub round_trip: Option<Duration>,
     /// How long the latest connect took.

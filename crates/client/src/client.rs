@@ -16,6 +16,7 @@ use crate::local::Unlocked;
 use crate::stream::{Counted, Opening, TunnelStream};
 use crate::timings::Timings;
 use crate::tunnel::{self, Tunnel};
+use crate::ways::Transport;
 use crate::why::Passage;
 use bytes::Bytes;
 use keeping::Order;
@@ -40,12 +41,18 @@ pub struct Options {
     pub reconnect_patience: Duration,
     /// How often it is looked whether this machine's addresses have changed.
     pub look_every: Duration,
+    /// Which ways to the gateway it takes.
+    pub transport: Transport,
 }
 
 impl Default for Options {
-    /// 10 s; 2 s.
+    /// 10 s; 2 s; whichever way works.
     fn default() -> Self {
-        Self { reconnect_patience: Duration::from_secs(10), look_every: address::LOOK_EVERY }
+        Self {
+            reconnect_patience: Duration::from_secs(10),
+            look_every: address::LOOK_EVERY,
+            transport: Transport::Auto,
+        }
     }
 }
 
@@ -115,7 +122,7 @@ impl Client {
     ) -> Result<Self, ClientError> {
         let Unlocked { sealed, keys, login_input, needs_raise, path, times, kept } = unlocked;
         let names = Names::of(&sealed);
-        let identity = Arc::new(Identity::of_device(&sealed, &keys, path));
+        let identity = Arc::new(Identity::of_device(&sealed, &keys, path).by(options.transport));
         let Connected { live, control, services, direct } =
             connect::log_in(&identity, &names, login_input, times, None, passage).await?;
         let live = Arc::new(live);
@@ -150,7 +157,7 @@ impl Client {
         if sealed.device != self.shared.names.login.device {
             return Err(ClientError::unexpected("this credential is another device's"));
         }
-        let identity = Arc::new(Identity::of_device(&sealed, &keys, path));
+        let identity = Arc::new(Identity::of_device(&sealed, &keys, path).by(self.shared.options.transport));
         let clock_offset_ms = Some(self.shared.latest().clock_offset_ms);
         let passage = &mut Passage::default();
         let connected =
@@ -365,6 +372,7 @@ impl Shared {
             streams: self.streams.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed) + now.udp_tx.bytes,
             received: self.received.load(Ordering::Relaxed) + now.udp_rx.bytes,
+            transport: connected.then(|| live.way.as_str().to_owned()),
             round_trip: connected.then(|| live.connection.rtt()),
             timings: live.timings,
             listening: Vec::new(),

@@ -12,6 +12,7 @@ use quinn::{Connection, Endpoint};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use vestibule_dark::Way;
 use vestibule_proto::gateway_key::Voucher;
 use vestibule_proto::id::{ServiceName, SessionId};
 use vestibule_proto::inner::Purpose;
@@ -30,6 +31,7 @@ const CLOSING: Duration = Duration::from_millis(20);
 pub(crate) struct Live {
     pub(crate) endpoint: Endpoint,
     pub(crate) connection: Connection,
+    pub(crate) way: Way,
     pub(crate) session: SessionId,
     pub(crate) resume_secret: Secret<32>,
     /// Tells whether a key that is told on this connection is the gateway's.
@@ -63,6 +65,7 @@ pub(crate) async fn log_in(
     let Arrived { knocked, dialled } = arriving.await?;
     passage.knocked(&knocked.admitted, knocked.took);
     passage.gateway = Some((dialled.took, dialled.address()));
+    passage.way = Some(dialled.way);
     let begun = Instant::now();
     let said = channel::log_in(&dialled, &knocked.admitted.ticket, &names.login, login_input).await;
     let (control, welcome, ksf) = closing(&dialled, said)?;
@@ -134,10 +137,14 @@ fn connected(dialled: Dialled, control: Control, welcomed: Welcomed, timings: Ti
     let (welcome, direct) = welcomed;
     let Welcome { session, resume_secret, expires_in, idle_limit, services } = welcome;
     let exporter = vestibule_dark::exporter(&dialled.connection).ok();
-    let mover = exporter.map(|exporter| Mover::new(MoveKey::derive(&knocked.admitted.ticket.kd, &exporter)));
+    // A connection over TCP stays where it is: from another address the session is resumed.
+    let mover = exporter
+        .filter(|_| dialled.way == Way::Quic)
+        .map(|exporter| Mover::new(MoveKey::derive(&knocked.admitted.ticket.kd, &exporter)));
     let live = Live {
         endpoint: dialled.endpoint,
         connection: dialled.connection,
+        way: dialled.way,
         session,
         resume_secret,
         voucher: Voucher::of(&knocked.admitted.ticket),

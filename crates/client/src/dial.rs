@@ -3,17 +3,21 @@
 //! An admission has four tags. Several addresses race with a small head start each; one address alone gets a second chance with a fresh
 //! tag and a fresh socket when it stays silent.
 
-use crate::address::{Family, unspecified};
+use crate::address::{Family, is_global, source_towards, unspecified};
 use crate::error::{ClientError, GatewayAway};
 use crate::identity::Identity;
+use crate::ways::Order;
 use futures_util::StreamExt;
+use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use quinn::{Connection, Endpoint};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 use vestibule_dark::tls::ALPN_SESSION;
-use vestibule_dark::{DialError, TransportKind, transport};
+use vestibule_dark::{DialError, DialledOverTcp, TransportKind, Way, dial_over_tcp, transport};
 use vestibule_proto::knocker::Admitted;
+use vestibule_proto::tcp::TcpTags;
 use vestibule_proto::ticket::Tag;
 
 /// The head start of one address before another (RFC 8305 section 5 recommends 250 ms).
@@ -21,12 +25,19 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// How long an address may stay silent before it is tried once more.
 const SECOND_CHANCE: Duration = Duration::from_secs(3);
 
+/// How long QUIC has for itself: several round trips of most paths.
+const TCP_AFTER: Duration = Duration::from_millis(300);
+/// How long TCP has for itself where QUIC has not worked before.
+const QUIC_AFTER: Duration = Duration::from_secs(3);
+
 /// A connection to the gateway.
 pub(crate) struct Dialled {
     /// Must live as long as the connection's last words matter.
     pub(crate) endpoint: Endpoint,
     /// The connection.
     pub(crate) connection: Connection,
+    /// Which way led there.
+    pub(crate) way: Way,
     /// From the first packet until TLS stood.
     pub(crate) took: Duration,
 }
@@ -45,10 +56,78 @@ impl Dialled {
 pub(crate) async fn dial(admitted: &Admitted, identity: &Identity) -> Result<Dialled, ClientError> {
     let begun = Instant::now();
     let attempts = plan(&admitted.gateways, admitted.seen, admitted.ticket.quic_tags());
-    let (endpoint, connection) =
-        race(attempts, begun + admitted.window, identity).await.map_err(ClientError::GatewayAway)?;
-    Ok(Dialled { endpoint, connection, took: begun.elapsed() })
+    let Some(first) = attempts.first().map(|attempt| attempt.to) else {
+        return Err(ClientError::GatewayAway(GatewayAway::Dial));
+    };
+    let window_ends = begun + admitted.window;
+    let quic = |after| async move {
+        tokio::time::sleep(after).await;
+        race(attempts, window_ends, identity).await
+    };
+    let tcp = |after| async move {
+        tokio::time::sleep(after).await;
+        over_tcp(admitted, window_ends, identity).await
+    };
+    let (way, dialled) = match identity.ways.order(first) {
+        Order::Only(Way::Quic) => (Way::Quic, quic(Duration::ZERO).await),
+        Order::Only(Way::Tcp) => (Way::Tcp, tcp(Duration::ZERO).await),
+        Order::First(Way::Quic) => either(quic(Duration::ZERO), tcp(TCP_AFTER)).await,
+        Order::First(Way::Tcp) => either(quic(QUIC_AFTER), tcp(Duration::ZERO)).await,
+    };
+    let (endpoint, connection) = dialled.map_err(ClientError::GatewayAway)?;
+    identity.ways.worked(first, way);
+    Ok(Dialled { endpoint, connection, way, took: begun.elapsed() })
 }
+
+/// The way on which the gateway has answered first; the other one is dropped. Where neither leads there, QUIC tells why.
+async fn either(quic: impl Future<Output = Reached>, tcp: impl Future<Output = Reached>) -> (Way, Reached) {
+    match select(pin!(quic), pin!(tcp)).await {
+        Either::Left((Ok(dialled), _)) => (Way::Quic, Ok(dialled)),
+        Either::Right((Ok(dialled), _)) => (Way::Tcp, Ok(dialled)),
+        Either::Left((Err(error), tcp)) => (Way::Tcp, tcp.await.map_err(|_| error)),
+        Either::Right((Err(_), quic)) => (Way::Quic, quic.await),
+    }
+}
+
+/// The same addresses over TCP, each with a small head start, until the window ends.
+async fn over_tcp(admitted: &Admitted, window_ends: Instant, identity: &Identity) -> Reached {
+    let tags = TcpTags::of(&admitted.ticket);
+    let mut addresses = admitted.gateways.clone();
+    addresses.sort_by_key(|address| Family::of(*address) != Family::of(admitted.seen));
+    let mut running: FuturesUnordered<_> = addresses
+        .into_iter()
+        .take(tags.prefaces.len())
+        .enumerate()
+        .map(|(nth, to)| {
+            // An address that the controller has seen as it is here, is one that the gateway will see, too.
+            let own = source_towards(to).filter(|own| is_global(*own) && *own == admitted.seen.ip().to_canonical());
+            let way = DialledOverTcp { to, tags: tags.clone(), nth, own };
+            async move {
+                tokio::time::sleep(HEAD_START * u32::try_from(nth).unwrap_or(u32::MAX)).await;
+                let transport = transport(TransportKind::Session);
+                dial_over_tcp(way, &identity.tls, &identity.pins, ALPN_SESSION, transport).await
+            }
+        })
+        .collect();
+    let mut worst = GatewayAway::Dial;
+    let reached = async {
+        while let Some(ended) = running.next().await {
+            match ended {
+                Ok(dialled) => return Some(dialled),
+                Err(error) => {
+                    tracing::debug!(%error, "an attempt to reach the gateway over TCP failed");
+                    worst = worse(worst, &error);
+                }
+            }
+        }
+        None
+    };
+    let reached = tokio::time::timeout_at(window_ends.into(), reached).await;
+    reached.ok().flatten().ok_or(worst)
+}
+
+/// A connection, or the most telling of what the attempts met.
+type Reached = Result<(Endpoint, Connection), GatewayAway>;
 
 /// One connect: where to, with which tag, and how long after the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Who knocks: a device's keys, or those of an invitation, and where they are taken.
 
 use crate::agent::DeviceInfo;
+use crate::ways::{Transport, Ways};
 use std::path::PathBuf;
 use std::sync::Arc;
 use vestibule_local_credential::Sealed;
@@ -28,6 +29,8 @@ pub(crate) struct Identity {
     pub(crate) credential: Option<PathBuf>,
     /// The words of a device that the gateway's owner had to approve.
     pub(crate) awaits: Option<DeviceWords>,
+    /// Which ways to the gateway it takes.
+    pub(crate) ways: Ways,
 }
 
 /// What a device is called, for its login and for people.
@@ -59,9 +62,16 @@ impl Identity {
             tls: keys.d_tls.clone(),
             pins: sealed.gateway_pins.clone(),
             controllers: sealed.controllers.clone(),
+            ways: Ways::beside(&credential),
             credential: Some(credential),
             awaits: sealed.awaits,
         }
+    }
+
+    /// The same, by these ways.
+    pub(crate) fn by(mut self, transport: Transport) -> Self {
+        self.ways.choose(transport);
+        self
     }
 
     /// The device that an invitation stands for until one is enrolled with it.
@@ -86,6 +96,7 @@ impl Identity {
             controllers: invitation.controllers.clone(),
             credential: None,
             awaits: None,
+            ways: Ways::default(),
         }
     }
 }
@@ -111,6 +122,7 @@ impl Identity {
             tls: self.tls.clone(),
             pins: sealed.gateway_pins.clone(),
             controllers: self.controllers.clone(),
+            ways: self.ways.clone(),
             credential: self.credential.clone(),
             awaits: self.awaits,
         }

@@ -43,6 +43,7 @@ pub mod stdio;
 mod stream;
 pub mod timings;
 pub mod tunnel;
+mod ways;
 pub mod why;
 
 #[cfg(test)]
@@ -55,3 +56,5 @@ pub use error::ClientError;
 pub use neighbours::Neighbours;
 pub use stream::TunnelStream;
 pub use tunnel::Tunnel;
+pub use vestibule_dark::Way;
+pub use ways::Transport;

@@ -9,6 +9,7 @@ use crate::error::{ClientError, CredentialTrouble, GatewayAway, Refused};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::time::Duration;
+use vestibule_dark::Way;
 use vestibule_proto::knocker::Admitted;
 
 /// The steps of a connect, in their order (`docs/protocol.md`, section 1).
@@ -114,6 +115,8 @@ pub struct Passage {
     pub gateways: Vec<SocketAddr>,
     /// How long the gateway took to answer, and where it did.
     pub gateway: Option<(Duration, SocketAddr)>,
+    /// Which way led there.
+    pub way: Option<Way>,
     /// How long the login took, the password's stretching apart.
     pub login: Option<Duration>,
     /// How long the service that was asked for took to open.
@@ -214,6 +217,14 @@ fn next_of(passage: &Passage) -> Step {
     }
 }
 
+/// QUIC is what is expected.
+fn over(passage: &Passage) -> &'static str {
+    match passage.way {
+        Some(Way::Tcp) => " over TCP: this network drops QUIC's datagrams",
+        Some(Way::Quic) | None => "",
+    }
+}
+
 fn good(step: Step, passage: &Passage, asked: Option<&str>) -> String {
     match step {
         Step::Device => "the credential opens on this machine".to_owned(),
@@ -224,9 +235,9 @@ fn good(step: Step, passage: &Passage, asked: Option<&str>) -> String {
         ),
         Step::Clock => clock(passage.clock_offset_ms),
         Step::Admission => admission(passage),
-        Step::Gateway => {
-            passage.gateway.map_or_else(String::new, |(took, at)| format!("{at} answers, {}", millis(took)))
-        }
+        Step::Gateway => passage
+            .gateway
+            .map_or_else(String::new, |(took, at)| format!("{at} answers{}, {}", over(passage), millis(took))),
         Step::Login => passage.login.map_or_else(String::new, |took| format!("done, {}", millis(took))),
         Step::Service => {
             let took = passage.service.map_or_else(String::new, |took| format!(", {}", millis(took)));

@@ -96,6 +96,7 @@ impl Executor {
                 let admission = Admission {
                     ticket: ticket.id,
                     tags: ticket.quic_tags(),
+                    tcp: None,
                     announced: source.ip(),
                     policy: NatPolicy::Follow,
                     deadline,

@@ -165,6 +165,7 @@ fn endpoint(kernel_filter: bool) -> io::Result<Dark> {
         let admission = Admission {
             ticket: id,
             tags: ticket.quic_tags(),
+            tcp: None,
             announced: Ipv4Addr::LOCALHOST.into(),
             policy: NatPolicy::Follow,
             deadline: now + Duration::from_secs(3600),

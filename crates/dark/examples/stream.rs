@@ -45,7 +45,8 @@ async fn serve(key: SigningKey, client: Spki) -> Outcome<(SocketAddr, Tag)> {
     let tags = Ticket::derive([0; 32], &Secret::random(&mut SystemEntropy), id).quic_tags();
     let now = Instant::now();
     let deadline = now + Duration::from_secs(60);
-    let admission = Admission { ticket: id, tags, announced: HERE.ip(), policy: NatPolicy::Strict, deadline };
+    let admission =
+        Admission { ticket: id, tags, tcp: None, announced: HERE.ip(), policy: NatPolicy::Strict, deadline };
     door.apply(&Command::Admit(admission), now)?;
     let address = dark.local_addr()?;
     tokio::spawn(async move {

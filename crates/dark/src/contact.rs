@@ -15,6 +15,7 @@ use crate::flow::{Flow, Held};
 use crate::gate::Gate;
 use crate::guarded::Guarded;
 use crate::quiet;
+use crate::tcp::Life;
 use crate::transport::fit_to_path;
 
 /// A first contact, to be accepted or ignored. Dropping it ignores it.
@@ -26,8 +27,36 @@ pub struct FirstContact {
     pub ticket: TicketId,
     /// Never `None` before the contact was accepted or dropped. A dropped [`Incoming`] answers.
     incoming: Option<Incoming>,
-    held: Arc<Held>,
+    came: Came,
     socket: Arc<Guarded<Gate>>,
+}
+
+/// Which way a client takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// QUIC's own datagrams.
+    Quic,
+    /// The same packets over TCP.
+    Tcp,
+}
+
+impl Way {
+    /// Its name, in configuration and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// What keeps a first contact's way open.
+#[derive(Debug)]
+enum Came {
+    Quic(Arc<Held>),
+    /// Never `None` before the contact was accepted.
+    Tcp(Option<Life>),
 }
 
 /// Why a first contact became no connection. The first answer has not been sent, or it was an error.
@@ -45,7 +74,23 @@ impl FirstContact {
     pub(crate) fn new(incoming: Incoming, hold: Hold, socket: Arc<Guarded<Gate>>) -> Self {
         let (source, ticket) = (incoming.remote_address(), hold.ticket());
         let held = Held::new(socket.guard.door.clone(), socket.guard.flows.clone(), source, hold);
-        Self { source, ticket, incoming: Some(incoming), held, socket }
+        Self { source, ticket, incoming: Some(incoming), came: Came::Quic(held), socket }
+    }
+
+    pub(crate) fn over_tcp(incoming: Incoming, ticket: TicketId, life: Life, socket: Arc<Guarded<Gate>>) -> Self {
+        let address = incoming.remote_address();
+        // quinn writes what it compares.
+        let source = SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self { source, ticket, incoming: Some(incoming), came: Came::Tcp(Some(life)), socket }
+    }
+
+    /// Which way it came.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        match self.came {
+            Came::Quic(_) => Way::Quic,
+            Came::Tcp(_) => Way::Tcp,
+        }
     }
 
     /// Answers it: the handshake goes on, as this TLS configuration and these transport parameters say.
@@ -63,7 +108,7 @@ impl FirstContact {
         self.answer(tls.into(), transport, false)
     }
 
-    /// [`FirstContact::accept`] for a connection that may [move](Flow::follow).
+    /// [`FirstContact::accept`] for a connection that may [move](Flow::follow). One over TCP never does.
     ///
     /// # Errors
     /// As there.
@@ -72,7 +117,10 @@ impl FirstContact {
         tls: impl Into<Arc<rustls::ServerConfig>>,
         transport: TransportConfig,
     ) -> Result<(Connecting, Flow), ContactError> {
-        let flow = Flow::new(self.held.clone());
+        let flow = match &self.came {
+            Came::Quic(held) => Flow::new(held.clone()),
+            Came::Tcp(_) => Flow::fixed(),
+        };
         Ok((self.answer(tls.into(), transport, true)?, flow))
     }
 
@@ -82,10 +130,22 @@ impl FirstContact {
         mut transport: TransportConfig,
         may_move: bool,
     ) -> Result<Connecting, ContactError> {
-        fit_to_path(&mut transport, self.source.ip());
-        let crypto = HeldCrypto { tls: Arc::new(QuicServerConfig::try_from(tls)?), _held: self.held.clone() };
-        let mut config = quiet::server_config(Arc::new(crypto), transport);
-        config.migration(may_move);
+        let tls = Arc::new(QuicServerConfig::try_from(tls)?);
+        let config = match &mut self.came {
+            Came::Quic(held) => {
+                fit_to_path(&mut transport, self.source.ip());
+                let crypto = HeldCrypto { tls, _held: held.clone() };
+                let mut config = quiet::server_config(Arc::new(crypto), transport);
+                config.migration(may_move);
+                config
+            }
+            Came::Tcp(life) => {
+                if let Some(life) = life.take() {
+                    life.fit(&mut transport);
+                }
+                quiet::server_config(tls, transport)
+            }
+        };
         match self.incoming.take() {
             Some(incoming) => Ok(incoming.accept_with(Arc::new(config))?),
             None => Err(ConnectionError::LocallyClosed.into()),

@@ -59,6 +59,14 @@ counters! {
     moves,
     /// Of these: "I moved" that moved nothing.
     moves_refused,
+    /// Of these: tag datagrams (D0) that opened TCP for their source.
+    tag_datagrams,
+    /// Of these: tag datagrams that opened nothing.
+    tag_datagrams_refused,
+    /// Connections over TCP that came up to the listener; not datagrams.
+    tcp_accepted,
+    /// Of these: closed without a byte.
+    tcp_refused,
     /// First contacts handed to the role; not datagrams.
     contacts,
     /// First contacts dropped without a word: their tag was taken over already, or the role did not want them; not datagrams.

@@ -27,7 +27,7 @@ use crate::wire::{KernelFilter, Wire};
 pub const DIAL_LIMIT: Duration = Duration::from_secs(10);
 
 /// TLS wants a name for every server. It goes nowhere: no server name is sent, and keys are compared, not names.
-const NO_NAME: &str = "vestibule.invalid";
+pub(crate) const NO_NAME: &str = "vestibule.invalid";
 
 /// Why a dial brought no connection.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +99,11 @@ pub async fn dial(
     Ok((endpoint, connection))
 }
 
-fn client_config(tls: rustls::ClientConfig, tag: Tag, transport: TransportConfig) -> Result<ClientConfig, DialError> {
+pub(crate) fn client_config(
+    tls: rustls::ClientConfig,
+    tag: Tag,
+    transport: TransportConfig,
+) -> Result<ClientConfig, DialError> {
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
     config
         .transport_config(Arc::new(transport))

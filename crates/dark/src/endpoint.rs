@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, TokioRuntime, TransportConfig, VarInt};
+use tokio::sync::Notify;
 use vestibule_door::Door;
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::key::SigningKey;
@@ -18,6 +19,7 @@ use crate::gate::{Gate, Role};
 use crate::guarded::Guarded;
 use crate::knocks::{self, KnockQueue};
 use crate::quiet;
+use crate::tcp::Streams;
 use crate::tls::{self, ClientPins};
 use crate::wire::{KernelFilter, Wire};
 
@@ -30,11 +32,13 @@ const CLOSING: Duration = Duration::from_secs(1);
 pub struct Options {
     /// Whether the kernel is asked to drop what can't be ours. On, unless the cost of user space is to be measured.
     pub kernel_filter: bool,
+    /// Whether clients may come over TCP, at a gateway: to a listener that exists only while one is awaited. On.
+    pub tcp: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { kernel_filter: true }
+        Self { kernel_filter: true, tcp: true }
     }
 }
 
@@ -46,6 +50,7 @@ impl Default for Options {
 pub struct Dark {
     endpoint: Endpoint,
     socket: Arc<Guarded<Gate>>,
+    streams: Option<Arc<Streams>>,
 }
 
 impl Dark {
@@ -78,19 +83,41 @@ impl Dark {
         let many_addresses = wire.has_many_addresses();
         let (knocks, queue) = knocks::queue();
         let flows = Arc::default();
-        let gate = Gate { role, door, knocks, flows, many_addresses, closing: AtomicBool::new(false) };
+        let awaited = (options.tcp && !role.takes_knocks()).then(Arc::<Notify>::default);
+        let closing = AtomicBool::new(false);
+        let gate = Gate { role, door, knocks, flows, awaited: awaited.clone(), many_addresses, closing };
         let socket = Arc::new(Guarded::new(wire, gate));
+        let before_accept = before_accept()?;
         let endpoint = Endpoint::new_with_abstract_socket(
             quiet::endpoint_config(),
-            Some(before_accept()?),
+            Some(before_accept.clone()),
             socket.clone(),
             Arc::new(TokioRuntime),
         )?;
-        Ok((Self { endpoint, socket }, queue))
+        let listen = endpoint.local_addr()?;
+        let streams = awaited.map(|awaited| {
+            let mut before_accept = before_accept;
+            before_accept.max_incoming(1);
+            Arc::new(Streams::start(listen, socket.clone(), before_accept, awaited))
+        });
+        Ok((Self { endpoint, socket, streams }, queue))
     }
 
     /// The next client that comes in by a tag; waits for one. `None` once the endpoint is closed. Cancel-safe.
     pub async fn accept(&self) -> Option<FirstContact> {
+        let over_tcp = async {
+            match &self.streams {
+                Some(streams) => streams.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            contact = self.accept_quic() => contact,
+            contact = over_tcp => Some(contact),
+        }
+    }
+
+    async fn accept_quic(&self) -> Option<FirstContact> {
         loop {
             let incoming = self.endpoint.accept().await?;
             let (source, dcid) = (incoming.remote_address(), incoming.orig_dst_cid());
@@ -141,8 +168,14 @@ impl Dark {
         self.socket.guard.closing.store(true, Ordering::Relaxed);
         self.socket.guard.knocks.close();
         self.endpoint.close(VarInt::from_u32(0), b"");
+        let over_tcp = async {
+            if let Some(streams) = &self.streams {
+                streams.close().await;
+            }
+        };
         // Who does not get there in time finds out by his own time-out.
-        let _ = tokio::time::timeout(CLOSING, self.endpoint.wait_idle()).await;
+        let ended = async { tokio::join!(self.endpoint.wait_idle(), over_tcp) };
+        let _ = tokio::time::timeout(CLOSING, ended).await;
     }
 
     fn count(&self, counted: CountersSnapshot) {

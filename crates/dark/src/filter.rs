@@ -70,6 +70,7 @@ enum Statement {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Target {
     Ours,
+    OursLen,
     Short,
     Long,
     LaterLong,
@@ -82,10 +83,14 @@ const NEXT: Option<Target> = None;
 
 fn statements(knocks: bool) -> Vec<Statement> {
     use Statement::{Branch, Do, Here, Return};
-    use Target::{Drop, LaterLong, LaterLongLen, Long, Ours, Pass, Short};
+    use Target::{Drop, LaterLong, LaterLongLen, Long, Ours, OursLen, Pass, Short};
     let long_type = |packet: PacketType| (packet as u32) << 4;
     // Gateways are knocked at by way of the controller alone, and nobody moves at a controller.
-    let (kind, len) = if knocks { (Kind::Knock, MESSAGE_LEN) } else { (Kind::Moved, MOVED_LEN) };
+    let (kinds, len) = match knocks {
+        true => ([Kind::Knock; 2], MESSAGE_LEN),
+        false => ([Kind::Moved, Kind::TagDatagram], MOVED_LEN),
+    };
+    let [kind, other] = kinds.map(|kind| u32::from(u16::from_be_bytes([kind as u8, VERSION])));
     vec![
         Do(LOAD_BYTE, UDP),
         Do(AND, 0xc0),
@@ -95,7 +100,9 @@ fn statements(knocks: bool) -> Vec<Statement> {
         // One of ours, or several that the kernel joined.
         Here(Ours),
         Do(LOAD_HALF, UDP),
-        Branch(JUMP_IF_EQUAL, u32::from(u16::from_be_bytes([kind as u8, VERSION])), NEXT, Some(Drop)),
+        Branch(JUMP_IF_EQUAL, kind, Some(OursLen), NEXT),
+        Branch(JUMP_IF_EQUAL, other, NEXT, Some(Drop)),
+        Here(OursLen),
         Do(LOAD_LENGTH, 0),
         Do(SUBTRACT, UDP),
         Do(REMAINDER, len as u32),

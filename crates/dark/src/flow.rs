@@ -119,7 +119,8 @@ impl Held {
     /// The tags of this move open the door from now on.
     fn expect(self: &Arc<Self>, expected: &Move, terms: Terms, now: Instant) -> Result<(), DoorError> {
         let Terms { announced, policy, until } = terms;
-        let admission = Admission { ticket: expected.name, tags: expected.tags, announced, policy, deadline: until };
+        let admission =
+            Admission { ticket: expected.name, tags: expected.tags, tcp: None, announced, policy, deadline: until };
         self.door.apply(&Command::Admit(admission), now)?;
         self.flows.table().insert(expected.name, Arc::downgrade(self));
         Ok(())
@@ -163,11 +164,16 @@ impl fmt::Debug for Held {
 
 /// The role's say in where a connection may move. Dropped, it moves no more.
 #[derive(Debug)]
-pub struct Flow(Arc<Held>);
+pub struct Flow(Option<Arc<Held>>);
 
 impl Flow {
     pub(crate) fn new(held: Arc<Held>) -> Self {
-        Self(held)
+        Self(Some(held))
+    }
+
+    /// Of a connection that stays where it is.
+    pub(crate) fn fixed() -> Self {
+        Self(None)
     }
 
     /// Lets the connection move from now on. Call it once, with the key that its other end has as well.
@@ -175,22 +181,27 @@ impl Flow {
     /// # Errors
     /// What the door says; the connection then stays where it is.
     pub fn follow(&self, key: MoveKey, terms: Terms) -> Result<(), DoorError> {
+        let Some(held) = &self.0 else { return Ok(()) };
         let (followed, first) = Followed::new(key);
-        let mut state = self.0.state();
-        self.0.expect(&first, terms, Instant::now())?;
+        let mut state = held.state();
+        held.expect(&first, terms, Instant::now())?;
         state.moving = Some((followed, terms));
         Ok(())
     }
 
     /// Waits until the connection has got another place. [`GRACE`] later, [`Flow::settle`] it.
     pub async fn moved(&self) {
-        self.0.moved.notified().await;
+        match &self.0 {
+            Some(held) => held.moved.notified().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// The connection is at `source`: who has answered QUIC's challenge there. Its other places are given up, but for those that
     /// it got less than [`GRACE`] ago. A source that is none of its places changes nothing.
     pub fn settle(&self, source: SocketAddr, now: Instant) {
-        let mut state = self.0.state();
+        let Some(held) = &self.0 else { return };
+        let mut state = held.state();
         if !state.places.iter().any(|place| is_same(place.source, source)) {
             return;
         }
@@ -198,14 +209,16 @@ impl Flow {
         let (stay, go): (Vec<Place>, Vec<Place>) = std::mem::take(&mut state.places).into_iter().partition(stays);
         state.places = stay;
         for place in go {
-            self.0.door.release(&place.hold);
+            held.door.release(&place.hold);
         }
     }
 }
 
 impl Drop for Flow {
     fn drop(&mut self) {
-        self.0.stop_moving();
+        if let Some(held) = &self.0 {
+            held.stop_moving();
+        }
     }
 }
 

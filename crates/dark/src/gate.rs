@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use quinn::udp::RecvMeta;
+use tokio::sync::Notify;
 use vestibule_door::{Door, FirstPacket};
 use vestibule_proto::header::MESSAGE_LEN;
 use vestibule_proto::moving::read_moved;
+use vestibule_proto::tcp::TagDatagram;
 
 use crate::counters::CountersSnapshot;
 use crate::flow::{Flows, Moved};
@@ -57,6 +59,8 @@ pub(crate) struct Gate {
     pub(crate) door: Arc<dyn Door>,
     pub(crate) knocks: KnockSink,
     pub(crate) flows: Arc<Flows>,
+    /// Is told of each D0 that opened TCP; `None` where there is none.
+    pub(crate) awaited: Option<Arc<Notify>>,
     /// Whether the socket has several addresses, so that answers must be told which to leave from.
     pub(crate) many_addresses: bool,
     /// Set for good when the endpoint closes. A closing quinn refuses first packets aloud, so none may reach it.
@@ -101,6 +105,19 @@ impl Gate {
             Moved::Again => {}
         }
     }
+
+    /// Nobody is told, not even its sender.
+    fn take_tag_datagram(&self, source: SocketAddr, datagram: &[u8], now: Instant, counted: &mut CountersSnapshot) {
+        let awaited = self.awaited.as_ref().filter(|_| !self.closing.load(Ordering::Relaxed));
+        let opens = |datagram| self.door.tcp().datagram(source, &datagram, now);
+        match awaited.filter(|_| TagDatagram::read(datagram).and_then(opens).is_some()) {
+            Some(awaited) => {
+                counted.tag_datagrams += 1;
+                awaited.notify_one();
+            }
+            None => counted.tag_datagrams_refused += 1,
+        }
+    }
 }
 
 impl Guard for Gate {
@@ -116,6 +133,10 @@ impl Guard for Gate {
             }
             Shape::Moved => {
                 self.take_move(meta.addr, datagram, now, counted);
+                return false;
+            }
+            Shape::TagDatagram => {
+                self.take_tag_datagram(meta.addr, datagram, now, counted);
                 return false;
             }
             // Who is in needs a tag for another connection like everybody else.

@@ -23,6 +23,7 @@
 //! | `endpoint` `contact` `gate` `knocks` `counters` | the role's endpoint: [`Dark`], [`FirstContact`], [`KnockQueue`] |
 //! | `dial` | the dialling side |
 //! | `flow` `relocation` | a connection goes on from another address: [`Flow`], [`Relocation`] |
+//! | `tcp` | the same over TCP, where a network drops QUIC's datagrams: [`dial_over_tcp`] |
 //! | [`tls`] `transport` `allowance` | who the two ends are to each other; how their connection behaves |
 //! | [`framed`] [`splice`] | what goes over streams: messages, and TCP connections |
 //! | [`fuzzing`] | entry for the fuzzer |
@@ -44,12 +45,13 @@ mod quiet;
 mod relocation;
 mod shape;
 pub mod splice;
+mod tcp;
 pub mod tls;
 mod transport;
 mod wire;
 
 pub use allowance::{Allowance, AllowedStream};
-pub use contact::{ContactError, FirstContact};
+pub use contact::{ContactError, FirstContact, Way};
 pub use counters::CountersSnapshot;
 pub use dial::{DIAL_LIMIT, DialError, dial};
 pub use endpoint::{Dark, Options};
@@ -57,5 +59,6 @@ pub use flow::{Flow, GRACE, Terms};
 pub use gate::{KnockFilter, Role};
 pub use knocks::{KnockQueue, QUEUE_LIMIT, ReceivedKnock};
 pub use relocation::{LEAD, Relocation};
+pub use tcp::{DialledOverTcp, dial_over_tcp};
 pub use tls::{NoExporter, exporter};
 pub use transport::{FIRST_STREAMS, IDLE_TIMEOUT, KEEP_ALIVE, STREAMS_LIMIT, TransportKind, peer_address, transport};

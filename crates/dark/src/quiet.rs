@@ -8,6 +8,7 @@ use quinn_proto::{ConnectionId, InvalidCid};
 use vestibule_proto::entropy::{self, SystemEntropy};
 
 use crate::shape::{CID_LEN, QUIC_V1};
+use crate::tcp::PACKET_MAX;
 
 /// The largest UDP payload that there is (over IPv6). Buffers for receiving are made to hold it.
 const PAYLOAD_LIMIT: u16 = 65_527;
@@ -28,6 +29,13 @@ pub(crate) fn endpoint_config() -> EndpointConfig {
         .cid_generator(|| -> Box<dyn ConnectionIdGenerator> { Box::new(OurIds) })
         .max_udp_payload_size(PAYLOAD_LIMIT)
         .expect("the limit is within QUIC's range");
+    config
+}
+
+/// The same for a connection over TCP, whose packets are no larger than [`PACKET_MAX`].
+pub(crate) fn stream_endpoint_config() -> EndpointConfig {
+    let mut config = endpoint_config();
+    config.max_udp_payload_size(PACKET_MAX).expect("the limit is within QUIC's range");
     config
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | first byte | is | more |
 //! |---|---|---|
-//! | `00......` | ours | K1 has type 1, our version and [`MESSAGE_LEN`] bytes; "I moved" has type 5 and [`MOVED_LEN`] bytes |
+//! | `00......` | ours | K1 has type 1, our version and [`MESSAGE_LEN`] bytes; "I moved" has type 5 and [`MOVED_LEN`] bytes, a tag datagram type 4 and as many |
 //! | `01......` | QUIC, short header | at least [`SHORT_MIN`] bytes, else no packet can be in it |
 //! | `11......` | QUIC, long header | version 1; Initial or Handshake, at least [`LONG_MIN`] bytes; a first packet at least [`INITIAL_MIN`] |
 //! | `10......` | nothing | QUIC's fixed bit is always set here: no endpoint of ours negotiates its greasing (RFC 9287) |
@@ -13,6 +13,7 @@
 
 use vestibule_proto::header::{Kind, MESSAGE_LEN, VERSION};
 use vestibule_proto::moving::MOVED_LEN;
+use vestibule_proto::tcp::TAG_DATAGRAM_LEN;
 use vestibule_proto::ticket::Tag;
 
 /// Bytes in the connection ids that our endpoints choose.
@@ -39,6 +40,8 @@ pub(crate) enum Shape<'a> {
     Knock,
     /// R2, if what it bears is a tag.
     Moved,
+    /// D0, if what it bears is a tag.
+    TagDatagram,
     /// A client's first packet, if these 20 bytes are a tag.
     First(&'a [u8; Tag::SIZE]),
     /// Part of a connection, if its source is live.
@@ -52,6 +55,7 @@ pub(crate) fn shape(datagram: &[u8]) -> Shape<'_> {
     match datagram.first().map(|first| first >> 6) {
         Some(0b00) if is_ours(datagram, Kind::Knock, MESSAGE_LEN) => Shape::Knock,
         Some(0b00) if is_ours(datagram, Kind::Moved, MOVED_LEN) => Shape::Moved,
+        Some(0b00) if is_ours(datagram, Kind::TagDatagram, TAG_DATAGRAM_LEN) => Shape::TagDatagram,
         Some(0b01) if datagram.len() >= SHORT_MIN => Shape::Later,
         Some(0b11) => long_header(datagram).unwrap_or(Shape::Foreign),
         _ => Shape::Foreign,
@@ -177,6 +181,7 @@ pub(crate) mod tests {
                 Shape::First(tag) => prop_assert_eq!(&bytes[6..26], tag),
                 Shape::Knock => prop_assert_eq!(bytes.len(), MESSAGE_LEN),
                 Shape::Moved => prop_assert_eq!(bytes.len(), MOVED_LEN),
+                Shape::TagDatagram => prop_assert_eq!(bytes.len(), TAG_DATAGRAM_LEN),
                 Shape::Later => prop_assert!(bytes.len() >= SHORT_MIN),
                 Shape::Foreign => {}
             }

@@ -68,7 +68,7 @@ fn foreign() -> Vec<Vec<u8>> {
         [knock(1), vec![0]].concat(),
         [&[1, 2], &knock(1)[2..]].concat(),
         [&[2, 1], &knock(1)[2..]].concat(),
-        [&[4, 1], &[7; 62][..]].concat(),
+        [&[4, 1], &[7; 61][..]].concat(),
         // As large as a datagram may be.
         vec![0x80; 65_507],
     ]

@@ -187,8 +187,9 @@ impl Admission {
             AdmissionCommand::Remember { request, device, knock_id, stamp } => {
                 self.remember(shared, request, (device, knock_id, stamp), commands).await;
             }
-            AdmissionCommand::Open { request, ticket_id: ticket, tags, announced, policy, deadline } => {
-                let admission = vestibule_door::Admission { ticket, tags, announced, policy, deadline };
+            AdmissionCommand::Open { request, ticket_id: ticket, tags, tcp, announced, policy, deadline } => {
+                let tcp = shared.settings().tcp.then_some(tcp);
+                let admission = vestibule_door::Admission { ticket, tags, tcp, announced, policy, deadline };
                 let opened = shared.door.apply(&vestibule_door::Command::Admit(admission), Instant::now());
                 if let Err(error) = &opened {
                     tracing::error!(%error, "the door stays shut");

@@ -38,6 +38,8 @@ pub struct Settings {
     pub session: SessionLimits,
     /// How the address that comes must agree with the address that knocked.
     pub nat: NatPolicy,
+    /// Whether clients may come over TCP where their networks drop QUIC.
+    pub tcp: bool,
     /// What is bounded, and how.
     pub limits: Limits,
     /// How passwords of new devices are stretched.
@@ -97,6 +99,7 @@ impl Settings {
             guard: BTreeMap::new(),
             session: SessionLimits::default(),
             nat: NatPolicy::default(),
+            tcp: true,
             limits: Limits::default(),
             ksf: KsfParams::STANDARD,
             typo_bits: 10,

@@ -60,6 +60,7 @@ impl Apparatus for FakeApparatus {
             streams: 3,
             sent: 4,
             received: 5,
+            transport: Some("quic".to_owned()),
             round_trip: Some(Duration::from_millis(6)),
             timings: Timings::default(),
             listening: Vec::new(),

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
+use vestibule_dark::Way;
 use vestibule_dark::framed::{FramedError, read_frame, write_frame};
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::gateway_key::NewKey;
@@ -209,7 +210,9 @@ impl Task {
         let slept = self.sleep.slept(now, SystemTime::now());
         if moved || slept {
             tracing::info!(moved, slept, "this machine's network has changed");
-            self.input(if slept { Input::Slept } else { Input::AddressChanged });
+            // Over TCP nothing follows to another address: the connection is as good as lost.
+            let stays = self.live.way == Way::Tcp;
+            self.input(if slept || stays { Input::Slept } else { Input::AddressChanged });
         }
         if self.send.is_some() {
             let silent = self.silence.look(self.live.connection.stats().into(), now);

@@ -10,4 +10,5 @@ mod path;
 mod renewal;
 mod rotation;
 mod session;
+mod tcp;
 mod world;

@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use vestibule_client::client::{Client, Options};
 use vestibule_client::enrol::{EnrolOptions, EnrolledDevice, read_link};
 use vestibule_client::home::{CredentialFile, Home};
-use vestibule_client::{ClientError, Tunnel, local, names};
+use vestibule_client::{ClientError, Transport, Tunnel, local, names};
 use vestibule_controller::Controller;
 use vestibule_controller::rows::Rows;
 use vestibule_gateway::Gateway;
@@ -285,7 +285,11 @@ impl Machine {
     }
 
     pub(crate) async fn connect(&self) -> Result<Client, ClientError> {
-        let options = Options { reconnect_patience: SOON, look_every: Duration::from_millis(200) };
+        self.connect_by(Transport::Auto).await
+    }
+
+    pub(crate) async fn connect_by(&self, transport: Transport) -> Result<Client, ClientError> {
+        let options = Options { reconnect_patience: SOON, look_every: Duration::from_millis(200), transport };
         Client::connect(self.unlock(PASSWORD)?, options).await
     }
 }

@@ -66,6 +66,7 @@ impl Gateway {
         let admission = Admission {
             ticket: ticket.id,
             tags,
+            tcp: None,
             announced: HERE.ip(),
             policy: NatPolicy::Follow,
             deadline: now + Duration::from_secs(600),

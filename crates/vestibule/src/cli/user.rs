@@ -3,6 +3,7 @@
 use clap::Args;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use vestibule_client::Transport;
 
 /// Where credentials lie and which of them is meant.
 #[derive(Args, Clone, Debug)]
@@ -79,6 +80,10 @@ pub(crate) struct UpArgs {
     /// Serve the programs of every user of this machine, not only this user's and root's: for a shared container.
     #[arg(long)]
     pub(crate) any_local_user: bool,
+    /// Which way to the gateway: `quic`, `tcp` for networks that drop QUIC's datagrams, or `auto`, which tries both
+    /// [default: auto, or what client.toml says].
+    #[arg(long, value_name = "auto|quic|tcp")]
+    pub(crate) transport: Option<Transport>,
     #[command(flatten)]
     pub(crate) credential: CredentialArgs,
     #[command(flatten)]
@@ -105,6 +110,10 @@ pub(crate) struct PipeArgs {
     /// Print the measured times to stderr when the connection ends.
     #[arg(long)]
     pub(crate) timings: bool,
+    /// Which way to the gateway: `quic`, `tcp` for networks that drop QUIC's datagrams, or `auto`, which tries both
+    /// [default: auto, or what client.toml says].
+    #[arg(long, value_name = "auto|quic|tcp")]
+    pub(crate) transport: Option<Transport>,
     #[command(flatten)]
     pub(crate) credential: CredentialArgs,
     #[command(flatten)]
@@ -162,6 +171,10 @@ pub(crate) struct ForwardArgs {
     /// Serve the programs of every user of this machine, not only this user's and root's: for a shared container.
     #[arg(long)]
     pub(crate) any_local_user: bool,
+    /// Which way to the gateway: `quic`, `tcp` for networks that drop QUIC's datagrams, or `auto`, which tries both
+    /// [default: auto, or what client.toml says].
+    #[arg(long, value_name = "auto|quic|tcp")]
+    pub(crate) transport: Option<Transport>,
     #[command(flatten)]
     pub(crate) credential: CredentialArgs,
     #[command(flatten)]

@@ -4,8 +4,8 @@ use super::{Checked, LogConfig};
 use crate::fault::Fault;
 use serde::Deserialize;
 use std::net::SocketAddr;
-use vestibule_client::ClientError;
 use vestibule_client::forward::Forward;
+use vestibule_client::{ClientError, Transport};
 
 /// The client's configuration.
 #[derive(Deserialize, Clone, Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct ClientConfig {
     pub(crate) forward: Vec<String>,
     /// Whether every user of this machine may use the local ports; by default only this one, and root.
     pub(crate) any_local_user: bool,
+    /// Which way to the gateway: `auto`, `quic` or `tcp`.
+    pub(crate) transport: Transport,
     /// How it logs.
     pub(crate) log: LogConfig,
 }
@@ -30,6 +32,7 @@ impl Default for ClientConfig {
             http: SocketAddr::from(([127, 0, 0, 1], 8118)),
             forward: Vec::new(),
             any_local_user: false,
+            transport: Transport::Auto,
             log: LogConfig { filter: "warn".to_owned(), ..LogConfig::default() },
         }
     }

@@ -33,6 +33,9 @@ pub(crate) struct GatewayConfig {
     /// From where an admitted client may come in.
     #[serde(default)]
     pub(crate) nat: Nat,
+    /// Whether clients may come over TCP where their networks drop QUIC.
+    #[serde(default = "yes")]
+    pub(crate) tcp: bool,
     /// Typo bits of credentials enrolled from now on: so much of a wrong password is told before anything is sent, and so much a thief
     /// of the credential file may test off line. At most 16.
     #[serde(default = "default_typo_bits")]
@@ -127,6 +130,10 @@ pub(crate) struct ServiceConfig {
     pub(crate) direct: Option<u16>,
 }
 
+fn yes() -> bool {
+    true
+}
+
 fn default_typo_bits() -> u8 {
     10
 }
@@ -212,6 +219,7 @@ impl GatewayConfig {
         settings.limits.connections_per_session = usize::try_from(self.session.connections).unwrap_or(usize::MAX);
         settings.typo_bits = self.typo_bits;
         settings.approve = self.approve;
+        settings.tcp = self.tcp;
         settings.nat = match self.nat {
             Nat::Strict => NatPolicy::Strict,
             Nat::Net => NatPolicy::Net,

@@ -89,6 +89,7 @@ fn lines(status: &Status) -> Vec<(&str, String)> {
         ("user", format!("{}@{}", status.user, status.gateway)),
         ("state", state.to_owned()),
         ("gateway", status.address.map_or_else(|| "-".to_owned(), |address| address.to_string())),
+        ("transport", status.transport.clone().unwrap_or_else(|| "-".to_owned())),
         ("round trip", status.round_trip.map_or_else(|| "-".to_owned(), |trip| format!("{:.2} ms", millis(trip)))),
         ("session", status.session.to_string()),
         ("up for", output::span(status.up_for.as_secs())),

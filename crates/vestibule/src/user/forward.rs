@@ -14,11 +14,12 @@ pub(crate) fn run(arguments: ForwardArgs, output: &Output) -> Result<ExitCode, F
     crate::logging::start(&config.log);
     let forwards: Vec<Forward> = arguments.forwards.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
     let neighbours = super::neighbours(arguments.any_local_user || config.any_local_user);
+    let options = Options { transport: arguments.transport.unwrap_or(config.transport), ..Options::default() };
     let file = super::choose(&home, &arguments.credential)?;
     forwards.iter().try_for_each(|forward| super::try_listen(forward.local))?;
     let unlocked = super::unlock(&file, &arguments.password, output)?;
     crate::roles::client_runtime()?.block_on(async {
-        let client = Client::connect(unlocked, Options::default()).await?;
+        let client = Client::connect(unlocked, options).await?;
         for forward in &forwards {
             let forwarder = match Forwarder::bind(forward, client.clone(), neighbours.clone()).await {
                 Ok(forwarder) => forwarder,

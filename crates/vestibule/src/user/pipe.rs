@@ -14,13 +14,17 @@ use vestibule_client::{Client, Options, stdio};
 /// Connects stdin and stdout to a service: through a running `up`, or by a connect of its own.
 pub(crate) fn run(arguments: PipeArgs, output: &Output) -> Result<ExitCode, Fault> {
     let home = super::home(&arguments.credential)?;
-    crate::logging::start(&super::configuration(&home)?.log);
+    let config = super::configuration(&home)?;
+    crate::logging::start(&config.log);
     let file = super::choose(&home, &arguments.credential)?;
     let runtime = crate::roles::client_runtime()?;
     let through_up = if arguments.alone { None } else { runtime.block_on(through_up(&file, &arguments)) };
     let piped = match through_up {
         Some(piped) => piped?,
-        None => alone(&runtime, &file, &arguments, output)?,
+        None => {
+            let transport = arguments.transport.unwrap_or(config.transport);
+            alone(&runtime, &file, &arguments, Options { transport, ..Options::default() }, output)?
+        }
     };
     if arguments.timings {
         let first_byte = piped.times.first_byte.map(millis);
@@ -55,11 +59,12 @@ fn alone(
     runtime: &tokio::runtime::Runtime,
     file: &CredentialFile,
     arguments: &PipeArgs,
+    options: Options,
     output: &Output,
 ) -> Result<Piped, Fault> {
     let unlocked = super::unlock(file, &arguments.password, output)?;
     runtime.block_on(async {
-        let client = Client::connect(unlocked, Options::default()).await?;
+        let client = Client::connect(unlocked, options).await?;
         if arguments.timings {
             let times = serde_json::to_string(&Millis::from(client.timings())).unwrap_or_default();
             output::note(&times);

@@ -27,6 +27,7 @@ pub(crate) fn run(arguments: UpArgs, output: &Output) -> Result<ExitCode, Fault>
     }
     let (http, socks) = (arguments.http.unwrap_or(config.http), arguments.socks.unwrap_or(config.socks));
     let neighbours = super::neighbours(arguments.any_local_user || config.any_local_user);
+    let options = Options { transport: arguments.transport.unwrap_or(config.transport), ..Options::default() };
     let runtime = crate::roles::client_runtime()?;
     // A second `up` is told before the person types a password.
     let agent = runtime.block_on(async { Agent::bind(&file) })?;
@@ -34,7 +35,7 @@ pub(crate) fn run(arguments: UpArgs, output: &Output) -> Result<ExitCode, Fault>
     locals.into_iter().try_for_each(super::try_listen)?;
     let unlocked = super::unlock(&file, &arguments.password, output)?;
     runtime.block_on(async {
-        let client = Client::connect(unlocked, Options::default()).await?;
+        let client = Client::connect(unlocked, options).await?;
         let listening = match listen(&client, &neighbours, http, socks, &forwards).await {
             Ok(listening) => listening,
             Err(error) => return Err(super::give_up(&client, error).await),

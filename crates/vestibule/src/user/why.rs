@@ -44,13 +44,15 @@ impl From<Fault> for Stopped {
 
 fn go(arguments: &WhyArgs, output: &Output, passage: &mut Passage) -> Result<(), Stopped> {
     let home = super::home(&arguments.credential)?;
-    crate::logging::start(&super::configuration(&home)?.log);
+    let config = super::configuration(&home)?;
+    crate::logging::start(&config.log);
     let file = super::choose(&home, &arguments.credential)?;
     let recognised = super::recognise(&file)?;
     let typed = super::typed(&file, &arguments.password)?;
     let unlocked = super::open(&recognised, &typed, output)?;
+    let options = Options { transport: config.transport, ..Options::default() };
     crate::roles::client_runtime()?.block_on(async {
-        let client = Client::connect_passing(unlocked, Options::default(), passage).await?;
+        let client = Client::connect_passing(unlocked, options, passage).await?;
         let served = serve(&client, arguments.service.as_deref(), passage).await;
         // What was asked is answered; a gateway that can't be told ends the session by its idle limit.
         let _ = client.sign_off().await;

@@ -202,6 +202,7 @@ async fn t06_a_gateway_in_the_middle_gets_neither_password_nor_session() {
     let admission = Admission {
         ticket: admitted.ticket.id,
         tags: admitted.ticket.quic_tags(),
+        tcp: None,
         announced: ANY.ip(),
         policy: NatPolicy::Follow,
         deadline: now + SOON,

@@ -113,6 +113,7 @@ impl BareController {
             let admission = Admission {
                 ticket: id,
                 tags: Ticket::derive(hash, &secret, id).quic_tags(),
+                tcp: None,
                 announced: received.from.ip(),
                 policy: NatPolicy::Follow,
                 deadline: Instant::now() + SOON,

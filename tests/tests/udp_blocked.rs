@@ -1,0 +1,106 @@
+//! A network that lets small datagrams through and drops QUIC's: the client comes in over TCP, remembers it, and strangers see no more
+//! of the gateway's TCP port than of one that nobody uses.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use vestibule_lab::{Capture, Context, Fixture, Host, Nat, Person, Result, Router, Service, Upstream, until};
+
+/// How soon a person expects to go on.
+const SOON: Duration = Duration::from_secs(15);
+/// The admission window, and a margin.
+const WINDOW: Duration = Duration::from_secs(12);
+
+/// What a connect to the gateway's TCP port meets.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    /// As at a port that nobody uses.
+    Refused,
+    /// No answer.
+    Nothing,
+    /// It is accepted, and closed after so many bytes.
+    Closed(String),
+}
+
+fn look(host: &Host, at: SocketAddr) -> Result<Seen> {
+    let script = format!("exec 3<>/dev/tcp/{}/{} || exit 9; timeout 6 head -c 100 <&3 | wc -c", at.ip(), at.port());
+    let tried = host.command("timeout").arg("8").arg("bash").arg("-c").arg(script).run()?;
+    Ok(match tried.out().as_str() {
+        "" if tried.code() == Some(124) => Seen::Nothing,
+        "" => Seen::Refused,
+        bytes => Seen::Closed(bytes.to_owned()),
+    })
+}
+
+/// What is larger than a knock's answer's header is dropped on the way to the gateway's port and back; D0 passes.
+fn drop_quic(router: &Router) -> Result<()> {
+    for rule in [
+        "add table inet throttle",
+        "add chain inet throttle forward { type filter hook forward priority 0 ; }",
+        "add rule inet throttle forward udp dport 4434 udp length > 200 counter drop",
+        "add rule inet throttle forward udp sport 4434 udp length > 200 counter drop",
+    ] {
+        router.host().command("nft").arg(rule).run()?.ok()?;
+    }
+    Ok(())
+}
+
+fn transport(person: &Person) -> Result<String> {
+    let status = person.vestibule(&["status", "--json"])?.run()?.ok()?.json()?;
+    Ok(status["transport"].as_str().context(format!("transport in {status}"))?.to_owned())
+}
+
+fn echoes(person: &Person) -> Result<()> {
+    let script = "exec 3<>/dev/tcp/127.0.0.1/7000 && echo hello >&3 && timeout 2 head -n 1 <&3";
+    until(SOON, "traffic through the tunnel", || {
+        Ok((person.host.command("bash").arg("-c").arg(script).run()?.out() == "hello").then_some(()))
+    })
+}
+
+#[test]
+fn t08_where_quic_is_dropped_tcp_leads_in_and_strangers_see_a_port_that_nobody_uses() -> Result<()> {
+    let fixture = Fixture::start()?;
+    let inside = fixture.network.host("inside")?;
+    let echo = Upstream::echo(&inside, fixture.dir())?;
+    fixture.add_service("echo", Service::Tcp(echo.address()), &["everyone"])?;
+    let home = Router::start(&fixture.network, "home", Nat::Common)?;
+    let alice = fixture.add_person_on(home.inside(), "alice", &[])?;
+    let neighbour = home.inside().host("neighbour")?;
+    let stranger = fixture.network.host("stranger")?;
+    let gateway = *fixture.gateway_addresses().first().context("an address")?;
+    drop_quic(&home)?;
+
+    assert_eq!(look(&stranger, gateway)?, Seen::Refused, "before");
+    let capture = Capture::start(fixture.gateway.host())?;
+    let begun = Instant::now();
+    let mut up = alice.up(&["--forward", "7000=echo"])?;
+    eprintln!("up over TCP after {:?}", begun.elapsed());
+    assert_eq!(transport(&alice)?, "tcp");
+    // While the window lasts: silence elsewhere, and for who shares the address a close without a byte.
+    assert_eq!(look(&stranger, gateway)?, Seen::Nothing, "during");
+    assert!(begun.elapsed() < WINDOW, "the window lasted while it was looked");
+    echoes(&alice)?;
+    let packets = capture.stop()?;
+    packets.sent_by(fixture.gateway.host()).tcp().to_ip(stranger.v4()).expect_none("an answer to the stranger")?;
+    std::thread::sleep(WINDOW);
+    assert_eq!(look(&stranger, gateway)?, Seen::Refused, "after");
+    assert_eq!(look(&neighbour, gateway)?, Seen::Refused, "after, behind the same address");
+    echoes(&alice)?;
+    assert_eq!(up.terminate()?, 0);
+
+    let networks = std::fs::read_to_string(alice.dir().join("networks"))?;
+    assert!(networks.starts_with("tcp ") && networks.lines().count() == 1, "{networks}");
+    // TCP comes first now.
+    let mut up = alice.up(&["--forward", "7000=echo"])?;
+    assert_eq!(transport(&alice)?, "tcp");
+    assert_eq!(look(&neighbour, gateway)?, Seen::Closed("0".to_owned()), "during, behind the same address");
+    echoes(&alice)?;
+    assert_eq!(up.terminate()?, 0);
+
+    // And where nothing is dropped any more, QUIC can be asked for.
+    home.host().command("nft").arg("delete table inet throttle").run()?.ok()?;
+    let mut up = alice.up(&["--forward", "7000=echo", "--transport", "quic"])?;
+    assert_eq!(transport(&alice)?, "quic");
+    echoes(&alice)?;
+    assert_eq!(up.terminate()?, 0);
+    Ok(())
+}
