@@ -166,7 +166,7 @@ fn flood(socket: &std::net::UdpSocket, to: &str) -> Duration {
 }
 
 fn limits() -> Limits {
-    Limits { admissions: 200_000, sources: 65_536 }
+    Limits { admissions: 200_000, sources: 131_072 }
 }
 
 fn door() -> NftablesDoor {

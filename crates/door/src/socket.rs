@@ -36,9 +36,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 65,536 of both.
+    /// 131,072 of both.
     fn default() -> Self {
-        Self { admissions: 1 << 16, sources: 1 << 16 }
+        Self { admissions: 1 << 17, sources: 1 << 17 }
     }
 }
 

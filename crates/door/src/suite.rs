@@ -40,6 +40,10 @@ pub trait Rig {
     fn connect(&mut self, source: SocketAddr, dcid: &[u8]) -> bool;
     /// The oldest connection from this source ends.
     fn disconnect(&mut self, source: SocketAddr);
+    /// What stands in the kernel for admissions and sources; 0 for a back end that has nothing there, or is not asked.
+    fn kept(&self) -> usize {
+        0
+    }
 }
 
 /// Runs every case, each on a rig of its own made by `rig` for doors that hold this many admissions.
@@ -54,8 +58,20 @@ pub fn run(rig: impl Fn(usize) -> Box<dyn Rig>) {
     }
 }
 
+/// Runs the case of many admissions, on a rig whose door holds as many as one does by itself.
+///
+/// # Panics
+/// If the back end fails it.
+pub fn run_crowd(mut rig: Box<dyn Rig>) {
+    let name = format!("{CROWD} admissions are live at once ({})", rig.door().name());
+    crowd(&mut Case { rig: rig.as_mut(), name });
+}
+
 /// How many admissions the doors under test hold.
 const LIMIT: usize = 8;
+/// How many are live at once in the case of many, and how many of them somebody comes for.
+const CROWD: u32 = 100_000;
+const ASKED: u32 = 97;
 const WINDOW: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
 const HOME: &str = "198.51.100.7:40000";
@@ -315,6 +331,62 @@ fn room_again(case: &mut Case<'_>) {
     case.admit(101, NatPolicy::Follow);
     assert_eq!(case.rig.door().admitted(), 1, "{}: the others ended", case.name);
     case.passes(HOME, tag(101, 0));
+}
+
+/// Every other one is withdrawn, the others end by themselves. A sample of each comes in while it may, and no more afterwards.
+fn crowd(case: &mut Case<'_>) {
+    let sample = |from: u32| (from..CROWD).step_by((CROWD / ASKED) as usize & !1);
+    let (withdrawn, ended) = (|| sample(0), || sample(1));
+    let begun = case.rig.now();
+    case.admit_each((0..CROWD).step_by(2), begun + FAR);
+    // So long that the slowest machine has asked by then, and no longer.
+    let until = case.rig.now() + 4 * (case.rig.now() - begun) + WINDOW;
+    case.admit_each((1..CROWD).step_by(2), until);
+    assert_eq!(case.rig.door().admitted(), CROWD as usize, "{}", case.name);
+    for number in withdrawn().chain(ended()) {
+        case.is_in(&bearer(number), false);
+        case.stays_out(&bearer(number), crowd_tag(number + CROWD, 0));
+        case.passes(&bearer(number), crowd_tag(number, 0));
+        case.stays_out(AWAY, crowd_tag(number, 0));
+    }
+    assert!(case.rig.now() < until, "{}: this machine is too slow to ask {ASKED}", case.name);
+    for number in (0..CROWD).step_by(2) {
+        assert_eq!(case.apply(&Command::Withdraw(crowd_ticket(number))), Ok(()), "{}: withdraw {number}", case.name);
+    }
+    withdrawn().for_each(|number| case.stays_out(AWAY, crowd_tag(number, 1)));
+    let left = until.saturating_duration_since(case.rig.now());
+    // Spent tags stand as long as a first flight, and in the kernel a moment longer.
+    case.rig.pass_time(left + FIRST_FLIGHT + 2 * SECOND);
+    withdrawn().chain(ended()).for_each(|number| case.stays_out(&bearer(number), crowd_tag(number, 2)));
+    assert_eq!(case.apply(&Command::Withdraw(crowd_ticket(0))), Ok(()), "{}", case.name);
+    assert_eq!((case.rig.door().admitted(), case.rig.kept()), (0, 0), "{}: none is left", case.name);
+}
+
+impl Case<'_> {
+    fn admit_each(&self, numbers: impl Iterator<Item = u32>, deadline: Instant) {
+        for number in numbers {
+            let (ticket, tags) = (crowd_ticket(number), [0, 1, 2, 3].map(|n| crowd_tag(number, n)));
+            let admission = Admission { ticket, tags, deadline, ..self.admission(0, NatPolicy::Follow) };
+            assert_eq!(self.apply(&Command::Admit(admission)), Ok(()), "{}: admit {number}", self.name);
+        }
+    }
+}
+
+/// Where one of the crowd comes from.
+fn bearer(number: u32) -> String {
+    format!("203.0.113.9:{}", 20_000 + number % 20_000)
+}
+
+fn crowd_ticket(number: u32) -> TicketId {
+    let mut ticket = [0xc0; TicketId::SIZE];
+    ticket[..4].copy_from_slice(&number.to_be_bytes());
+    TicketId::new(ticket)
+}
+
+fn crowd_tag(number: u32, n: u8) -> Tag {
+    let mut tag = [n; Tag::SIZE];
+    tag[..TicketId::SIZE].copy_from_slice(crowd_ticket(number).as_bytes());
+    Tag::new(tag)
 }
 
 fn refused(case: &mut Case<'_>) {

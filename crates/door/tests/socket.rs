@@ -57,6 +57,11 @@ fn the_socket_back_end_passes_the_suite() {
     });
 }
 
+#[test]
+fn a_hundred_thousand_admissions_are_live_at_once() {
+    suite::run_crowd(Box::new(SocketRig { door: SocketDoor::default(), now: Instant::now(), holds: Vec::new() }));
+}
+
 fn source(port: u16) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], port))
 }

@@ -166,7 +166,7 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
 }
 
 fn door() -> XdpDoor {
-    let limits = Limits { admissions: 200_000, sources: 65_536 };
+    let limits = Limits { admissions: 200_000, sources: 131_072 };
     XdpDoor::open(&[LISTEN.parse::<SocketAddr>().unwrap()], &[], limits).unwrap()
 }
 

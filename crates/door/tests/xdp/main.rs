@@ -111,6 +111,14 @@ fn the_xdp_back_end_passes_the_suite() {
     });
 }
 
+#[test]
+fn alone_a_hundred_thousand_admissions_are_live_at_once() {
+    with_programs("alone_a_hundred_thousand_admissions_are_live_at_once", || {
+        let wire = Rc::new(RefCell::new(Wire::lay()));
+        suite::run_crowd(Box::new(KernelRig { door: open(Limits::default()), wire, holds: Vec::new() }));
+    });
+}
+
 /// The kernel alone: what the suite sees is the kernel and user space together.
 #[test]
 fn a_stranger_s_packet_ends_in_the_driver_and_is_counted() {
