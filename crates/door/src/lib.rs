@@ -15,6 +15,7 @@
 //! | `nftables` | the back end with CAP_NET_ADMIN: a table of our own in the kernel, before connection tracking |
 //! | `xdp` | the back end with CAP_BPF and CAP_NET_ADMIN: a program in the driver, before the kernel makes anything of a packet |
 //! | `layered` | the kernel's half of a door, and behind it `socket` |
+//! | `links` | the machine's interfaces and addresses, as the kernel tells them |
 //! | `keeper` | the thread that looks after the kernel's half |
 //! | [`suite`] | the tests that every back end must pass |
 
@@ -24,6 +25,7 @@ mod command;
 mod direct;
 mod keeper;
 mod layered;
+mod links;
 mod nftables;
 mod socket;
 #[doc(hidden)]

@@ -22,6 +22,7 @@ mod kernel;
 mod message;
 mod netlink;
 mod rules;
+mod shortcut;
 mod table;
 
 use std::collections::HashMap;
@@ -246,7 +247,7 @@ fn tell(done: Result<(), DoorError>, what: &str) {
 fn plan(listen: &[SocketAddr], limits: Limits) -> Plan {
     let count = |each: usize| u32::try_from(each.saturating_mul(SPARE)).unwrap_or(u32::MAX);
     let tags = count(limits.admissions.saturating_mul(TAGS));
-    Plan { listen: listen.to_vec(), tags, sources: count(limits.sources), direct: Vec::new() }
+    Plan { listen: listen.to_vec(), tags, sources: count(limits.sources), direct: Vec::new(), own: Vec::new() }
 }
 
 fn key(source: Source) -> Key {

@@ -12,7 +12,6 @@
 mod book;
 mod fault;
 mod kernel;
-mod links;
 mod place;
 mod plan;
 mod program;

@@ -41,11 +41,17 @@ fn strangers(get: &impl Fn(&str) -> std::result::Result<f64, String>) -> Result<
     let sent = get("sent_ns")?;
     let bare = get("bare_drop_ns")? - sent;
     let mut rows = vec![Row::new("a stranger's packet, bare rule at the same hook", bare, "ns")];
-    for (name, which) in [("door_drop_ns", "one address"), ("door_any_drop_ns", "all addresses")] {
+    for (name, which) in [
+        ("door_drop_ns", "listening at one address"),
+        ("door_in_drop_ns", "the same with 1000 sources in"),
+        ("door_any_drop_ns", "listening at all addresses"),
+    ] {
         let ours = get(name)? - sent;
-        rows.push(Row::new(format!("… the door, listening at {which}"), ours, "ns"));
+        rows.push(Row::new(format!("… the door, {which}"), ours, "ns"));
         rows.push(Row::new("… drop rate of the bare rule's", bare / ours, "x").at_least(0.9));
     }
+    let like_a_tag = get("door_tag_drop_ns")? - sent;
+    rows.push(Row::new("… the door, a packet with a tag's length", like_a_tag, "ns").note("two exact look-ups"));
     rows.push(Row::new("… at a socket that nobody reads", get("socket_full_ns")? - sent, "ns"));
     Ok(rows)
 }

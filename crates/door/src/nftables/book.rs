@@ -36,6 +36,10 @@ pub(super) struct Change {
     pub(super) delete: Vec<Key>,
     /// Elements to put in, for how long; they are not there, or among those to take out.
     pub(super) add: Vec<(Key, Duration)>,
+    /// Addresses of live sources that were nobody's before. They are put in with the first of these.
+    pub(super) arrive: Vec<Key>,
+    /// Addresses that nobody has any more. They are taken out with the last of these.
+    pub(super) leave: Vec<Key>,
 }
 
 /// Unspent tags and live sources, each with the time at which the kernel forgets it.
@@ -43,6 +47,8 @@ pub(super) struct Change {
 pub(super) struct Book {
     tickets: HashMap<TicketId, Unspent>,
     live: HashMap<Key, Live>,
+    /// Live sources at each address; none of them is 0.
+    addresses: HashMap<Key, u32>,
 }
 
 #[derive(Debug)]
@@ -63,14 +69,14 @@ impl Book {
         let until = deadline + MARGIN;
         self.tickets.insert(ticket, Unspent { tags: tags.iter().copied().map(Some).collect(), until });
         let time = until.saturating_duration_since(now);
-        Change { delete: Vec::new(), add: tags.iter().map(|tag| (Key::tag(tag), time)).collect() }
+        Change { add: tags.iter().map(|tag| (Key::tag(tag), time)).collect(), ..Change::default() }
     }
 
     /// No tag of the ticket opens any more.
     pub(super) fn withdraw(&mut self, ticket: &TicketId, now: Instant) -> Change {
         let Some(unspent) = self.tickets.remove(ticket) else { return Change::default() };
         let tags = unspent.tags.iter().flatten().filter(|_| is_there(unspent.until, now));
-        Change { delete: tags.map(Key::tag).collect(), add: Vec::new() }
+        Change { delete: tags.map(Key::tag).collect(), ..Change::default() }
     }
 
     /// A tag was spent: it opens nothing any more.
@@ -98,22 +104,51 @@ impl Book {
             // It is renewed in time.
             return Change::default();
         }
-        match wanted {
-            Some(live) => drop(self.live.insert(source, live)),
-            None => drop(self.live.remove(&source)),
-        }
-        Change {
+        let mut change = Change {
             delete: former.map(|_| source).into_iter().collect(),
             add: wanted.map(|live| (source, live.until.saturating_duration_since(now))).into_iter().collect(),
+            ..Change::default()
+        };
+        let stood = match wanted {
+            Some(live) => self.live.insert(source, live).is_some(),
+            None => self.live.remove(&source).is_some(),
+        };
+        match (stood, wanted.is_some()) {
+            (false, true) => change.arrive.extend(self.arrive(source)),
+            (true, false) => change.leave.extend(self.leave(source)),
+            (true, true) | (false, false) => {}
         }
+        change
+    }
+
+    /// One more source; its address, if it is the first one there.
+    fn arrive(&mut self, source: Key) -> Option<Key> {
+        let address = source.of_address()?;
+        let count = self.addresses.entry(address).or_default();
+        *count += 1;
+        (*count == 1).then_some(address)
+    }
+
+    /// One source less; its address, if it was the last one there.
+    fn leave(&mut self, source: Key) -> Option<Key> {
+        let address = source.of_address()?;
+        let count = self.addresses.get_mut(&address)?;
+        *count -= 1;
+        if *count > 0 {
+            return None;
+        }
+        self.addresses.remove(&address);
+        Some(address)
     }
 
     /// Forgets what the kernel has forgotten, and renews the held sources that it would forget in the second half of their
     /// time.
     pub(super) fn renew(&mut self, now: Instant) -> Change {
         self.tickets.retain(|_, unspent| unspent.until > now);
-        self.live.retain(|_, live| live.held || live.until > now);
+        let gone: Vec<Key> =
+            self.live.extract_if(|_, live| !live.held && live.until <= now).map(|(key, _)| key).collect();
         let mut change = Change::default();
+        change.leave.extend(gone.into_iter().filter_map(|source| self.leave(source)));
         for (key, live) in self.live.iter_mut().filter(|(_, live)| live.held && live.until < now + HELD / 2) {
             if live.until > now {
                 change.delete.push(*key);
@@ -124,7 +159,12 @@ impl Book {
         change
     }
 
-    /// Everything, for a table that is empty. Held sources get their whole time.
+    /// Every address of a live source, for a table that is empty.
+    pub(super) fn addresses(&self) -> Vec<Key> {
+        self.addresses.keys().copied().collect()
+    }
+
+    /// Everything that has an end, for a table that is empty. Held sources get their whole time.
     pub(super) fn all(&mut self, now: Instant) -> Vec<(Key, Duration)> {
         for live in self.live.values_mut().filter(|live| live.held) {
             live.until = now + HELD;
@@ -146,7 +186,7 @@ fn is_there(until: Instant, now: Instant) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     use proptest::prelude::*;
 
@@ -156,17 +196,25 @@ mod tests {
 
     /// The kernel: it refuses to take out what isn't there, and to put in what is.
     #[derive(Default)]
-    struct Sets(HashMap<Key, Instant>);
+    struct Sets(HashMap<Key, Instant>, HashSet<Key>);
 
     impl Sets {
         fn take(&mut self, change: &Change, now: Instant) {
             self.0.retain(|_, until| *until > now);
+            for address in &change.arrive {
+                assert!(self.1.insert(*address), "{address:?} is there");
+            }
             for key in &change.delete {
                 assert!(self.0.remove(key).is_some(), "{key:?} isn't there");
             }
             for (key, time) in &change.add {
                 assert_eq!(self.0.insert(*key, now + *time), None, "{key:?} is there");
             }
+            for address in &change.leave {
+                assert!(self.1.remove(address), "{address:?} isn't there");
+            }
+            let has_address = |key: &Key| key.of_address().is_none_or(|address| self.1.contains(&address));
+            assert!(self.0.keys().all(has_address), "a source whose address is missing");
         }
     }
 
@@ -176,8 +224,9 @@ mod tests {
         Tag::new(bytes)
     }
 
+    /// Two of them are at one address.
     fn source(n: u8) -> Key {
-        Key::source([192, 0, 2, n].into(), 7)
+        Key::source([192, 0, 2, n / 2].into(), 7 + u16::from(n))
     }
 
     #[derive(Debug, Clone)]
@@ -245,6 +294,7 @@ mod tests {
             there.sort_by_key(order);
             there.retain(|key| anew.contains(key) || held.iter().any(|held| *held));
             prop_assert!(there.iter().all(|key| anew.contains(key)));
+            prop_assert_eq!(book.addresses().into_iter().collect::<HashSet<_>>(), sets.1);
         }
     }
 

@@ -57,8 +57,12 @@ pub(super) enum Expression<'a> {
     Load(Base, u32, u32, Register),
     /// The bytes in the register are these.
     Equals(Register, &'a [u8]),
+    /// They are others.
+    Differs(Register, &'a [u8]),
     /// What begins in the register is an element of this set.
     IsIn(Register, &'static str),
+    /// It is none.
+    IsNotIn(Register, &'static str),
     /// It goes to an address of this machine.
     IsLocal,
     /// It comes from an address of this machine.
@@ -100,6 +104,8 @@ const CT_ORIGINAL: u8 = 0;
 const CT_LED: u32 = 1 << 5;
 const EQUAL: u32 = 0;
 const OTHER: u32 = 1;
+/// The flag of a look-up that wants to find nothing.
+const NONE_OF: u32 = 1;
 const TO_DESTINATION: u32 = 1;
 const ADDRESS_KIND: u32 = 3;
 const OF_DESTINATION: u32 = 2;
@@ -132,9 +138,15 @@ fn one(list: &mut Attributes<'_>, expression: Expression<'_>) {
             data.number(4, len);
         }),
         Expression::Equals(register, value) => equals(list, register, value),
+        Expression::Differs(register, value) => compare(list, register, OTHER, value),
         Expression::IsIn(register, set) => named(list, "lookup", |data| {
             data.text(1, set);
             data.number(2, register.0);
+        }),
+        Expression::IsNotIn(register, set) => named(list, "lookup", |data| {
+            data.text(1, set);
+            data.number(2, register.0);
+            data.number(5, NONE_OF);
         }),
         Expression::IsLocal => local(list, OF_DESTINATION),
         Expression::IsFromLocal => local(list, OF_SOURCE),

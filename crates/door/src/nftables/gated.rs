@@ -58,10 +58,10 @@ struct Gate {
 
 /// Writes chains and rules into a table that has its sets, and the base chain of the gateway's own port.
 pub(super) fn write(direct: &[DirectPort], batch: &mut Batch) {
-    use Expression::{CameIn, GoesOut, IsFromLocal, IsIn, IsLocal, Load, Protocol, Then};
+    use Expression::{GoesOut, IsFromLocal, IsIn, Load, Protocol, Then};
     let first = Register::FIRST;
     let ports: Vec<Key> = direct.iter().map(|direct| Key::port(direct.port)).collect();
-    table::add_ports(batch, &ports);
+    table::add_lasting(batch, Set::Ports, &ports);
     base_chain(batch, OUT, FILTER_TYPE, (POST_ROUTING, LAST));
     for gate in gates() {
         chain(batch, gate.inward);
@@ -69,15 +69,23 @@ pub(super) fn write(direct: &[DirectPort], batch: &mut Batch) {
         chain(batch, gate.outward);
         gate.write_outward(batch);
         let family = Expression::Family(gate.family as u8);
-        let to_ports = [Protocol(TCP), Load(Base::Transport, AT_PORT, 2, first), IsIn(first, Set::Ports.name())];
-        let goto = [family, CameIn, IsLocal, Then(Verdict::Goto(gate.inward))];
-        rule(batch, CHAIN, &[&to_ports[..], &goto].concat());
         let from_ports =
             [Protocol(TCP), Load(Base::Transport, AT_SOURCE_PORT, 2, first), IsIn(first, Set::Ports.name())];
         let goto = [family, GoesOut, IsFromLocal, Then(Verdict::Goto(gate.outward))];
         rule(batch, OUT, &[&from_ports[..], &goto].concat());
     }
     lead(direct, batch);
+}
+
+/// Writes the rules that send what is for a guarded port to the chains that judge it.
+pub(super) fn enter(batch: &mut Batch) {
+    use Expression::{CameIn, IsIn, IsLocal, Load, Protocol, Then};
+    let first = Register::FIRST;
+    for gate in gates() {
+        let to_ports = [Protocol(TCP), Load(Base::Transport, AT_PORT, 2, first), IsIn(first, Set::Ports.name())];
+        let goto = [Expression::Family(gate.family as u8), CameIn, IsLocal, Then(Verdict::Goto(gate.inward))];
+        rule(batch, CHAIN, &[&to_ports[..], &goto].concat());
+    }
 }
 
 fn gates() -> [Gate; 2] {

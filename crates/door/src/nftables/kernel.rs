@@ -1,6 +1,7 @@
 //! The kernel's half of the door: the table, and the socket by which it is told.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::{Duration, Instant};
@@ -13,9 +14,11 @@ use super::book::{Book, Change, Stay};
 use super::fault::NftablesError;
 use super::message::{Batch, Verb, attribute, dump, question};
 use super::netlink::Netlink;
+use super::shortcut;
 use super::table::{self, Key, Plan};
 use crate::direct::FLOW_WINDOW;
 use crate::keeper::Kept;
+use crate::links::Links;
 use crate::{Admission, DirectFlow, DirectPort, DoorError, Opening};
 
 /// Elements in one message; well below the 64 KiB that an attribute may have.
@@ -28,6 +31,8 @@ const CLAIM: &[u8] = b"vestibule-door";
 /// The table in the kernel and the list of what it should hold.
 pub(super) struct Kernel {
     netlink: Netlink,
+    /// Tells the machine's addresses, if the rules want them and the kernel tells.
+    links: Option<Links>,
     _claim: UnixListener,
     plan: Plan,
     book: Book,
@@ -43,8 +48,10 @@ impl Kernel {
     /// Lays the table, empty, in place of one that a former process may have left.
     pub(super) fn open(plan: Plan) -> Result<Self, NftablesError> {
         let (netlink, claim) = (connect(&plan)?, claim()?);
-        let book = Book::default();
-        let mut kernel = Self { netlink, _claim: claim, plan, book, generation: 0, marks: Vec::new(), fault: None };
+        let (book, links) = (Book::default(), links(&plan));
+        let mut kernel =
+            Self { netlink, links, _claim: claim, plan, book, generation: 0, marks: Vec::new(), fault: None };
+        kernel.plan.own = kernel.own();
         kernel.lay().map_err(NftablesError::at_table)?;
         Ok(kernel)
     }
@@ -80,6 +87,8 @@ impl Kernel {
         let enters = self.book.stay(source, stay, now);
         change.delete.extend(enters.delete);
         change.add.extend(enters.add);
+        change.arrive.extend(enters.arrive);
+        change.leave.extend(enters.leave);
         self.carry_out(&change, now)
     }
 
@@ -215,10 +224,11 @@ impl Kernel {
 
     /// Changes elements. If the kernel does not know them, the table isn't ours any more: it is made anew as the book has it.
     fn carry_out(&mut self, change: &Change, now: Instant) -> Result<(), DoorError> {
-        let steps = change.delete.len().max(change.add.len()).div_ceil(PER_MESSAGE);
+        let longest = [change.delete.len(), change.add.len(), change.arrive.len(), change.leave.len()];
+        let steps = longest.into_iter().max().unwrap_or(0).div_ceil(PER_MESSAGE);
         for step in 0..steps {
             let part = step * PER_MESSAGE..(step + 1) * PER_MESSAGE;
-            match self.write(within(&change.delete, &part), within(&change.add, &part)) {
+            match self.write(&Step::of(change, &part)) {
                 Ok(()) => {}
                 Err(Errno::NFILE) => return Err(DoorError::Full { limit: self.plan.tags as usize / super::TAGS }),
                 Err(errno) => {
@@ -247,25 +257,62 @@ impl Kernel {
         let mut batch = self.netlink.batch();
         table::lay(&self.plan, &mut batch);
         self.netlink.commit(batch)?;
+        self.remember()
+    }
+
+    /// Remembers the rules that stand as ours.
+    fn remember(&mut self) -> Result<(), Errno> {
         self.marks = marks(&mut self.netlink)?;
         self.generation = generation(&mut self.netlink)?;
         Ok(())
     }
 
     fn fill(&mut self, now: Instant) -> Result<(), Errno> {
-        let elements = self.book.all(now);
-        elements.chunks(PER_MESSAGE).try_for_each(|part| self.write(&[], part))
+        let (addresses, elements) = (self.book.addresses(), self.book.all(now));
+        addresses.chunks(PER_MESSAGE).try_for_each(|arrive| self.write(&Step { arrive, ..Step::default() }))?;
+        elements.chunks(PER_MESSAGE).try_for_each(|add| self.write(&Step { add, ..Step::default() }))
     }
 
-    fn write(&mut self, delete: &[Key], add: &[(Key, Duration)]) -> Result<(), Errno> {
+    fn write(&mut self, step: &Step<'_>) -> Result<(), Errno> {
         let mut batch = self.netlink.batch();
-        for keys in delete.chunk_by(|one, next| one.set == next.set) {
+        for keys in step.arrive.chunk_by(|one, next| one.set == next.set) {
+            table::add_lasting(&mut batch, keys[0].set, keys);
+        }
+        for keys in step.delete.chunk_by(|one, next| one.set == next.set) {
             table::delete(&mut batch, keys[0].set, keys);
         }
-        for elements in add.chunk_by(|one, next| one.0.set == next.0.set) {
+        for elements in step.add.chunk_by(|one, next| one.0.set == next.0.set) {
             table::add(&mut batch, elements[0].0.set, elements);
         }
+        for keys in step.leave.chunk_by(|one, next| one.set == next.set) {
+            table::delete(&mut batch, keys[0].set, keys);
+        }
         self.commit(batch)
+    }
+
+    /// The addresses that the rules should know; those that they know, if the kernel does not tell.
+    fn own(&mut self) -> Vec<IpAddr> {
+        let Some(links) = &mut self.links else { return Vec::new() };
+        match links.interfaces() {
+            Ok(interfaces) => shortcut::addresses(&interfaces),
+            Err(_) => self.plan.own.clone(),
+        }
+    }
+
+    /// Writes the rules anew for addresses that have come or gone; who is in stays in.
+    fn follow_addresses(&mut self, now: Instant) {
+        let own = self.own();
+        if own == self.plan.own {
+            return;
+        }
+        self.plan.own = own;
+        let mut batch = self.netlink.batch();
+        table::enter(&self.plan, &mut batch);
+        let written = self.netlink.commit(batch).and_then(|()| self.remember());
+        if let Err(errno) = written {
+            tracing::warn!(%errno, "the kernel refused rules for other addresses: the table is made anew");
+            let _ = self.restore(now);
+        }
     }
 
     /// Carries out a change of elements.
@@ -287,8 +334,34 @@ impl Kept for Kernel {
             }
             let change = self.book.renew(now);
             let _ = self.carry_out(&change, now);
+            self.follow_addresses(now);
         }
     }
+}
+
+/// What one batch changes, in this order.
+#[derive(Default)]
+struct Step<'a> {
+    arrive: &'a [Key],
+    delete: &'a [Key],
+    add: &'a [(Key, Duration)],
+    leave: &'a [Key],
+}
+
+impl<'a> Step<'a> {
+    fn of(change: &'a Change, part: &std::ops::Range<usize>) -> Self {
+        Self {
+            arrive: within(&change.arrive, part),
+            delete: within(&change.delete, part),
+            add: within(&change.add, part),
+            leave: within(&change.leave, part),
+        }
+    }
+}
+
+/// Without the machine's addresses strangers' packets are dropped all the same, somewhat later.
+fn links(plan: &Plan) -> Option<Links> {
+    if shortcut::wants_addresses(&plan.listen) { Links::open().ok() } else { None }
 }
 
 fn slot(opening: &Opening) -> Key {

@@ -35,6 +35,7 @@ pub(super) enum Verb {
     NewChain = 3,
     NewRule = 6,
     GetRule = 7,
+    DeleteRule = 8,
     NewSet = 9,
     NewElements = 12,
     GetElements = 13,

@@ -16,10 +16,10 @@ const PRIORITY: i32 = -310;
 pub(super) const FILTER_TYPE: &str = "filter";
 pub(super) const PRE_ROUTING: u32 = 0;
 const POLICY_ACCEPT: u32 = 1;
-const UDP: u8 = 17;
+pub(super) const UDP: u8 = 17;
 /// Where a UDP datagram has its destination port, and where a first packet has the length of its connection id and the id.
-const AT_PORT: u32 = 2;
-const AT_CID_LEN: u32 = 13;
+pub(super) const AT_PORT: u32 = 2;
+pub(super) const AT_CID_LEN: u32 = 13;
 const AT_CID: u32 = 14;
 
 /// Writes the chains and rules for a gateway that listens there, into a table that has its sets and nothing else.
@@ -30,9 +30,11 @@ pub(super) fn write(listen: &[SocketAddr], batch: &mut Batch) {
         guarded_rules(chain, batch);
     }
     base_chain(batch, CHAIN, FILTER_TYPE, (PRE_ROUTING, PRIORITY));
-    for guard in &guards {
-        guard.write(batch);
-    }
+}
+
+/// Writes the rules that send what is the gateway's to the chains that judge it.
+pub(super) fn enter(listen: &[SocketAddr], batch: &mut Batch) {
+    guards(listen).iter().for_each(|guard| guard.write(batch));
 }
 
 /// A chain of this type that the kernel runs at this hook and priority, and that lets pass what no rule decides about.
@@ -97,6 +99,10 @@ impl Guarded {
 }
 
 impl Family {
+    pub(super) fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
     /// Where an IP header has its source, its destination, and how long they are.
     pub(super) fn addresses(self) -> (u32, u32, u32) {
         match self {
@@ -148,10 +154,7 @@ impl Guard {
         use Expression::{Equals, Family, Load, Protocol, Then};
         let first = Register::FIRST;
         let port = self.port.to_be_bytes();
-        let address = match self.address {
-            IpAddr::V4(v4) => v4.octets().to_vec(),
-            IpAddr::V6(v6) => v6.octets().to_vec(),
-        };
+        let address = octets(self.address);
         let (_, destination, len) = self.chain.family.addresses();
         let mut expressions = vec![
             Protocol(UDP),
@@ -164,6 +167,14 @@ impl Guard {
         }
         expressions.push(Then(Verdict::Goto(self.chain.name())));
         rule(batch, CHAIN, &expressions);
+    }
+}
+
+/// An address as it stands in packets.
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
     }
 }
 

@@ -5,7 +5,10 @@
 //!     set tags  { 20 bytes;               timeout }   # what a first packet may bear
 //!     set live4 { ipv4_addr . port;       timeout }   # who is in
 //!     set live6 { ipv6_addr . port;       timeout }
+//!     set from4 { ipv4_addr }                         # addresses that somebody in `live4` has
+//!     set from6 { ipv6_addr }
 //!     chain door { type filter hook prerouting priority -310; policy accept;
+//!         <to where the gateway listens, no tag, source not @from> drop       # see `shortcut`
 //!         <to where the gateway listens> goto guarded…
 //!     }
 //!     chain guarded… { <source> @live accept; <connection id> @tags accept; drop }
@@ -23,7 +26,7 @@ use std::time::Duration;
 use vestibule_proto::ticket::Tag;
 
 use super::message::{Attributes, Batch, CREATE, Verb, attribute, attributes};
-use super::{gated, rules};
+use super::{gated, rules, shortcut};
 use crate::DirectPort;
 
 /// The name of our table, in the family `inet`.
@@ -58,6 +61,8 @@ pub(super) struct Plan {
     pub(super) sources: u32,
     /// The TCP ports that it stands before as well.
     pub(super) direct: Vec<DirectPort>,
+    /// Addresses of this machine that strangers may come to: packets to others take the longer way through the rules.
+    pub(super) own: Vec<IpAddr>,
 }
 
 /// One of our sets.
@@ -69,6 +74,10 @@ pub(super) enum Set {
     Live4,
     /// Live sources of IPv6.
     Live6,
+    /// Addresses of live sources of IPv4. They have no end: what they open is the look-up among the live sources.
+    From4,
+    /// The same of IPv6.
+    From6,
     /// Guarded TCP ports.
     Ports,
     /// Flows to them that pass.
@@ -100,6 +109,17 @@ impl Key {
     /// The source's address and port. Interfaces of link-local addresses are no part of it: user space tells them apart.
     pub(super) fn source(address: IpAddr, port: u16) -> Self {
         Self::by_family([Set::Live4, Set::Live6], address, &[port])
+    }
+
+    /// The address of a live source, if this is the key of one.
+    pub(super) fn of_address(&self) -> Option<Self> {
+        let (set, len) = match self.set {
+            Set::Live4 => (Set::From4, 4),
+            Set::Live6 => (Set::From6, 16),
+            Set::Tags | Set::From4 | Set::From6 | Set::Ports | Set::Flow4 | Set::Flow6 => return None,
+            Set::Slot4 | Set::Slot6 | Set::Claim4 | Set::Claim6 => return None,
+        };
+        Some(Self::of(set, &[&self.bytes[..len]]))
     }
 
     /// A guarded TCP port.
@@ -155,7 +175,7 @@ impl Key {
 
 impl Set {
     /// Those without which no gateway is.
-    const ALWAYS: [Self; 3] = [Self::Tags, Self::Live4, Self::Live6];
+    const ALWAYS: [Self; 5] = [Self::Tags, Self::Live4, Self::Live6, Self::From4, Self::From6];
     /// Those of direct services.
     const GATED: [Self; 7] =
         [Self::Ports, Self::Flow4, Self::Flow6, Self::Slot4, Self::Slot6, Self::Claim4, Self::Claim6];
@@ -165,6 +185,8 @@ impl Set {
             Self::Tags => "tags",
             Self::Live4 => "live4",
             Self::Live6 => "live6",
+            Self::From4 => "from4",
+            Self::From6 => "from6",
             Self::Ports => "ports",
             Self::Flow4 => "flows4",
             Self::Flow6 => "flows6",
@@ -180,6 +202,8 @@ impl Set {
         match self {
             Self::Tags | Self::Live6 | Self::Slot6 => 20,
             Self::Live4 | Self::Slot4 => 8,
+            Self::From4 => 4,
+            Self::From6 => 16,
             Self::Ports => 2,
             Self::Flow4 | Self::Claim4 => 12,
             Self::Flow6 | Self::Claim6 => 24,
@@ -192,6 +216,8 @@ impl Set {
             Self::Tags => INTEGER,
             Self::Live4 | Self::Slot4 => and_port(IPV4_ADDRESS),
             Self::Live6 | Self::Slot6 => and_port(IPV6_ADDRESS),
+            Self::From4 => IPV4_ADDRESS,
+            Self::From6 => IPV6_ADDRESS,
             Self::Ports => PORT,
             Self::Flow4 | Self::Claim4 => and_port(and_port(IPV4_ADDRESS)),
             Self::Flow6 | Self::Claim6 => and_port(and_port(IPV6_ADDRESS)),
@@ -200,7 +226,7 @@ impl Set {
 
     fn flags(self) -> u32 {
         match self {
-            Self::Ports => 0,
+            Self::From4 | Self::From6 | Self::Ports => 0,
             Self::Claim4 | Self::Claim6 => TIMEOUT | WRITTEN,
             Self::Tags | Self::Live4 | Self::Live6 | Self::Flow4 | Self::Flow6 | Self::Slot4 | Self::Slot6 => TIMEOUT,
         }
@@ -210,7 +236,7 @@ impl Set {
         match self {
             Self::Tags => plan.tags,
             Self::Ports => plan.direct.len() as u32,
-            Self::Live4 | Self::Live6 => plan.sources,
+            Self::Live4 | Self::Live6 | Self::From4 | Self::From6 => plan.sources,
             Self::Flow4 | Self::Flow6 | Self::Slot4 | Self::Slot6 | Self::Claim4 | Self::Claim6 => plan.sources,
         }
     }
@@ -229,6 +255,20 @@ pub(super) fn lay(plan: &Plan, batch: &mut Batch) {
     if !plan.direct.is_empty() {
         gated::write(&plan.direct, batch);
     }
+    enter(plan, batch);
+}
+
+/// Writes the rules by which packets come to the others, in place of those that stand there.
+pub(super) fn enter(plan: &Plan, batch: &mut Batch) {
+    batch.add(Verb::DeleteRule, 0, |old| {
+        old.text(1, TABLE);
+        old.text(2, rules::CHAIN);
+    });
+    shortcut::write(&plan.listen, &plan.own, batch);
+    rules::enter(&plan.listen, batch);
+    if !plan.direct.is_empty() {
+        gated::enter(batch);
+    }
 }
 
 /// Takes the table away.
@@ -244,11 +284,9 @@ pub(super) fn add(batch: &mut Batch, set: Set, elements: &[(Key, Duration)]) {
     });
 }
 
-/// Guards these ports.
-pub(super) fn add_ports(batch: &mut Batch, ports: &[Key]) {
-    batch.add(Verb::NewElements, CREATE, |new| {
-        write_elements(new, Set::Ports, ports.iter().map(|key| (key, None)), |_| {});
-    });
+/// Puts elements without an end into their set.
+pub(super) fn add_lasting(batch: &mut Batch, set: Set, keys: &[Key]) {
+    batch.add(Verb::NewElements, CREATE, |new| write_elements(new, set, keys.iter().map(|key| (key, None)), |_| {}));
 }
 
 /// Opens a slot: of all packets that find it, the kernel lets the first one pass, and no other one.

@@ -10,12 +10,12 @@ use vestibule_proto::ticket::Tag;
 
 use super::book::{Book, Change};
 use super::fault::XdpError;
-use super::links::{Interface, Links};
 use super::place::Place;
 use super::plan::{Plan, check_interface};
 use super::program::{Attached, Program};
 use crate::keeper::Kept;
 use crate::layered::KernelHalf;
+use crate::links::{Interface, Links};
 use crate::nftables::Stay;
 use crate::socket::Source;
 use crate::{Admission, DoorError, Limits};

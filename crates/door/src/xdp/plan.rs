@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::fault::XdpError;
-use super::links::{Framing, Interface};
 use super::place::Place;
+use crate::links::{Framing, Interface};
 
 /// What the door is opened for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use rustix::time::{ClockId, clock_gettime};
 use vestibule_proto::ticket::{NatPolicy, Tag};
 
 use super::fault::{XdpError, errno};
-use super::links::{Framing, Interface};
 use super::place::{Place, mapped};
+use crate::links::{Framing, Interface};
 use crate::{Admission, Limits};
 
 /// Programs for packets that begin with an Ethernet header, and with that of IP.

@@ -1,7 +1,7 @@
 //! The kernel's sets after thousands of events: what the model says, and nothing besides.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use vestibule_door::{Limits, NftablesDoor};
@@ -41,12 +41,24 @@ fn compare(both: &Both<NftablesDoor>, round: usize) {
     assert!(must.is_subset(&listed), "round {round}: missing in the kernel: {:?}", must.difference(&listed));
     assert!(listed.is_subset(&may), "round {round}: too much in the kernel: {:?}", listed.difference(&may));
 
+    let from: BTreeSet<IpAddr> = ["from4", "from6"].iter().flat_map(|set| addresses(set)).collect();
+    assert!(must.iter().all(|source| from.contains(&source.ip())), "round {round}: an address is missing: {from:?}");
+    let anybody = |address: &IpAddr| may.iter().any(|source| source.ip() == *address);
+    assert!(from.iter().all(anybody), "round {round}: an address that nobody has: {from:?}");
+
     let tags = nft("list set inet vestibule tags");
     for tag in both.open_tags(Instant::now() + SECOND / 10) {
         // nft lists them as numbers; the first four bytes of these are 0.
         let number = tag.as_bytes().iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
         assert!(tags.contains(&format!("{number} ")), "round {round}: the open tag {number} is missing:\n{tags}");
     }
+}
+
+/// The addresses in a set of the kernel.
+fn addresses(set: &str) -> Vec<IpAddr> {
+    let listed = nft(&format!("list set inet vestibule {set}"));
+    let Some((_, elements)) = listed.split_once("elements = {") else { return Vec::new() };
+    elements.split(['}', ',']).filter_map(|element| element.trim().parse().ok()).collect()
 }
 
 /// The sources in a set of the kernel, as `nft` lists them.

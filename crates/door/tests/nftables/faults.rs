@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use vestibule_door::{Choice, Command, Door, DoorError, Lack, Limits, NftablesDoor, NftablesError};
 
-use crate::wire::{Wire, again_by, in_own_network, nft};
+use crate::wire::{Wire, again_by, in_own_network, nft, run};
 use crate::{LATER, SECOND, address, admission, admit, initial, open, spend};
 
 /// Set in a process that is going to be killed.
@@ -25,20 +25,57 @@ fn a_table_that_somebody_deletes_is_noticed_and_made_anew_with_all_it_held() {
             "flush ruleset",
             "flush table inet vestibule",
             "flush chain inet vestibule guarded4_any",
+            "flush chain inet vestibule door",
             "add table inet vestibule { flags dormant; }",
             "insert rule inet vestibule door accept",
         ];
         for harm in harms {
             nft(harm);
             let deadline = Instant::now() + 2 * SECOND;
-            while wire.send(stranger, &LATER).is_some() {
+            let spent = initial(admission.tags[0].as_bytes());
+            while wire.send(stranger, &LATER).is_some() || wire.send(stranger, &spent).is_some() {
                 assert!(!door.is_live(stranger, Instant::now()), "user space lets nobody in meanwhile");
                 assert!(Instant::now() < deadline, "{harm}: nobody noticed");
                 std::thread::sleep(Duration::from_millis(20));
             }
             assert!(wire.send(home, &LATER).is_some(), "{harm}: who is in stays in");
             assert!(wire.send(stranger, &initial(admission.tags[1].as_bytes())).is_some(), "{harm}: an unspent tag");
-            assert!(wire.send(stranger, &initial(admission.tags[0].as_bytes())).is_none(), "{harm}: a spent one");
+        }
+    });
+}
+
+#[test]
+fn rules_follow_the_machine_s_addresses_and_who_is_in_stays_in() {
+    in_own_network("faults::rules_follow_the_machine_s_addresses_and_who_is_in_stays_in", || {
+        let (mut wire, door) = (Wire::lay(), open(Limits::default()));
+        let (home, stranger) = (address("198.51.100.7:40000"), address("203.0.113.9:40000"));
+        let admission = admit(&door, 1, 20 * SECOND);
+        spend(&door, home, &admission.tags[0]);
+        let _hold = door.hold(home, admission.tags[0].as_bytes(), Instant::now()).unwrap();
+        let rule = |address: &str| nft("list chain inet vestibule door").contains(&format!("daddr {address} "));
+        assert!(rule("10.99.0.1") && rule("fd99::1") && !rule("10.99.0.77"));
+        let guarded = || run(&["nft", "-a", "list", "chain", "inet", "vestibule", "guarded4_any"]);
+        let handles = |listed: String| {
+            listed.lines().filter_map(|line| Some(line.split_once("# handle")?.1.to_owned())).collect::<Vec<_>>()
+        };
+        let before = handles(guarded());
+        for (word, comes) in [("add", true), ("del", false)] {
+            run(&["ip", "address", word, "10.99.0.77/24", "dev", "gate"]);
+            let deadline = Instant::now() + 2 * SECOND;
+            while rule("10.99.0.77") != comes {
+                assert!(Instant::now() < deadline, "{word}: nobody noticed");
+                std::thread::sleep(Duration::from_millis(20));
+                assert!(wire.send(home, &LATER).is_some() && wire.send(stranger, &LATER).is_none(), "{word}");
+            }
+            assert!(wire.send(home, &LATER).is_some() && wire.send(stranger, &LATER).is_none(), "{word}");
+        }
+        std::thread::sleep(SECOND);
+        assert_eq!(handles(guarded()), before, "nothing else was made anew");
+        // Somebody else's change of these rules is still noticed.
+        nft("flush chain inet vestibule door");
+        let deadline = Instant::now() + 2 * SECOND;
+        while wire.send(stranger, &LATER).is_some() {
+            assert!(Instant::now() < deadline, "nobody noticed");
         }
     });
 }

@@ -88,12 +88,12 @@ impl Rig for KernelRig {
     }
 }
 
-/// Elements of the sets of tags and sources that have an end.
+/// Elements of the sets of tags and of sources, and addresses.
 fn elements() -> usize {
-    ["tags", "live4", "live6"]
-        .map(|set| nft(&format!("list set inet vestibule {set}")).matches("expires").count())
-        .iter()
-        .sum()
+    let listed = |set: &str| nft(&format!("list set inet vestibule {set}"));
+    let ending = ["tags", "live4", "live6"].map(|set| listed(set).matches("expires").count());
+    let addresses = ["from4", "from6"].map(|set| listed(set).contains("elements")).map(usize::from);
+    ending.iter().chain(&addresses).sum()
 }
 
 #[test]

@@ -35,7 +35,7 @@ const BARE_IP: [u16; 7] = [512, 768, 769, 776, 778, 823, 0xfffe];
 
 /// With what the packets of an interface begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     Ethernet,
     BareIp,
     Other,
@@ -43,27 +43,27 @@ pub(super) enum Framing {
 
 /// One interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Interface {
-    pub(super) index: u32,
-    pub(super) name: String,
-    pub(super) framing: Framing,
-    pub(super) is_loopback: bool,
+pub(crate) struct Interface {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) framing: Framing,
+    pub(crate) is_loopback: bool,
     /// It is a port of a bridge, a slave of a bond or the like.
-    pub(super) is_part: bool,
+    pub(crate) is_part: bool,
     /// The XDP programs at it, by the kernel's numbers.
-    pub(super) programs: Vec<u32>,
-    pub(super) addresses: Vec<IpAddr>,
+    pub(crate) programs: Vec<u32>,
+    pub(crate) addresses: Vec<IpAddr>,
 }
 
 /// A socket by which the kernel is asked.
-pub(super) struct Links {
+pub(crate) struct Links {
     socket: OwnedFd,
     sequence: u32,
     answer: Vec<u8>,
 }
 
 impl Links {
-    pub(super) fn open() -> Result<Self, Errno> {
+    pub(crate) fn open() -> Result<Self, Errno> {
         // NETLINK_ROUTE is the protocol 0.
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
         bind(&socket, &SocketAddrNetlink::new(0, 0))?;
@@ -71,7 +71,7 @@ impl Links {
     }
 
     /// All interfaces of the network namespace. A list that changed while it was read is read again.
-    pub(super) fn interfaces(&mut self) -> Result<Vec<Interface>, Errno> {
+    pub(crate) fn interfaces(&mut self) -> Result<Vec<Interface>, Errno> {
         let mut listed = self.list();
         for _ in 1..TRIES {
             if listed != Err(Errno::INTR) {
