@@ -66,8 +66,14 @@ impl Kernel {
         self.write_places(&interfaces)?;
         let numbers = &self.program.numbers;
         let has_ours = |interface: &Interface| interface.programs.iter().any(|program| numbers.contains(program));
-        self.attached
-            .retain(|index, _| interfaces.iter().any(|interface| interface.index == *index && has_ours(interface)));
+        self.attached.retain(|index, _| match interfaces.iter().find(|interface| interface.index == *index) {
+            Some(interface) if !has_ours(interface) => {
+                let interface = &interface.name;
+                tracing::warn!(interface, "somebody took the door out of the driver: it is put back");
+                false
+            }
+            there => there.is_some(),
+        });
         let mut guarded = Ok(());
         for interface in self.plan.guarded(&interfaces) {
             if !self.attached.contains_key(&interface.index) {

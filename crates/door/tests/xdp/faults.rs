@@ -188,6 +188,52 @@ fn nobody_else_s_program_is_replaced_and_nobody_replaces_ours() {
     });
 }
 
+/// The kernel's call behind `bpftool link detach`, of every link of the machine that is at this network's interfaces.
+const DETACH: &str = r#"
+my ($bpf, $next, $get, $detach, $id) = ($ARGV[0], 31, 30, 34, 0);
+while (1) {
+    my $ask = pack('L2 x120', $id, 0);
+    last if syscall($bpf, $next, $ask, 128) != 0;
+    $id = (unpack('L2', $ask))[1];
+    my $fd = syscall($bpf, $get, my $named = pack('L x124', $id), 128);
+    next if $fd < 0;
+    open(my $info, '<', "/proc/self/fdinfo/$fd") or die $!;
+    my ($ours) = grep { /^ifindex:\s*$ARGV[1]$/ } <$info>;
+    print "detached\n" if $ours && syscall($bpf, $detach, my $what = pack('L x124', $fd), 128) == 0;
+}
+"#;
+
+#[test]
+fn a_program_that_somebody_forces_out_is_put_back() {
+    with_programs("faults::a_program_that_somebody_forces_out_is_put_back", || {
+        let (mut wire, door) = (Wire::lay(), open(Limits::default()));
+        let (home, stranger) = (address("198.51.100.7:40000"), address("203.0.113.9:40000"));
+        let admission = admit(&door, 1, 20 * SECOND);
+        spend(&door, home, &admission.tags[0]);
+        let _hold = door.hold(home, admission.tags[0].as_bytes(), Instant::now()).unwrap();
+        let call = if cfg!(target_arch = "x86_64") { "321" } else { "280" };
+        let index = run(&["ip", "-o", "link", "show", "dev", "gate"]).split(':').next().unwrap().to_owned();
+        for round in 0..3 {
+            assert_eq!(run(&["perl", "-e", DETACH, call, &index]), "detached\n", "round {round}");
+            let deadline = Instant::now() + 2 * SECOND;
+            while wire.send(stranger, &LATER).is_some() {
+                assert!(!door.is_live(stranger, Instant::now()), "user space lets nobody in meanwhile");
+                assert!(Instant::now() < deadline, "round {round}: nobody noticed");
+            }
+            becomes_guarded("gate");
+            assert!(wire.send(home, &LATER).is_some(), "round {round}: who is in stays in");
+            assert!(
+                wire.send(stranger, &initial(admission.tags[0].as_bytes())).is_none(),
+                "round {round}: a spent tag"
+            );
+            assert!(
+                wire.send(stranger, &initial(admission.tags[1].as_bytes())).is_some(),
+                "round {round}: an unspent one"
+            );
+        }
+    });
+}
+
 /// A program that is nobody's gateway's.
 fn theirs() -> Ebpf {
     let object = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/xdp/door.bpf.o"));
