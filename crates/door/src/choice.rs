@@ -69,6 +69,9 @@ impl Choice {
                 socket()
             }),
         };
+        if door.name() != "nftables" {
+            NftablesDoor::clear_away();
+        }
         tracing::info!(door = door.name(), "the door is shut");
         Ok(door)
     }

@@ -88,6 +88,16 @@ impl NftablesDoor {
         Kernel::probe(&plan(listen, Limits::default()))
     }
 
+    /// Sees to it that a table which a gateway left that died does not keep everybody from one with another kind of door. Ports
+    /// of direct services stay shut.
+    pub(crate) fn clear_away() {
+        match Kernel::clear_away() {
+            Ok(()) | Err(NftablesError::Taken) => {}
+            // Who may not look has no table to take away either; where one stands, nobody comes in.
+            Err(lack) => tracing::debug!(%lack, "it is not known whether a table `inet vestibule` was left"),
+        }
+    }
+
     /// Whether it could stand before these direct services as well; nothing is changed.
     ///
     /// # Errors

@@ -64,6 +64,27 @@ impl Kernel {
         netlink.trial(batch).map_err(NftablesError::at_table)
     }
 
+    /// Opens the gateway's own port for another kind of door, if a process that died left it shut: see [`remove`](Self::remove). What
+    /// a process that lives has is left alone.
+    pub(super) fn clear_away() -> Result<(), NftablesError> {
+        let mut netlink = Netlink::open().map_err(NftablesError::at_socket)?;
+        if marks(&mut netlink).map_err(NftablesError::at_question)?.is_empty() {
+            return Ok(());
+        }
+        let _claim = claim()?;
+        let mut gated_alone = netlink.batch();
+        table::enter_gated(&mut gated_alone);
+        let cleared = netlink.commit(gated_alone).or_else(|_| {
+            // There are no direct services in it.
+            let mut all = netlink.batch();
+            table::remove(&mut all);
+            netlink.commit(all)
+        });
+        cleared.map_err(NftablesError::at_table)?;
+        tracing::info!("the table `inet vestibule` of a gateway that died no longer shuts this one's port");
+        Ok(())
+    }
+
     /// The tags of an admission open.
     pub(super) fn admit(&mut self, admission: &Admission, now: Instant) -> Result<(), DoorError> {
         self.mend(now)?;

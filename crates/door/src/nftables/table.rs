@@ -258,12 +258,22 @@ pub(super) fn lay(plan: &Plan, batch: &mut Batch) {
     enter(plan, batch);
 }
 
-/// Writes the rules by which packets come to the others, in place of those that stand there.
-pub(super) fn enter(plan: &Plan, batch: &mut Batch) {
+/// Leaves of a table with direct services those alone.
+pub(super) fn enter_gated(batch: &mut Batch) {
+    leave_rules(batch);
+    gated::enter(batch);
+}
+
+fn leave_rules(batch: &mut Batch) {
     batch.add(Verb::DeleteRule, 0, |old| {
         old.text(1, TABLE);
         old.text(2, rules::CHAIN);
     });
+}
+
+/// Writes the rules by which packets come to the others, in place of those that stand there.
+pub(super) fn enter(plan: &Plan, batch: &mut Batch) {
+    leave_rules(batch);
     shortcut::write(&plan.listen, &plan.own, batch);
     rules::enter(&plan.listen, batch);
     if !plan.direct.is_empty() {

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
-use vestibule_door::{Choice, Command, Door, DoorError, Lack, Limits, NftablesDoor, NftablesError};
+use vestibule_door::{Choice, Command, DirectPort, Door, DoorError, Lack, Limits, NftablesDoor, NftablesError};
 
 use crate::wire::{Wire, again_by, in_own_network, nft, run};
 use crate::{LATER, SECOND, address, admission, admit, initial, open, spend};
@@ -137,6 +137,44 @@ fn after_a_crash_the_door_is_shut_and_the_next_start_begins_anew() {
         let _door = open(Limits::default());
         assert!(wire.send(home, &LATER).is_none(), "a new process knows nobody");
         assert_eq!(nft("list tables"), "table inet vestibule\n");
+    });
+}
+
+/// Otherwise nobody could come in, whatever the other door says.
+#[test]
+fn another_door_takes_away_what_a_killed_one_left_but_direct_services_stay_shut() {
+    let name = "faults::another_door_takes_away_what_a_killed_one_left_but_direct_services_stay_shut";
+    in_own_network(name, || {
+        if let Some(how) = std::env::var_os(DOOMED) {
+            let door = open(Limits::default());
+            let direct = DirectPort::new(2222, address("127.0.0.1:2222"));
+            door.guard(if how == "direct" { std::slice::from_ref(&direct) } else { &[] }, Instant::now()).unwrap();
+            println!("standing");
+            std::thread::sleep(Duration::from_secs(60));
+        }
+        let (mut wire, stranger) = (Wire::lay(), address("203.0.113.9:40000"));
+        let _listener = std::net::TcpListener::bind("[::]:2222").unwrap();
+        let is_reached = |wire: &Wire| wire.connect(address("203.0.113.9:0"), 2222, SECOND / 4).is_ok();
+        for how in ["alone", "direct"] {
+            let mut doomed = Process::new(std::env::current_exe().unwrap())
+                .args([name, "--exact", "--nocapture"])
+                .env(DOOMED, how)
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut said = BufReader::new(doomed.stdout.take().unwrap()).lines();
+            assert!(said.any(|line| line.unwrap().contains("standing")), "the door stands");
+            let other = Choice::Socket.open(&[address("[::]:4434")], &[], Limits::default()).unwrap();
+            assert!(wire.send(stranger, &LATER).is_none(), "{how}: what a living process has is left alone");
+            doomed.kill().unwrap();
+            doomed.wait().unwrap();
+            assert!(wire.send(stranger, &LATER).is_none(), "{how}: shut after a crash");
+            drop(other);
+            let _other = Choice::Socket.open(&[address("[::]:4434")], &[], Limits::default()).unwrap();
+            assert!(wire.send(stranger, &LATER).is_some(), "{how}: it ends at the socket");
+            assert_eq!(is_reached(&wire), how == "alone", "{how}");
+            assert_eq!(nft("list tables").is_empty(), how == "alone", "{how}");
+        }
     });
 }
 
