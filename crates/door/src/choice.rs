@@ -8,7 +8,12 @@ use crate::{Door, Limits, NftablesDoor, NftablesError, SocketDoor, XdpDoor, XdpE
 /// What the owner chose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// The kernel's packet filter where it works, else our own socket.
+    /// A program in the driver where interfaces are named and their drivers take it; else the kernel's packet filter where that
+    /// works; else our own socket.
+    ///
+    /// Not before the driver, where every interface takes one: there the kernel first copies each large packet of the whole
+    /// machine. And not where nothing is named: a driver may drop its link for a moment when a program comes, and the
+    /// packet filter alone stands before direct services.
     Auto,
     /// Our own socket; works everywhere.
     #[default]
@@ -55,7 +60,7 @@ impl Choice {
     /// none, those that carry the addresses.
     ///
     /// # Errors
-    /// Why `nftables` or `xdp` does not work, if that was chosen. [`Choice::Auto`] falls back to `socket` and says so in the log.
+    /// Why `nftables` or `xdp` does not work, if that was chosen. [`Choice::Auto`] takes the next kind and says so in the log.
     pub fn open(self, listen: &[SocketAddr], interfaces: &[String], limits: Limits) -> Result<Arc<dyn Door>, Lack> {
         let socket = || -> Arc<dyn Door> { Arc::new(SocketDoor::new(limits)) };
         let nftables = || NftablesDoor::open(listen, limits).map(|door| -> Arc<dyn Door> { Arc::new(door) });
@@ -64,10 +69,13 @@ impl Choice {
             Self::Socket => socket(),
             Self::Nftables => nftables()?,
             Self::Xdp => xdp()?,
-            Self::Auto => nftables().unwrap_or_else(|lack| {
-                tracing::info!(%lack, next = lack.next_step(), "the kernel's door can't be used: our own socket is the door");
-                socket()
-            }),
+            Self::Auto => match in_drivers(listen, interfaces, limits) {
+                Some(door) => door,
+                None => nftables().unwrap_or_else(|lack| {
+                    tracing::info!(%lack, next = lack.next_step(), "the kernel's door can't be used: our own socket is the door");
+                    socket()
+                }),
+            },
         };
         if door.name() != "nftables" {
             NftablesDoor::clear_away();
@@ -77,13 +85,24 @@ impl Choice {
     }
 }
 
+/// The door in the drivers of the named interfaces, if all of them take it.
+fn in_drivers(listen: &[SocketAddr], interfaces: &[String], limits: Limits) -> Option<Arc<dyn Door>> {
+    if interfaces.is_empty() {
+        return None;
+    }
+    let opened = XdpDoor::open_in_drivers(listen, interfaces, limits);
+    let said = |lack: &XdpError| {
+        tracing::info!(%lack, next = lack.next_step(), "no door in the driver: the kernel's packet filter is tried");
+    };
+    opened.inspect_err(said).ok().map(|door| -> Arc<dyn Door> { Arc::new(door) })
+}
+
 /// The back ends, and what each lacks here; nothing is changed. [`Choice::Auto`] takes the first that works; what comes behind
-/// `socket`, which always does, is taken only where the owner names it.
+/// `socket`, which always does, is taken only where the owner names it. Whether a driver takes the program shows at the start.
 #[must_use]
 pub fn findings(listen: &[SocketAddr], interfaces: &[String]) -> Vec<Finding> {
-    vec![
-        Finding { name: "nftables", works: NftablesDoor::probe(listen).map_err(Lack::from) },
-        Finding { name: "socket", works: Ok(()) },
-        Finding { name: "xdp", works: XdpDoor::probe(listen, interfaces).map_err(Lack::from) },
-    ]
+    let nftables = Finding { name: "nftables", works: NftablesDoor::probe(listen).map_err(Lack::from) };
+    let socket = Finding { name: "socket", works: Ok(()) };
+    let xdp = Finding { name: "xdp", works: XdpDoor::probe(listen, interfaces).map_err(Lack::from) };
+    if interfaces.is_empty() { vec![nftables, socket, xdp] } else { vec![xdp, nftables, socket] }
 }

@@ -25,6 +25,7 @@ use crate::layered::Layered;
 use crate::{Command, Door, DoorError, FirstPacket, Hold, Limits, TcpDoor};
 use kernel::Kernel;
 use plan::Plan;
+use program::Where;
 
 /// The door in the driver. Dropped, it takes its programs away.
 pub struct XdpDoor(Layered<Kernel>);
@@ -36,7 +37,15 @@ impl XdpDoor {
     /// # Errors
     /// [`XdpError`]; nothing was changed.
     pub fn open(listen: &[SocketAddr], interfaces: &[String], limits: Limits) -> Result<Self, XdpError> {
-        Ok(Self(Layered::new(Kernel::open(Plan::new(listen, interfaces), limits)?, limits)))
+        Ok(Self(Layered::new(Kernel::open(Plan::new(listen, interfaces), limits, Where::Anywhere)?, limits)))
+    }
+
+    /// The same, if each of these interfaces takes the program in its driver.
+    ///
+    /// # Errors
+    /// [`XdpError`]; nothing was changed.
+    pub fn open_in_drivers(listen: &[SocketAddr], interfaces: &[String], limits: Limits) -> Result<Self, XdpError> {
+        Ok(Self(Layered::new(Kernel::open(Plan::new(listen, interfaces), limits, Where::InDriver)?, limits)))
     }
 
     /// Whether this process could guard these addresses here: the kernel is shown the program, which is attached to nothing.

@@ -31,6 +31,18 @@ pub(crate) fn ports<'a>(services: impl Iterator<Item = &'a Service>) -> Vec<Dire
     services.filter_map(|service| Some(DirectPort::new(service.direct?, service.upstream_address()?))).collect()
 }
 
+/// The interfaces whose drivers a gateway with this door may guard: none if the door is to be chosen and there are direct
+/// services, before which a program in the driver can't stand.
+#[must_use]
+pub fn interfaces<'a>(
+    door: Choice,
+    named: &'a [String],
+    services: impl IntoIterator<Item = &'a Service>,
+) -> &'a [String] {
+    let has_direct = services.into_iter().any(|service| service.direct.is_some());
+    if door == Choice::Auto && has_direct { &[] } else { named }
+}
+
 /// Whether a gateway with this door could stand before the direct services among these; `None` if there are none. Nothing is
 /// changed.
 #[must_use]

@@ -62,8 +62,8 @@ impl Gateway {
         let catalogue = directory.catalogue().await?;
         let guard = web::open(&settings).await?;
         web::publish(&guard, &catalogue, &settings);
-        let door =
-            settings.door.open(&settings.listen, &settings.door_interfaces, vestibule_door::Limits::default())?;
+        let interfaces = direct::interfaces(settings.door, &settings.door_interfaces, catalogue.services());
+        let door = settings.door.open(&settings.listen, interfaces, vestibule_door::Limits::default())?;
         door.guard(&direct::ports(catalogue.services()), now.mono)?;
         let darks = bind(&settings.listen, &door)?;
         let parts = Parts {

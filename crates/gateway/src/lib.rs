@@ -50,7 +50,7 @@ mod tunnel;
 mod upstream;
 pub mod web;
 
-pub use direct::finding as direct_finding;
+pub use direct::{finding as direct_finding, interfaces as door_interfaces};
 pub use gateway::Gateway;
 // What `Settings` speaks of.
 pub use vestibule_door::{

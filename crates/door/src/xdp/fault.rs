@@ -65,6 +65,12 @@ pub enum XdpError {
         /// The number of the system's error.
         errno: i32,
     },
+    /// The interface's driver takes no program, and it was wanted nowhere else.
+    #[error("xdp: the driver of the interface {interface} takes no program")]
+    NotInDriver {
+        /// Its name.
+        interface: String,
+    },
     /// A port that is chosen later can't be guarded beforehand.
     #[error("xdp: the port 0 can't be guarded")]
     NoPort,
@@ -109,6 +115,7 @@ impl XdpError {
             Self::Framing { .. } | Self::NotAttachable { .. } => {
                 "name other interfaces in `door_interfaces`, or take door = \"nftables\""
             }
+            Self::NotInDriver { .. } => "leave it so; or door = \"xdp\", which takes the generic mode as well",
             Self::NoPort => "name the port in `listen`",
             Self::NoLinks { .. } => "allow the address family: RestrictAddressFamilies=AF_NETLINK in the unit",
             Self::Kernel { .. } => "see what the kernel says: dmesg",

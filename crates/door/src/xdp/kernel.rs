@@ -12,7 +12,7 @@ use super::book::{Book, Change};
 use super::fault::XdpError;
 use super::place::Place;
 use super::plan::{Plan, check_interface};
-use super::program::{Attached, Program};
+use super::program::{Attached, Program, Where};
 use crate::keeper::Kept;
 use crate::layered::KernelHalf;
 use crate::links::{Interface, Links};
@@ -42,11 +42,11 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// Attaches the program, with empty maps, to every interface of the plan.
-    pub(super) fn open(plan: Plan, limits: Limits) -> Result<Self, XdpError> {
+    pub(super) fn open(plan: Plan, limits: Limits, place: Where) -> Result<Self, XdpError> {
         let (program, links) = load(&plan, limits)?;
         let (book, guarded, attached) = (Book::default(), BTreeSet::new(), BTreeMap::new());
         let mut kernel = Self { program, links, plan, limits, book, guarded, attached, fault: None, _notice: None };
-        kernel.guard()?;
+        kernel.guard(place)?;
         kernel._notice = notice().and_then(|address| UnixListener::bind_addr(&address).ok());
         Ok(kernel)
     }
@@ -61,7 +61,7 @@ impl Kernel {
     }
 
     /// Sees to it that the program is where it should be, and knows the gateway's addresses.
-    fn guard(&mut self) -> Result<(), XdpError> {
+    fn guard(&mut self, place: Where) -> Result<(), XdpError> {
         let interfaces = self.links.interfaces().map_err(XdpError::no_links)?;
         self.write_places(&interfaces)?;
         let numbers = &self.program.numbers;
@@ -77,7 +77,7 @@ impl Kernel {
         let mut guarded = Ok(());
         for interface in self.plan.guarded(&interfaces) {
             if !self.attached.contains_key(&interface.index) {
-                guarded = guarded.and(attach(&mut self.program, &mut self.attached, interface));
+                guarded = guarded.and(attach(&mut self.program, &mut self.attached, interface, place));
             }
         }
         guarded
@@ -100,7 +100,8 @@ impl Kernel {
     }
 
     fn mend(&mut self) -> Result<(), XdpError> {
-        let fault = self.guard().err();
+        // A door that stands must go on standing: what comes later is guarded wherever it can be.
+        let fault = self.guard(Where::Anywhere).err();
         if fault != self.fault {
             match &fault {
                 Some(fault) => {
@@ -219,9 +220,10 @@ fn attach(
     program: &mut Program,
     attached: &mut BTreeMap<u32, Attached>,
     interface: &Interface,
+    place: Where,
 ) -> Result<(), XdpError> {
     check_interface(interface, &program.numbers)?;
-    let link = program.attach(interface)?;
+    let link = program.attach(interface, place)?;
     tracing::info!(interface = interface.name, mode = link.mode, "the door is in the driver");
     attached.insert(interface.index, link);
     Ok(())

@@ -35,6 +35,15 @@ pub(super) struct Program {
     counts: PerCpuArray<MapData, u64>,
 }
 
+/// Where the program may be at an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Where {
+    /// In the driver.
+    InDriver,
+    /// There, or else before the network's first queue.
+    Anywhere,
+}
+
 /// The program at an interface. Dropped, it is there no more.
 pub(super) struct Attached {
     _link: FdLink,
@@ -70,8 +79,8 @@ impl Program {
         })
     }
 
-    /// Puts it into the interface's driver, or, if that takes none, before the network's first queue.
-    pub(super) fn attach(&mut self, interface: &Interface) -> Result<Attached, XdpError> {
+    /// Puts it into the interface's driver, or, if that takes none and it may be elsewhere, before the network's first queue.
+    pub(super) fn attach(&mut self, interface: &Interface, place: Where) -> Result<Attached, XdpError> {
         let failed = |error: &_| XdpError::at_attachment(&interface.name, error);
         let name = PROGRAMS[usize::from(interface.framing == Framing::BareIp)];
         let program = program(&mut self.ebpf, name)?;
@@ -79,6 +88,9 @@ impl Program {
             Ok(link) => (link, "driver"),
             Err(error) if matches!(errno(&error), Some(Errno::PERM | Errno::BUSY | Errno::EXIST)) => {
                 return Err(failed(&error));
+            }
+            Err(_) if place == Where::InDriver => {
+                return Err(XdpError::NotInDriver { interface: interface.name.clone() });
             }
             Err(_) => {
                 (program.attach_to_if_index(interface.index, XdpMode::Skb).map_err(|error| failed(&error))?, "generic")

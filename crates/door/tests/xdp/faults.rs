@@ -282,6 +282,29 @@ fn a_tunnel_s_packets_begin_with_the_header_of_ip() {
 }
 
 #[test]
+fn auto_takes_the_driver_of_named_interfaces_and_else_the_packet_filter() {
+    with_programs("faults::auto_takes_the_driver_of_named_interfaces_and_else_the_packet_filter", || {
+        let mut wire = Wire::lay();
+        ip("link set lo up");
+        let listen = [address("[::]:4434")];
+        let stranger = address("203.0.113.9:40000");
+        let cases = [(&["gate"][..], "xdp"), (&["lo"], "nftables"), (&["gate", "lo"], "nftables"), (&[], "nftables")];
+        for (named, expected) in cases {
+            let named: Vec<_> = named.iter().map(|&name| name.to_owned()).collect();
+            let door = Choice::Auto.open(&listen, &named, Limits::default()).unwrap();
+            assert_eq!(door.name(), expected, "{named:?}");
+            assert_eq!((has_program("gate"), has_program("lo")), (expected == "xdp", false), "{named:?}");
+            assert!(wire.send(stranger, &LATER).is_none(), "{named:?}");
+            drop(door);
+            let first = vestibule_door::findings(&listen, &named)[0].name;
+            assert_eq!(first, if named.is_empty() { "nftables" } else { "xdp" });
+        }
+        let refused = XdpDoor::open_in_drivers(&listen, &["lo".to_owned()], Limits::default()).err();
+        assert_eq!(refused, Some(XdpError::NotInDriver { interface: "lo".to_owned() }));
+    });
+}
+
+#[test]
 fn without_the_capability_it_says_so() {
     again_by(&["-U", "--"], "faults::without_the_capability_it_says_so", || {
         let (listen, lo) = ([address("127.0.0.1:4434")], ["lo".to_owned()]);
@@ -293,9 +316,9 @@ fn without_the_capability_it_says_so() {
             .map(|finding| (finding.name, finding.works.err()))
             .collect();
         let expected = [
+            ("xdp", Some(Lack::Xdp(XdpError::NoPrivilege))),
             ("nftables", Some(Lack::Nftables(NftablesError::NoPrivilege))),
             ("socket", None),
-            ("xdp", Some(Lack::Xdp(XdpError::NoPrivilege))),
         ];
         assert_eq!(lacks, expected);
     });

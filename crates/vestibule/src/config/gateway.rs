@@ -61,7 +61,8 @@ pub(crate) struct GatewayConfig {
 #[derive(Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum DoorConfig {
-    /// The kernel's packet filter where it works, else the gateway's own socket.
+    /// A program in the drivers of `door_interfaces`, if any are named and all take it; else the kernel's packet filter where
+    /// it works, else the gateway's own socket.
     #[default]
     Auto,
     /// The gateway's own socket.

@@ -7,7 +7,7 @@ use crate::output::Output;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
-use vestibule_gateway::{DirectError, DoorFinding, DoorLack, direct_finding, door_findings};
+use vestibule_gateway::{DirectError, DoorFinding, DoorLack, direct_finding, door_findings, door_interfaces};
 
 /// One kind of door.
 #[derive(Serialize, Debug, PartialEq, Eq)]
@@ -27,8 +27,10 @@ struct Row {
 pub(super) fn run(dir: &Path, output: &Output) -> Result<ExitCode, Fault> {
     super::must_exist(Role::Gateway, dir)?;
     let config: GatewayConfig = super::gateway::load(&Role::Gateway.configuration(dir))?;
-    let mut rows = rows(config.door, &door_findings(&config.listen, &config.door_interfaces));
-    rows.extend(direct_finding(config.door.into(), &config.listen, &config.services()?).map(direct_row));
+    let services = config.services()?;
+    let interfaces = door_interfaces(config.door.into(), &config.door_interfaces, &services);
+    let mut rows = rows(config.door, &door_findings(&config.listen, interfaces));
+    rows.extend(direct_finding(config.door.into(), &config.listen, &services).map(direct_row));
     output.list(&rows, &["door", "works here", "chosen", "lacks", "what to do"], |row| {
         let word = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
         let next = row.next.map(str::to_owned).unwrap_or_default();
