@@ -1,6 +1,7 @@
 //! What may happen to the table, and to the process that keeps it.
 
 use std::io::{BufRead, BufReader};
+use std::net::IpAddr;
 use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,14 @@ fn rules_follow_the_machine_s_addresses_and_who_is_in_stays_in() {
         let admission = admit(&door, 1, 20 * SECOND);
         spend(&door, home, &admission.tags[0]);
         let _hold = door.hold(home, admission.tags[0].as_bytes(), Instant::now()).unwrap();
-        let rule = |address: &str| nft("list chain inet vestibule door").contains(&format!("daddr {address} "));
+        // So does nft list them.
+        let rule = |address: &str| {
+            let listed = match address.parse().unwrap() {
+                IpAddr::V4(v4) => format!("@nh,128,32 0x{:x} ", v4.to_bits()),
+                IpAddr::V6(v6) => format!("@nh,192,128 0x{:x} ", v6.to_bits()),
+            };
+            nft("list chain inet vestibule door").contains(&listed)
+        };
         assert!(rule("10.99.0.1") && rule("fd99::1") && !rule("10.99.0.77"));
         let guarded = || run(&["nft", "-a", "list", "chain", "inet", "vestibule", "guarded4_any"]);
         let handles = |listed: String| {
