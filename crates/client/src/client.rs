@@ -16,6 +16,7 @@ use crate::local::Unlocked;
 use crate::stream::{Counted, Opening, TunnelStream};
 use crate::timings::Timings;
 use crate::tunnel::{self, Tunnel};
+use crate::udp;
 use crate::ways::Transport;
 use crate::why::Passage;
 use bytes::Bytes;
@@ -28,7 +29,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
+use vestibule_dark::datagrams::LocalSide;
 use vestibule_dark::splice::SpliceOutcome;
+use vestibule_proto::id::ServiceName;
 use vestibule_proto::session::{ServiceInfo, Target};
 
 /// Events that a slow listener may lag behind by.
@@ -246,6 +249,14 @@ impl Client {
         }
     }
 
+    /// Whether a flow to a UDP service could begin now. The upstream hears nothing of it.
+    ///
+    /// # Errors
+    /// As [`Tunnel::open`].
+    pub async fn try_udp(&self, service: &ServiceName) -> Result<(), ClientError> {
+        udp::try_open(&self.live().await?.connection, service).await
+    }
+
     /// How direct services are reached.
     #[must_use]
     pub fn direct(&self) -> DirectStatus {
@@ -310,6 +321,19 @@ impl Tunnel for Client {
         let stream = opened.inspect_err(|_| tunnel::reset(&local))?;
         self.carry(local, Bytes::new(), stream).await;
         Ok(())
+    }
+
+    async fn carry_datagrams<L: LocalSide>(&self, service: ServiceName, local: &L) -> Result<(), ClientError> {
+        let live = self.live().await?;
+        let _counted = self.counted();
+        match udp::carry(&live.connection, &live.datagrams, service, local).await {
+            // The next flow begins on the connection that comes.
+            Err(error @ ClientError::GatewayAway(GatewayAway::Lost)) if live.connection.close_reason().is_some() => {
+                self.replaced(&live).await;
+                Err(error)
+            }
+            carried => carried,
+        }
     }
 }
 

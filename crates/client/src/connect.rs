@@ -10,9 +10,11 @@ use crate::timings::{LocalTimes, Timings};
 use crate::why::Passage;
 use quinn::{Connection, Endpoint};
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio_util::task::AbortOnDropHandle;
 use vestibule_dark::Way;
+use vestibule_dark::datagrams::Datagrams;
 use vestibule_proto::gateway_key::Voucher;
 use vestibule_proto::id::{ServiceName, SessionId};
 use vestibule_proto::inner::Purpose;
@@ -32,6 +34,10 @@ pub(crate) struct Live {
     pub(crate) endpoint: Endpoint,
     pub(crate) connection: Connection,
     pub(crate) way: Way,
+    /// Its flows of datagrams.
+    pub(crate) datagrams: Arc<Datagrams>,
+    /// Hands them what comes.
+    _arriving: AbortOnDropHandle<()>,
     pub(crate) session: SessionId,
     pub(crate) resume_secret: Secret<32>,
     /// Tells whether a key that is told on this connection is the gateway's.
@@ -141,10 +147,15 @@ fn connected(dialled: Dialled, control: Control, welcomed: Welcomed, timings: Ti
     let mover = exporter
         .filter(|_| dialled.way == Way::Quic)
         .map(|exporter| Mover::new(MoveKey::derive(&knocked.admitted.ticket.kd, &exporter)));
+    let datagrams = Datagrams::new(&dialled.connection, Arc::default());
+    let arrive = Arc::clone(&datagrams);
+    let arriving = AbortOnDropHandle::new(tokio::spawn(async move { arrive.run().await }));
     let live = Live {
         endpoint: dialled.endpoint,
         connection: dialled.connection,
         way: dialled.way,
+        datagrams,
+        _arriving: arriving,
         session,
         resume_secret,
         voucher: Voucher::of(&knocked.admitted.ticket),

@@ -15,7 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
-use vestibule_proto::session::Reason;
+use vestibule_proto::session::{Reason, ServiceKind};
 
 /// Why something did not happen. Comparable; each kind has an exit code of its own family.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +85,13 @@ pub enum ClientError {
         /// What was asked for.
         asked: String,
     },
+    /// The service carries datagrams where connections were asked for, or the other way round.
+    OtherKind {
+        /// The service.
+        service: String,
+        /// What it is.
+        is: ServiceKind,
+    },
     /// The service's upstream refuses connections or can't be reached.
     UpstreamAway {
         /// The service.
@@ -143,7 +150,7 @@ impl ClientError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Unexpected { .. } => 1,
-            Self::Forward { .. } | Self::Ambiguous { .. } => 2,
+            Self::Forward { .. } | Self::Ambiguous { .. } | Self::OtherKind { .. } => 2,
             Self::Credential { trouble, .. } => trouble.exit_code(),
             Self::ControllerAway { .. } => 20,
             Self::GatewayAway(_) => 21,
@@ -180,6 +187,7 @@ impl ClientError {
             | Self::ClockFarOff { .. }
             | Self::LoginFailed { .. }
             | Self::NoService { .. }
+            | Self::OtherKind { .. }
             | Self::UpstreamAway { .. }
             | Self::UpstreamHangs { .. }
             | Self::Cut { .. }

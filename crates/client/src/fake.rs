@@ -8,8 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
+use vestibule_dark::datagrams::LocalSide;
 use vestibule_proto::id::ServiceName;
 use vestibule_proto::session::{ServiceInfo, ServiceKind, Target};
+
+/// A datagram upon which a flow ends.
+pub(crate) const END: &[u8] = b"end";
 
 /// What the upstream of a fake service does.
 #[derive(Clone)]
@@ -31,10 +35,16 @@ struct Shared {
 }
 
 impl FakeTunnel {
-    /// With the TCP services `echo` (10.0.0.1:7) and `db` (10.0.0.2:5432), and the web service `orders` (10.0.0.3:8000), all echoing.
+    /// With the TCP services `echo` (10.0.0.1:7) and `db` (10.0.0.2:5432), the web service `orders` (10.0.0.3:8000) and the UDP service
+    /// `dns` (10.0.0.53:53), all echoing.
     pub(crate) fn new() -> Self {
-        let services = [("echo", ServiceKind::Tcp), ("db", ServiceKind::Tcp), ("orders", ServiceKind::Web)]
-            .map(|(name, kind)| (name.to_owned(), (kind, Behaviour::Echo)));
+        let services = [
+            ("echo", ServiceKind::Tcp),
+            ("db", ServiceKind::Tcp),
+            ("orders", ServiceKind::Web),
+            ("dns", ServiceKind::Udp),
+        ]
+        .map(|(name, kind)| (name.to_owned(), (kind, Behaviour::Echo)));
         Self(Arc::new(Shared { services: Mutex::new(services.into()), opened: AtomicUsize::new(0) }))
     }
 
@@ -60,6 +70,7 @@ impl Tunnel for FakeTunnel {
         let upstream = |name: &str| match name {
             "echo" => "10.0.0.1:7",
             "db" => "10.0.0.2:5432",
+            "dns" => "10.0.0.53:53",
             _ => "10.0.0.3:8000",
         };
         services
@@ -110,6 +121,24 @@ impl Tunnel for FakeTunnel {
     {
         let (reader, writer) = tokio::io::split(stream);
         tokio::try_join!(one_way(input, writer), one_way(reader, output))
+    }
+
+    async fn carry_datagrams<L: LocalSide>(&self, service: ServiceName, local: &L) -> Result<(), ClientError> {
+        let found = self.0.services.lock().unwrap().get(service.as_str()).cloned();
+        match found.ok_or_else(|| ClientError::NoService { asked: service.to_string() })?.1 {
+            Behaviour::Fails(error) => Err(error),
+            Behaviour::Real(_) => panic!("no fake UDP service is real"),
+            Behaviour::Echo => {
+                self.0.opened.fetch_add(1, Ordering::Relaxed);
+                loop {
+                    let payload = local.recv().await.unwrap();
+                    if payload == END {
+                        return Ok(());
+                    }
+                    local.send(&payload);
+                }
+            }
+        }
     }
 }
 

@@ -11,7 +11,7 @@
 //! | 6 | `dial`, `channel`: the connection by tag, the login or the resumption |
 //! | 2-6 | `arrive`: knock and dial, by either address family |
 //! | T | [`client`]: the session; [`keeper`] decides when it is taken up again (R1) |
-//! | | [`forward`] [`pipe`] [`proxy`]: local connections into the [`tunnel`] |
+//! | | [`forward`] [`pipe`] [`proxy`]: local connections into the [`tunnel`]; [`udp`]: local datagrams |
 //! | | [`neighbours`]: whose local connections are served |
 //! | | [`agent`]: what other processes ask of a running `up` |
 //! | | [`error`] [`timings`] [`why`]: what went wrong, how long it took, and at which step |
@@ -43,6 +43,7 @@ pub mod stdio;
 mod stream;
 pub mod timings;
 pub mod tunnel;
+pub mod udp;
 mod ways;
 pub mod why;
 

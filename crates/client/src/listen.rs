@@ -6,7 +6,7 @@ use crate::neighbours::Neighbours;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
 /// Local connections that one listener serves at a time; further ones wait in the kernel's queue.
@@ -23,6 +23,17 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, ClientError
         return Err(ClientError::NotLoopback { address });
     }
     TcpListener::bind(address).await.map_err(|error| ClientError::Listen { address, trouble: (&error).into() })
+}
+
+/// [`bind`] for datagrams.
+///
+/// # Errors
+/// [`ClientError::NotLoopback`], [`ClientError::Listen`].
+pub(crate) async fn bind_udp(address: SocketAddr) -> Result<UdpSocket, ClientError> {
+    if !address.ip().is_loopback() {
+        return Err(ClientError::NotLoopback { address });
+    }
+    UdpSocket::bind(address).await.map_err(|error| ClientError::Listen { address, trouble: (&error).into() })
 }
 
 /// Accepts and serves those that `neighbours` admits, until the future is dropped, which drops every connection's future too.
@@ -64,6 +75,7 @@ mod tests {
         for refused in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
             let address: SocketAddr = refused.parse().unwrap();
             assert_eq!(bind(address).await.unwrap_err(), ClientError::NotLoopback { address });
+            assert_eq!(bind_udp(address).await.unwrap_err(), ClientError::NotLoopback { address });
         }
         let taken = bind("127.0.0.1:0".parse().unwrap()).await.unwrap().local_addr().unwrap();
         let held = bind(taken).await.unwrap();

@@ -13,21 +13,39 @@ const LOCAL_SUFFIX: &str = ".localhost";
 /// is the `host:port` of.
 ///
 /// # Errors
-/// [`ClientError::NoService`].
+/// [`ClientError::NoService`]; [`ClientError::OtherKind`] for a UDP service: it carries no connections.
 pub fn find(services: &[ServiceInfo], asked: &str) -> Result<Target, ClientError> {
+    search(services, asked, |kind| kind != ServiceKind::Udp).map(Target::Service)
+}
+
+/// The UDP service that `asked` names, as [`find`] does.
+///
+/// # Errors
+/// [`ClientError::NoService`]; [`ClientError::OtherKind`] for a service that carries connections.
+pub fn find_udp(services: &[ServiceInfo], asked: &str) -> Result<ServiceName, ClientError> {
+    search(services, asked, |kind| kind == ServiceKind::Udp)
+}
+
+fn search(
+    services: &[ServiceInfo],
+    asked: &str,
+    fits: impl Fn(ServiceKind) -> bool,
+) -> Result<ServiceName, ClientError> {
     let asked_host = asked.trim().to_ascii_lowercase();
     let (host, port) = split(&asked_host);
     let name = host.strip_suffix(LOCAL_SUFFIX).unwrap_or(host);
     let by_name = services.iter().find(|service| service.name.as_str() == name);
-    let found = by_name.or_else(|| {
-        services.iter().find(|service| {
-            let upstream = service.upstream.to_ascii_lowercase();
-            port.is_some() && split(&upstream) == (host, port)
-        })
+    let by_upstream = services.iter().filter(|service| {
+        let upstream = service.upstream.to_ascii_lowercase();
+        port.is_some() && split(&upstream) == (host, port)
     });
+    // One upstream may stand behind two services: DNS is asked over both.
+    let mut candidates = by_name.into_iter().chain(by_upstream);
+    let first = candidates.next().ok_or_else(|| ClientError::NoService { asked: shortened(asked) })?;
+    let found = std::iter::once(first).chain(candidates).find(|service| fits(service.kind));
     found
-        .map(|service| Target::Service(service.name.clone()))
-        .ok_or_else(|| ClientError::NoService { asked: shortened(asked) })
+        .map(|service| service.name.clone())
+        .ok_or_else(|| ClientError::OtherKind { service: first.name.to_string(), is: first.kind })
 }
 
 /// What a browser's `Host` means to the local web port.
@@ -49,7 +67,7 @@ pub(crate) fn web_service(services: &[ServiceInfo], host: &str) -> WebName {
     let Some(name) = split(&host).0.strip_suffix(LOCAL_SUFFIX) else { return WebName::Foreign };
     match services.iter().find(|service| service.name.as_str() == name) {
         Some(ServiceInfo { name, kind: ServiceKind::Web, .. }) => WebName::Web(name.clone()),
-        Some(ServiceInfo { name, kind: ServiceKind::Tcp, .. }) => WebName::NotWeb(name.clone()),
+        Some(ServiceInfo { name, kind: ServiceKind::Tcp | ServiceKind::Udp, .. }) => WebName::NotWeb(name.clone()),
         None => WebName::Unknown(shortened(name)),
     }
 }
@@ -138,6 +156,32 @@ pub(crate) mod tests {
     fn a_name_beats_an_upstream_of_the_same_text() {
         let services = [service("pg", ServiceKind::Tcp, "db:5432"), service("db", ServiceKind::Tcp, "10.0.0.5:5432")];
         assert_eq!(find(&services, "db:5432"), Ok(Target::Service(ServiceName::parse("db").unwrap())));
+    }
+
+    #[test]
+    fn a_service_is_found_by_who_can_use_it() {
+        let services = [
+            service("dns", ServiceKind::Udp, "10.0.0.53:53"),
+            service("dns-tcp", ServiceKind::Tcp, "10.0.0.53:53"),
+            service("ntp", ServiceKind::Udp, "10.0.0.53:123"),
+        ];
+        let name = |text: &str| ServiceName::parse(text).unwrap();
+        for (asked, udp, bytes) in [
+            ("dns", Ok("dns"), Err("dns")),
+            ("DNS:53", Ok("dns"), Err("dns")),
+            ("dns-tcp", Err("dns-tcp"), Ok("dns-tcp")),
+            ("10.0.0.53:53", Ok("dns"), Ok("dns-tcp")),
+            ("10.0.0.53:123", Ok("ntp"), Err("ntp")),
+        ] {
+            let other = |service: &str, is| ClientError::OtherKind { service: service.to_owned(), is };
+            let udp = udp.map(name).map_err(|service| other(service, ServiceKind::Tcp));
+            let bytes =
+                bytes.map(|text| Target::Service(name(text))).map_err(|service| other(service, ServiceKind::Udp));
+            assert_eq!((find_udp(&services, asked), find(&services, asked)), (udp, bytes), "{asked}");
+        }
+        let nothing = |asked: &str| ClientError::NoService { asked: asked.to_owned() };
+        assert_eq!(find_udp(&services, "10.0.0.53:54"), Err(nothing("10.0.0.53:54")));
+        assert_eq!(web_service(&services, "dns.localhost"), WebName::NotWeb(name("dns")));
     }
 
     #[test]

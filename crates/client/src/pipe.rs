@@ -36,7 +36,7 @@ where
 {
     let target = names::find(&tunnel.services(), asked)?;
     let service = match &target {
-        Target::Service(name) | Target::Direct { service: name, .. } => name.to_string(),
+        Target::Service(name) | Target::Direct { service: name, .. } | Target::Udp(name) => name.to_string(),
         Target::Upstream(upstream) => upstream.clone(),
     };
     let begun = Instant::now();

@@ -67,7 +67,7 @@ impl Opening {
     pub(crate) async fn ask(connection: &Connection, target: Target, counted: Counted) -> Result<Self, ClientError> {
         let (mut send, recv) = connection.open_bi().await.map_err(|error| lost(&error))?;
         let service = match &target {
-            Target::Service(name) | Target::Direct { service: name, .. } => name.to_string(),
+            Target::Service(name) | Target::Direct { service: name, .. } | Target::Udp(name) => name.to_string(),
             Target::Upstream(upstream) => upstream.clone(),
         };
         write_frame(&mut send, &Open { target }).await.map_err(|error| framed(&error))?;

@@ -8,6 +8,8 @@ use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use vestibule_dark::datagrams::LocalSide;
+use vestibule_proto::id::ServiceName;
 use vestibule_proto::session::{ServiceInfo, Target};
 
 /// What carries connections to services: a [`Client`](crate::Client) with its session, or a stand-in in tests.
@@ -43,6 +45,17 @@ pub trait Tunnel: Clone + Send + Sync + 'static {
     where
         I: AsyncRead + Send + Sync + Unpin,
         O: AsyncWrite + Send + Unpin;
+
+    /// Step T for a UDP service: carries one flow of datagrams until it ends, by silence or by either side. What `local` has to say
+    /// travels at once.
+    ///
+    /// # Errors
+    /// As [`Tunnel::open`]; and when the connection below is lost.
+    fn carry_datagrams<L: LocalSide>(
+        &self,
+        service: ServiceName,
+        local: &L,
+    ) -> impl Future<Output = Result<(), ClientError>> + Send;
 
     /// [`Tunnel::open`] and [`Tunnel::carry`] in one. What the local side says meanwhile may travel before the upstream is
     /// connected: a client that speaks first saves a round trip.

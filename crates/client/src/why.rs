@@ -192,6 +192,7 @@ fn step_of(error: &ClientError, passage: &Passage) -> Step {
         ClientError::Refused { .. } => Step::Admission,
         ClientError::LoginFailed { .. } | ClientError::SessionEnded(_) => Step::Login,
         ClientError::NoService { .. }
+        | ClientError::OtherKind { .. }
         | ClientError::UpstreamAway { .. }
         | ClientError::UpstreamHangs { .. }
         | ClientError::Cut { .. } => Step::Service,

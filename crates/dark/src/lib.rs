@@ -26,11 +26,13 @@
 //! | `tcp` | the same over TCP, where a network drops QUIC's datagrams: [`dial_over_tcp`] |
 //! | [`tls`] `transport` `allowance` | who the two ends are to each other; how their connection behaves |
 //! | [`framed`] [`splice`] | what goes over streams: messages, and TCP connections |
+//! | [`datagrams`] | what goes beside them: the datagrams of UDP services |
 //! | [`fuzzing`] | entry for the fuzzer |
 
 mod allowance;
 mod contact;
 mod counters;
+pub mod datagrams;
 mod dial;
 mod endpoint;
 mod filter;

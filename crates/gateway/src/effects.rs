@@ -8,7 +8,6 @@ use crate::{direct, web};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use vestibule_proto::id::{DeviceId, LoginDigest};
-use vestibule_proto::session::Notice;
 
 /// Carries out `effects` in their order. What is cut is cut when this returns; good-byes and the controller may take longer.
 ///
@@ -73,7 +72,7 @@ async fn reload_services(shared: &Arc<Shared>) {
         let services = catalogue.services_of(&session.user);
         if services != former.services_of(&session.user) {
             let session = session.clone();
-            shared.tasks.spawn(async move { session.notify(&Notice::Services(services)).await });
+            shared.tasks.spawn(async move { session.notify_services(services).await });
         }
         let direct = catalogue.direct_services_of(&session.user);
         if direct != former.direct_services_of(&session.user) {

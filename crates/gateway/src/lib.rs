@@ -16,7 +16,7 @@
 //! | `contact` `contacts` `control` | first contact: from a spent tag to what the client came for |
 //! | `login` `resume` `enrolment` `renewal` | L1-L4, R1, E1; a device that replaces itself |
 //! | `sessions` `serve` | sessions, from login to their end; a session over one connection |
-//! | `tunnel` `upstream` `direct` | T: a stream and its upstream; a flow that the kernel carries |
+//! | `tunnel` `upstream` `udp` `direct` | T: a stream and its upstream; a flow of datagrams; one that the kernel carries |
 //! | `shared` `counters` | what the tasks share |
 
 pub mod admin;
@@ -47,6 +47,7 @@ mod sparing;
 mod stamp;
 mod status;
 mod tunnel;
+mod udp;
 mod upstream;
 pub mod web;
 

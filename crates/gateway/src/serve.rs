@@ -4,7 +4,7 @@ use crate::contacts::Contact;
 use crate::control::Control;
 use crate::moving::Moving;
 use crate::renewal;
-use crate::sessions::{Live, Session, Told};
+use crate::sessions::{Live, Session, Told, understood};
 use crate::shared::Shared;
 use crate::tunnel;
 use quinn::{Connection, RecvStream};
@@ -12,6 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 use vestibule_dark::Allowance;
+use vestibule_dark::datagrams::Datagrams;
 use vestibule_dark::framed::{FramedError, read_frame_within};
 use vestibule_proto::session::{ClientNotice, GatewayHello, Notice, SESSION_DIRECT, Welcome, code};
 
@@ -38,7 +39,9 @@ pub(crate) async fn serve(
     mut control: Control,
 ) {
     let catalogue = shared.catalogue();
-    let (told, direct) = (catalogue.services_of(&session.user), catalogue.direct_services_of(&session.user));
+    let newest = told_by_client.newest;
+    let told = understood(catalogue.services_of(&session.user), newest);
+    let direct = catalogue.direct_services_of(&session.user);
     let welcome = Welcome {
         session: session.id,
         resume_secret: session.resume_secret.clone(),
@@ -46,7 +49,7 @@ pub(crate) async fn serve(
         idle_limit: session.idle_limit,
         services: told.clone(),
     };
-    let welcome = match told_by_client.newest {
+    let welcome = match newest {
         SESSION_DIRECT.. if !direct.is_empty() => GatewayHello::WelcomeDirect(Box::new(welcome), direct.clone()),
         _ => GatewayHello::Welcome(Box::new(welcome)),
     };
@@ -63,8 +66,8 @@ pub(crate) async fn serve(
     }
     let catalogue = shared.catalogue();
     let now_visible = catalogue.services_of(&session.user);
-    if now_visible != told {
-        session.notify(&Notice::Services(now_visible)).await;
+    if understood(now_visible.clone(), newest) != told {
+        session.notify_services(now_visible).await;
     }
     let now_direct = catalogue.direct_services_of(&session.user);
     if now_direct != direct {
@@ -94,16 +97,20 @@ async fn serve_streams(
     let mut said = pin!(listen(shared, session, &mut control));
     let mut listening = true;
     let allowance = Allowance::new(connection);
+    let datagrams = Datagrams::new(connection, shared.datagrams.clone());
+    let mut arriving = pin!(datagrams.run());
     loop {
         tokio::select! {
             stream = connection.accept_bi() => match stream {
                 Ok((send, recv)) => {
-                    let flow = tunnel::Flow { send, recv, _allowed: allowance.accepted() };
+                    let (datagrams, _allowed) = (datagrams.clone(), allowance.accepted());
+                    let flow = tunnel::Flow { send, recv, datagrams, _allowed };
                     shared.tasks.spawn(tunnel::carry(shared.clone(), session.clone(), flow));
                 }
                 Err(_) => return End::Connection,
             },
             () = moving.step(shared, session) => {}
+            () = &mut arriving => return End::Connection,
             end = &mut said, if listening => match end {
                 Some(end) => return end,
                 None => listening = false,

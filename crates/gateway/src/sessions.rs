@@ -7,7 +7,7 @@ mod keeper;
 mod session;
 
 pub(crate) use keeper::keep;
-pub(crate) use session::{FlowPass, Live, Session, SessionSeed, Told};
+pub(crate) use session::{FlowPass, Live, Session, SessionSeed, Told, understood};
 
 use crate::directory::EndReason;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

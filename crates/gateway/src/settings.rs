@@ -62,7 +62,7 @@ pub struct SessionLimits {
 /// What is bounded, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Live connections in one session.
+    /// Live connections in one session, and flows of datagrams.
     pub connections_per_session: usize,
     /// Sessions that stand at a time, connected or not.
     pub sessions: usize,
@@ -70,6 +70,8 @@ pub struct Limits {
     pub admissions: usize,
     /// Logins and enrolments under way at a time.
     pub logins: usize,
+    /// How long a flow of datagrams may be silent before it ends.
+    pub udp_idle: Duration,
 }
 
 impl Default for SessionLimits {
@@ -81,7 +83,8 @@ impl Default for SessionLimits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections_per_session: 256, sessions: 100_000, admissions: 4_096, logins: 1_024 }
+        let udp_idle = Duration::from_secs(120);
+        Self { connections_per_session: 256, sessions: 100_000, admissions: 4_096, logins: 1_024, udp_idle }
     }
 }
 

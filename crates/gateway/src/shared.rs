@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use vestibule_dark::Dark;
+use vestibule_dark::datagrams::DatagramCounters;
 use vestibule_door::Door;
 use vestibule_guard::Guard;
 use vestibule_proto::entropy::SystemEntropy;
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) guard: Guard,
     pub(crate) logins: Semaphore,
     pub(crate) counters: Counters,
+    /// What became of the datagrams of UDP services.
+    pub(crate) datagrams: Arc<DatagramCounters>,
     pub(crate) tasks: TaskTracker,
     pub(crate) started: Instant,
     /// Held from a change of the directory until its effects are carried out: these read the directory again, and of two
@@ -93,6 +96,7 @@ impl Shared {
             guard,
             logins: Semaphore::new(settings.limits.logins),
             counters: Counters::default(),
+            datagrams: Arc::default(),
             tasks: TaskTracker::new(),
             started: Instant::now(),
             changing: tokio::sync::Mutex::default(),

@@ -108,5 +108,6 @@ async fn counters(shared: &Shared) -> Vec<(String, u64)> {
     }
     add("gateway", &[("connections", connections)]);
     add("gateway", &shared.counters.named());
+    add("udp", &shared.datagrams.named());
     counters
 }

@@ -1,16 +1,17 @@
 //! T: one stream of a session carries one connection to one service.
 //!
-//! `Open` → policy → connect → `Opened` → bytes. Policy is asked at every open; a flow whose grant goes away is cut.
+//! `Open` → policy → connect → `Opened` → bytes, or datagrams. Policy is asked at every open; a flow whose grant goes away is cut.
 
 use crate::directory::Service;
 use crate::sessions::{FlowPass, Session};
 use crate::shared::Shared;
-use crate::{direct, upstream, web};
+use crate::{direct, udp, upstream, web};
 use quinn::{RecvStream, SendStream, VarInt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use vestibule_dark::AllowedStream;
+use vestibule_dark::datagrams::{Answer, DatagramFlow, Datagrams};
 use vestibule_dark::framed::{read_frame_within, write_frame};
 use vestibule_dark::splice::splice;
 use vestibule_proto::session::{Open, Opened, Reason, ServiceKind, code};
@@ -24,13 +25,15 @@ const OPEN_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) struct Flow {
     pub(crate) send: SendStream,
     pub(crate) recv: RecvStream,
+    /// The flows of datagrams of its connection.
+    pub(crate) datagrams: Arc<Datagrams>,
     /// Counts the stream among those that the client may have open.
     pub(crate) _allowed: AllowedStream,
 }
 
 /// Serves one stream from its first frame to its end.
 pub(crate) async fn carry(shared: Arc<Shared>, session: Arc<Session>, flow: Flow) {
-    let Flow { mut send, mut recv, _allowed } = flow;
+    let Flow { mut send, mut recv, datagrams, _allowed } = flow;
     let Some(open) = read_open(&mut recv).await else {
         reset(&mut send, &mut recv, code::PROTOCOL);
         return;
@@ -40,7 +43,7 @@ pub(crate) async fn carry(shared: Arc<Shared>, session: Arc<Session>, flow: Flow
     }
     let opened = tokio::select! {
         biased;
-        opened = connect(&shared, &session, &open) => opened,
+        opened = connect(&shared, &session, &open, || datagrams.enter(&send)) => opened,
         // The client gives up while the upstream is still being asked.
         _ = send.stopped() => return,
     };
@@ -80,17 +83,29 @@ enum Leads {
     Tcp(TcpStream),
     /// To the page guard, which speaks with the upstream itself.
     Guard(Box<Service>),
+    /// To a socket, for datagrams.
+    Udp(Box<(udp::Upstream, DatagramFlow)>),
 }
 
 async fn pass_on(shared: &Arc<Shared>, session: &Arc<Session>, to: Leads, send: SendStream, recv: RecvStream) {
     match to {
         Leads::Tcp(tcp) => drop(splice(tcp, send, recv).await),
         Leads::Guard(service) => web::serve(shared, session, &service, (recv, send)).await,
+        Leads::Udp(to) => {
+            let ((upstream, flow), idle) = (*to, shared.settings().limits.udp_idle);
+            let end = flow.carry(&upstream, (send, recv), Answer::Given, idle).await;
+            tracing::debug!(session = %session.id, ?end, "a flow of datagrams ended");
+        }
     }
 }
 
 /// Asks policy and connects to the upstream.
-async fn connect(shared: &Shared, session: &Arc<Session>, open: &Open) -> Result<(Leads, FlowPass), Reason> {
+async fn connect(
+    shared: &Shared,
+    session: &Arc<Session>,
+    open: &Open,
+    enter: impl FnOnce() -> DatagramFlow,
+) -> Result<(Leads, FlowPass), Reason> {
     let service = shared.catalogue().find(&session.user, &open.target).cloned().ok_or(Reason::NoService)?;
     let limit = shared.settings().limits.connections_per_session;
     let pass = session.begin_flow(&service.name, limit)?;
@@ -98,15 +113,22 @@ async fn connect(shared: &Shared, session: &Arc<Session>, open: &Open) -> Result
     if shared.catalogue().find(&session.user, &open.target) != Some(&service) {
         return Err(Reason::NoService);
     }
-    if service.kind == ServiceKind::Web {
-        return Ok((Leads::Guard(Box::new(service)), pass));
-    }
-    let tcp = tokio::select! {
-        biased;
-        tcp = upstream::connect(&service.upstream, upstream::CONNECT_WITHIN) => tcp?,
-        () = pass.cut() => return Err(Reason::Revoked),
+    let leads = async {
+        Ok::<_, Reason>(match service.kind {
+            ServiceKind::Web => Leads::Guard(Box::new(service)),
+            ServiceKind::Tcp => Leads::Tcp(upstream::connect(&service.upstream, upstream::CONNECT_WITHIN).await?),
+            ServiceKind::Udp => {
+                let upstream = udp::Upstream::connect(&service.upstream, shared.datagrams.clone()).await?;
+                // Before the client is told: its next datagram finds the flow.
+                Leads::Udp(Box::new((upstream, enter())))
+            }
+        })
     };
-    Ok((Leads::Tcp(tcp), pass))
+    tokio::select! {
+        biased;
+        leads = leads => Ok((leads?, pass)),
+        () = pass.cut() => Err(Reason::Revoked),
+    }
 }
 
 async fn refuse(send: &mut SendStream, reason: Reason) {

@@ -42,7 +42,8 @@ async fn connect_any(upstream: &str, deadline: Instant) -> Result<TcpStream, Rea
     Err(reason)
 }
 
-async fn addresses(upstream: &str) -> Result<Vec<SocketAddr>, Reason> {
+/// The addresses of `host:port`.
+pub(crate) async fn addresses(upstream: &str) -> Result<Vec<SocketAddr>, Reason> {
     if let Ok(address) = upstream.parse() {
         return Ok(vec![address]);
     }
@@ -50,7 +51,8 @@ async fn addresses(upstream: &str) -> Result<Vec<SocketAddr>, Reason> {
     if addresses.is_empty() { Err(Reason::UpstreamAway) } else { Ok(addresses) }
 }
 
-fn reason_of(error: &io::Error) -> Reason {
+/// What to tell a client of an error on the way to an upstream.
+pub(crate) fn reason_of(error: &io::Error) -> Reason {
     if error.kind() == io::ErrorKind::TimedOut {
         return Reason::UpstreamHangs;
     }

@@ -8,7 +8,7 @@ mod channel;
 mod knock;
 mod parties;
 
-pub use channel::{enrolment_frame, invitation, link_frame, login, session_frame};
+pub use channel::{datagram_frame, enrolment_frame, invitation, link_frame, login, session_frame};
 pub use knock::{
     cookie, guidance, guidance_content, header, inner, inner_content, knock, knock_content, link_ticket, moved, ready,
     ready_content, refusal, refusal_content, tag_datagram,
@@ -19,7 +19,7 @@ pub use parties::Parties;
 pub type Entry = fn(&[u8]);
 
 /// All entries, by name.
-pub const ENTRIES: [(&str, Entry); 20] = [
+pub const ENTRIES: [(&str, Entry); 21] = [
     ("header", header),
     ("knock", knock),
     ("knock_content", knock_content),
@@ -39,6 +39,7 @@ pub const ENTRIES: [(&str, Entry); 20] = [
     ("link_frame", link_frame),
     ("session_frame", session_frame),
     ("enrolment_frame", enrolment_frame),
+    ("datagram_frame", datagram_frame),
     ("invitation", invitation),
 ];
 

@@ -14,6 +14,7 @@
 //! | [`knocker`] [`recognition`] [`admission`] | the knock's machines: client, controller, gateway |
 //! | [`expiring`] [`steady`] [`guess`] | what it is made of: deadlines; a clock that does not run back; how often a password may be guessed |
 //! | [`fuzzing`] | one entry per decoder, and fixed keys for test vectors |
+//! | [`datagram`] | how the datagrams of UDP services travel (T) |
 //! | [`frame`] [`session`] [`enrol`] [`invitation`] [`link`] | what is said inside authenticated channels (T, R1, E1, C1) |
 //! | [`realm`] [`gateway_key`] | the successors of the realm key and of a gateway's TLS key |
 //! | [`words`] | a device's keys as six words, for people to compare |
@@ -43,6 +44,7 @@ mod wire;
 pub mod login;
 
 // Messages inside authenticated channels.
+pub mod datagram;
 pub mod enrol;
 pub mod frame;
 pub mod invitation;

@@ -2,7 +2,8 @@
 //!
 //! The client's first bidirectional stream is the **control stream**. On it: [`ClientHello`], then, by purpose, the login
 //! (L1-L4), the resumption, or the enrolment ([`enrol`](crate::enrol)); then [`Notice`]s from the gateway until the end. Every
-//! further bidirectional stream that the client opens carries one connection: [`Open`] → [`Opened`], then bytes.
+//! further bidirectional stream that the client opens carries one connection: [`Open`] → [`Opened`], then bytes; or stands for one
+//! flow of datagrams ([`datagram`](crate::datagram)).
 
 use crate::gateway_key::NewKey;
 use crate::id::{ServiceName, SessionId};
@@ -20,7 +21,7 @@ pub const SESSION_VERSION: u16 = 1;
 
 /// The highest version that this code speaks. What a later version than [`SESSION_VERSION`] adds is said
 /// to those alone who have named it in their [`ClientHello`].
-pub const SESSION_NEWEST: u16 = 3;
+pub const SESSION_NEWEST: u16 = 4;
 
 /// The version that adds [`GatewayHello::EnrolledWaiting`].
 pub const SESSION_WAITING: u16 = 2;
@@ -30,6 +31,9 @@ pub const SESSION_KEYS: u16 = 2;
 
 /// The version that adds direct services: [`GatewayHello::WelcomeDirect`] and [`Notice::Direct`].
 pub const SESSION_DIRECT: u16 = 3;
+
+/// The version that adds UDP services: [`ServiceKind::Udp`] and [`Target::Udp`]. Who speaks none of it is not told of such services.
+pub const SESSION_UDP: u16 = 4;
 
 /// The first frame from the client on the control stream.
 #[derive(Serialize, Deserialize)]
@@ -128,6 +132,8 @@ pub enum ServiceKind {
     Tcp,
     /// A web application: a TCP service that also gets a `NAME.localhost` name at the client.
     Web,
+    /// Version 4: any UDP service.
+    Udp,
 }
 
 /// Frames from the gateway on the control stream while the session lives.
@@ -210,12 +216,14 @@ pub enum Target {
         /// The address and port that the client will connect from, as it sees them itself.
         from: SocketAddr,
     },
+    /// Version 4: one flow of datagrams to a UDP service. The stream carries records, both ways, and the flow lasts as long as it does.
+    Udp(ServiceName),
 }
 
 /// The gateway's answer to [`Open`].
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub enum Opened {
-    /// Connected; bytes follow, both ways.
+    /// Connected; bytes follow, both ways; to [`Target::Udp`] datagrams.
     Connected,
     /// No; the stream ends.
     Refused(Reason),

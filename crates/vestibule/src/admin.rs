@@ -160,10 +160,11 @@ fn invite(arguments: InviteArgs) -> Result<(Option<PathBuf>, Request), Fault> {
 
 fn service(command: ServiceCommand) -> (Option<PathBuf>, Request) {
     let (dir, request) = match command {
-        ServiceCommand::Add(ServiceAddArgs { name, tcp, web, allow, direct, dir }) => {
-            let (kind, upstream) = match (tcp, web) {
-                (Some(tcp), _) => (ServiceKind::Tcp, tcp),
-                (None, web) => (ServiceKind::Web, web.unwrap_or_default()),
+        ServiceCommand::Add(ServiceAddArgs { name, tcp, udp, web, allow, direct, dir }) => {
+            let (kind, upstream) = match (tcp, udp, web) {
+                (Some(tcp), _, _) => (ServiceKind::Tcp, tcp),
+                (None, Some(udp), _) => (ServiceKind::Udp, udp),
+                (None, None, web) => (ServiceKind::Web, web.unwrap_or_default()),
             };
             (dir, ServiceRequest::Add { name, kind, upstream, allow, direct })
         }

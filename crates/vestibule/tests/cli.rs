@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
@@ -162,7 +162,7 @@ fn a_service_names_what_is_missing_and_where_it_is_defined() {
     let person = Person::new();
     let dir = person.makes_a_gateway();
     let said = person.runs(&["service", "add", "db", "--allow", "everyone", "--dir", &dir]);
-    said.fails(2, "--tcp <HOST:PORT>|--web <http://HOST:PORT>");
+    said.fails(2, "--tcp <HOST:PORT>|--udp <HOST:PORT>|--web <http://HOST:PORT>");
     let added = person.runs(&["service", "add", "db", "--tcp", "127.0.0.1:1", "--allow", "everyone", "--dir", &dir]);
     assert!(added.out.contains("defined in       database"), "{}", added.out);
     let file = Path::new(&dir).join("gateway.toml");
@@ -172,6 +172,32 @@ fn a_service_names_what_is_missing_and_where_it_is_defined() {
     assert_eq!(run.code, 40);
     assert!(run.err.contains("there is already a service `db`"), "{}", run.err);
     run.hints_at("vestibule service remove db");
+}
+
+#[test]
+fn a_udp_service_is_added_shown_and_never_direct() {
+    let person = Person::new();
+    let dir = person.makes_a_gateway();
+    let add = |rest: &[&str]| {
+        let words = ["service", "add", "dns", "--udp", "10.0.0.53:53", "--allow", "everyone", "--dir", &dir];
+        person.runs(&[&words[..], rest].concat())
+    };
+    add(&["--direct", "53"]).fails(2, "cannot be used with");
+    add(&["--tcp", "10.0.0.53:53"]).fails(2, "cannot be used with");
+    let added = add(&[]);
+    assert!(added.out.contains("kind             udp"), "{}", added.out);
+    let list = person.runs(&["service", "list", "--json", "--dir", &dir]);
+    let json: serde_json::Value = serde_json::from_str(&list.out).unwrap();
+    assert_eq!((&json[0]["kind"], &json[0]["upstream"]), (&"udp".into(), &"10.0.0.53:53".into()), "{json}");
+    let file = Path::new(&dir).join("gateway.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    for (wrong, says) in [
+        ("udp = \"10.0.0.53:53\"\ntcp = \"10.0.0.53:53\"", "it needs one of `tcp`, `udp` and `web`"),
+        ("udp = \"10.0.0.53\"", "`10.0.0.53` is not HOST:PORT"),
+    ] {
+        fs::write(&file, format!("{text}[services.ntp]\nallow = []\n{wrong}\n")).unwrap();
+        person.runs(&["check", &file.display().to_string()]).fails(40, says);
+    }
 }
 
 #[test]
@@ -273,6 +299,12 @@ fn no_password_is_asked_for_when_a_local_address_is_in_use() {
     up.fails(40, &format!("nothing can listen on {address}"));
     let forward = person.runs(&["forward", &format!("{address}=db"), "--dir", &client]);
     forward.fails(40, &format!("nothing can listen on {address}"));
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let taken = UdpSocket::bind(udp).unwrap();
+    let forward = person.runs(&["forward", &format!("{udp}/udp=dns"), "--dir", &client]);
+    forward.fails(40, &format!("nothing can listen on {udp}"));
+    drop(taken);
+    person.runs(&["forward", "53/sctp=dns", "--dir", &client]).fails(2, "'53/sctp=dns' is not LOCAL=SERVICE");
     let open = person.runs(&["up", "--socks", "0.0.0.0:1080", "--dir", &client]);
     open.fails(40, "0.0.0.0:1080 is not an address of this machine alone");
 }

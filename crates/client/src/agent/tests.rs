@@ -10,7 +10,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::net::{TcpStream, UnixStream};
-use vestibule_proto::id::UserName;
+use vestibule_dark::datagrams::LocalSide;
+use vestibule_proto::id::{ServiceName, UserName};
 use vestibule_proto::session::Target;
 
 #[derive(Clone)]
@@ -40,6 +41,10 @@ impl Tunnel for FakeApparatus {
         O: AsyncWrite + Send + Unpin,
     {
         self.tunnel.carry_io(stream, input, output).await
+    }
+
+    async fn carry_datagrams<L: LocalSide>(&self, service: ServiceName, local: &L) -> Result<(), ClientError> {
+        self.tunnel.carry_datagrams(service, local).await
     }
 }
 
@@ -117,7 +122,7 @@ async fn a_running_up_answers() {
     assert_eq!(mode & 0o777, 0o600);
     let status = up.status().await.unwrap();
     assert_eq!((status.user.as_str(), status.streams, status.listening.len()), ("alice", 3, 1));
-    assert_eq!(up.services().await.unwrap().len(), 3);
+    assert_eq!(up.services().await.unwrap().len(), 4);
     assert_eq!(up.device().await.unwrap(), bench.apparatus.device());
     assert!(!bench.apparatus.signed_off.load(Ordering::Relaxed));
     up.sign_off().await.unwrap();

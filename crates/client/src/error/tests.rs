@@ -3,7 +3,7 @@
 use super::*;
 use std::time::Duration;
 use vestibule_proto::inner::{Refusal, RefusalCode};
-use vestibule_proto::session::Reason;
+use vestibule_proto::session::{Reason, ServiceKind};
 
 /// One of each kind.
 fn samples() -> Vec<ClientError> {
@@ -25,6 +25,8 @@ fn samples() -> Vec<ClientError> {
         ClientError::LoginFailed { tries: 1, limit: 20 },
         ClientError::Busy,
         ClientError::NoService { asked: service.clone() },
+        ClientError::OtherKind { service: service.clone(), is: ServiceKind::Udp },
+        ClientError::OtherKind { service: service.clone(), is: ServiceKind::Web },
         ClientError::UpstreamAway { service: service.clone() },
         ClientError::UpstreamHangs { service: service.clone() },
         ClientError::Cut { service },

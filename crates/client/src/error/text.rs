@@ -3,7 +3,7 @@
 use super::{ClientError, CredentialTrouble, GatewayAway, InvitationTrouble, Refused, Trouble};
 use std::net::SocketAddr;
 use std::time::Duration;
-use vestibule_proto::session::Reason;
+use vestibule_proto::session::{Reason, ServiceKind};
 
 /// Headline, detail, next step.
 type Told = (String, String, String);
@@ -64,6 +64,7 @@ impl ClientError {
             ),
             Self::SessionEnded(reason) => ended(*reason),
             Self::NoService { asked } => no_service(asked),
+            Self::OtherKind { service, is } => other_kind(service, *is),
             Self::UpstreamAway { service } => upstream_away(service),
             Self::UpstreamHangs { service } => upstream_hangs(service),
             Self::Cut { service } => cut(service),
@@ -104,6 +105,21 @@ fn no_service(asked: &str) -> Told {
     )
 }
 
+fn other_kind(service: &str, is: ServiceKind) -> Told {
+    match is {
+        ServiceKind::Udp => told(
+            format!("the service '{service}' is a UDP service"),
+            "It carries datagrams, and no connections: a pipe, a proxy or a TCP port can't lead to it.",
+            format!("give it a local UDP port: vestibule forward PORT/udp={service}"),
+        ),
+        ServiceKind::Tcp | ServiceKind::Web => told(
+            format!("the service '{service}' is no UDP service"),
+            "It carries connections, and no datagrams: a local UDP port can't lead to it.",
+            format!("give it a local TCP port: vestibule forward PORT={service}"),
+        ),
+    }
+}
+
 fn upstream_away(service: &str) -> Told {
     told(
         format!("the service '{service}' is away"),
@@ -139,8 +155,8 @@ fn not_loopback(address: &SocketAddr) -> Told {
 fn not_a_forward(asked: &str) -> Told {
     told(
         format!("'{asked}' is not LOCAL=SERVICE"),
-        "LOCAL is a port, or a loopback address and a port; SERVICE is a service's name or its upstream's host:port.",
-        "for example: vestibule forward 5432=db",
+        "LOCAL is a port, or a loopback address and a port, with /udp behind it for UDP; SERVICE is a service's name or its upstream's host:port.",
+        "for example: vestibule forward 5432=db, or 5353/udp=dns",
     )
 }
 

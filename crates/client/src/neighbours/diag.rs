@@ -1,6 +1,6 @@
 //! One question to the kernel about one socket (`sock_diag(7)`), whatever number of sockets there is.
 
-use super::{Peer, canonical};
+use super::{Peer, Protocol, canonical};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,25 +13,31 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST: u16 = 1;
 const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const ENOENT: i32 = 2;
 
-/// The socket at `theirs` that is connected to `ours`.
+/// The socket at `theirs` that hears `ours`.
 ///
 /// # Errors
 /// When the kernel can't be asked: it was built without, or a sandbox forbids it.
-pub(super) fn ask(theirs: SocketAddr, ours: SocketAddr) -> io::Result<Option<Peer>> {
+pub(super) fn ask(protocol: Protocol, theirs: SocketAddr, ours: SocketAddr) -> io::Result<Option<Peer>> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(netlink::SOCK_DIAG))?;
-    rustix::net::send(&socket, &question(theirs, ours), SendFlags::empty())?;
+    rustix::net::send(&socket, &question(protocol, theirs, ours), SendFlags::empty())?;
     // The kernel answers while it is being asked.
     let mut answer = [0; 512];
     let (_, length) = rustix::net::recv(&socket, &mut answer, RecvFlags::empty())?;
-    read(&answer[..length.min(answer.len())], theirs, ours)
+    read(&answer[..length.min(answer.len())], protocol, theirs, ours)
 }
 
-fn question(theirs: SocketAddr, ours: SocketAddr) -> [u8; QUESTION_LEN] {
+fn question(protocol: Protocol, theirs: SocketAddr, ours: SocketAddr) -> [u8; QUESTION_LEN] {
+    // For UDP the kernel takes the two ends the other way round, "for historical reasons".
+    let (number, first, second) = match protocol {
+        Protocol::Tcp => (IPPROTO_TCP, theirs, ours),
+        Protocol::Udp => (IPPROTO_UDP, ours, theirs),
+    };
     let family = if theirs.is_ipv4() { AF_INET } else { AF_INET6 };
     let mut bytes = Vec::with_capacity(QUESTION_LEN);
     bytes.extend_from_slice(&(QUESTION_LEN as u32).to_ne_bytes());
@@ -39,13 +45,13 @@ fn question(theirs: SocketAddr, ours: SocketAddr) -> [u8; QUESTION_LEN] {
     bytes.extend_from_slice(&NLM_F_REQUEST.to_ne_bytes());
     // Sequence number and sender: this socket asks once.
     bytes.extend_from_slice(&[0; 8]);
-    bytes.extend_from_slice(&[family, IPPROTO_TCP, 0, 0]);
+    bytes.extend_from_slice(&[family, number, 0, 0]);
     // In any state.
     bytes.extend_from_slice(&[0xff; 4]);
-    bytes.extend_from_slice(&theirs.port().to_be_bytes());
-    bytes.extend_from_slice(&ours.port().to_be_bytes());
-    bytes.extend_from_slice(&words(theirs.ip()));
-    bytes.extend_from_slice(&words(ours.ip()));
+    bytes.extend_from_slice(&first.port().to_be_bytes());
+    bytes.extend_from_slice(&second.port().to_be_bytes());
+    bytes.extend_from_slice(&words(first.ip()));
+    bytes.extend_from_slice(&words(second.ip()));
     // Any interface, and no cookie.
     bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(&[0xff; 8]);
@@ -55,7 +61,7 @@ fn question(theirs: SocketAddr, ours: SocketAddr) -> [u8; QUESTION_LEN] {
 }
 
 /// An answer to that question. The kernel may tell of a listener at `theirs` when it knows no connection: that is nobody.
-fn read(answer: &[u8], theirs: SocketAddr, ours: SocketAddr) -> io::Result<Option<Peer>> {
+fn read(answer: &[u8], protocol: Protocol, theirs: SocketAddr, ours: SocketAddr) -> io::Result<Option<Peer>> {
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
     match u16::from_ne_bytes(field(answer, 4).ok_or_else(malformed)?) {
         NLMSG_ERROR => {
@@ -64,7 +70,7 @@ fn read(answer: &[u8], theirs: SocketAddr, ours: SocketAddr) -> io::Result<Optio
         }
         SOCK_DIAG_BY_FAMILY if answer.len() >= ANSWER_LEN => {
             let found = told(answer).ok_or_else(malformed)?;
-            Ok((found.0 == (theirs, ours)).then_some(found.1))
+            Ok(protocol.fits(found.0, theirs, ours).then_some(found.1))
         }
         _ => Err(malformed()),
     }
@@ -115,7 +121,7 @@ mod tests {
 
     /// What the kernel says of a socket that goes from `theirs` to `ours`.
     fn answer(theirs: SocketAddr, ours: SocketAddr, uid: u32, inode: u32) -> Vec<u8> {
-        let asked = question(theirs, ours);
+        let asked = question(Protocol::Tcp, theirs, ours);
         let mut answer = vec![0; ANSWER_LEN];
         answer[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
         answer[16] = asked[16];
@@ -130,11 +136,11 @@ mod tests {
         for (theirs, ours) in [("127.0.0.1:50000", "127.0.0.1:8118"), ("[::1]:50000", "[::1]:8118")] {
             let (theirs, ours) = (address(theirs), address(ours));
             let told = answer(theirs, ours, 1_000, 77);
-            assert_eq!(read(&told, theirs, ours).unwrap(), Some(Peer { uid: 1_000, inode: 77 }));
-            assert_eq!(read(&told, ours, theirs).unwrap(), None, "another socket");
-            assert_eq!(read(&told, theirs, address("127.0.0.1:1")).unwrap(), None);
+            assert_eq!(read(&told, Protocol::Tcp, theirs, ours).unwrap(), Some(Peer { uid: 1_000, inode: 77 }));
+            assert_eq!(read(&told, Protocol::Tcp, ours, theirs).unwrap(), None, "another socket");
+            assert_eq!(read(&told, Protocol::Tcp, theirs, address("127.0.0.1:1")).unwrap(), None);
             for length in 0..ANSWER_LEN {
-                assert!(read(&told[..length], theirs, ours).is_err(), "{length}");
+                assert!(read(&told[..length], Protocol::Tcp, theirs, ours).is_err(), "{length}");
             }
         }
     }
@@ -145,15 +151,15 @@ mod tests {
         let mut answer = vec![0; 36];
         answer[4..6].copy_from_slice(&NLMSG_ERROR.to_ne_bytes());
         answer[16..20].copy_from_slice(&(-ENOENT).to_ne_bytes());
-        assert_eq!(read(&answer, theirs, ours).unwrap(), None);
+        assert_eq!(read(&answer, Protocol::Tcp, theirs, ours).unwrap(), None);
         answer[16..20].copy_from_slice(&(-13i32).to_ne_bytes());
-        assert_eq!(read(&answer, theirs, ours).unwrap_err().raw_os_error(), Some(13));
+        assert_eq!(read(&answer, Protocol::Tcp, theirs, ours).unwrap_err().raw_os_error(), Some(13));
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_or_not(bytes in prop::collection::vec(any::<u8>(), 0..128)) {
-            let _ = read(&bytes, address("127.0.0.1:1"), address("[::1]:2"));
+            let _ = read(&bytes, Protocol::Udp, address("127.0.0.1:1"), address("[::1]:2"));
         }
     }
 }

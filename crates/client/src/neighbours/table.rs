@@ -1,14 +1,18 @@
-//! `/proc/net/tcp` and `/proc/net/tcp6`: the kernel's sockets as text, one a line. Reading them all is slow.
+//! `/proc/net/tcp`, `/proc/net/udp` and those of IPv6: the kernel's sockets as text, one a line. Reading them all is slow.
 
-use super::{Peer, canonical};
+use super::{Peer, Protocol, canonical};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The socket at `theirs` that is connected to `ours`.
-pub(super) fn search(theirs: SocketAddr, ours: SocketAddr) -> Option<Peer> {
+/// The socket at `theirs` that hears `ours`.
+pub(super) fn search(protocol: Protocol, theirs: SocketAddr, ours: SocketAddr) -> Option<Peer> {
     // A socket of IPv6 may speak IPv4.
-    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().find_map(|file| {
+    let files = match protocol {
+        Protocol::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
+        Protocol::Udp => ["/proc/net/udp", "/proc/net/udp6"],
+    };
+    files.into_iter().find_map(|file| {
         let text = std::fs::read_to_string(file).ok()?;
-        text.lines().skip(1).filter_map(parse).find(|line| line.ends == (theirs, ours)).map(|line| line.peer)
+        text.lines().skip(1).filter_map(parse).find(|line| protocol.fits(line.ends, theirs, ours)).map(|line| line.peer)
     })
 }
 

@@ -226,7 +226,7 @@ impl Upstream {
 fn broken(target: &Target, error: &hyper::Error) -> ClientError {
     tracing::debug!(%error, "a web service broke off");
     let service = match target {
-        Target::Service(name) | Target::Direct { service: name, .. } => name.to_string(),
+        Target::Service(name) | Target::Direct { service: name, .. } | Target::Udp(name) => name.to_string(),
         Target::Upstream(upstream) => upstream.clone(),
     };
     ClientError::Cut { service }

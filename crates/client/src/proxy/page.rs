@@ -57,7 +57,7 @@ impl Page {
 
 fn status(error: &ClientError) -> StatusCode {
     match error {
-        ClientError::NoService { .. } => StatusCode::NOT_FOUND,
+        ClientError::NoService { .. } | ClientError::OtherKind { .. } => StatusCode::NOT_FOUND,
         ClientError::UpstreamHangs { .. } => StatusCode::GATEWAY_TIMEOUT,
         ClientError::Busy
         | ClientError::SessionEnded(_)

@@ -78,7 +78,10 @@ fn by_host(head: &Parts, path: PathAndQuery, services: &[ServiceInfo]) -> Result
     };
     match names::web_service(services, host.to_str().unwrap_or_default()) {
         WebName::Web(name) => Ok(Route::Pass(Pass { target: Target::Service(name), host: host.clone(), path })),
-        WebName::NotWeb(name) => Err(not_web(name.as_str())),
+        WebName::NotWeb(name) => match names::find(services, name.as_str()) {
+            Ok(_) => Err(not_web(name.as_str())),
+            Err(error) => Err(Page::of(&error)),
+        },
         WebName::Unknown(name) => Err(Page::of(&ClientError::NoService { asked: name })),
         WebName::Foreign => Err(Page::new(
             StatusCode::MISDIRECTED_REQUEST,

@@ -91,7 +91,7 @@ async fn open<T: Tunnel>(tunnel: &T, address: &TargetAddr) -> Result<T::Stream, 
 
 fn reply(error: &ClientError) -> ReplyError {
     match error {
-        ClientError::NoService { .. } => ReplyError::ConnectionNotAllowed,
+        ClientError::NoService { .. } | ClientError::OtherKind { .. } => ReplyError::ConnectionNotAllowed,
         ClientError::UpstreamAway { .. } => ReplyError::ConnectionRefused,
         ClientError::UpstreamHangs { .. } => ReplyError::HostUnreachable,
         ClientError::GatewayAway(_) | ClientError::ControllerAway { .. } | ClientError::AwaitsApproval { .. } => {

@@ -11,4 +11,5 @@ mod renewal;
 mod rotation;
 mod session;
 mod tcp;
+mod udp;
 mod world;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use vestibule_policy::{Decision, allowed};
 use vestibule_proto::id::{ServiceName, UserName};
-use vestibule_proto::session::{ServiceInfo, Target};
+use vestibule_proto::session::{ServiceInfo, ServiceKind, Target};
 use vestibule_store::StoreError;
 
 use super::Directory;
@@ -35,14 +35,18 @@ impl Catalogue {
     /// The service that a tunnel stream of `user` is to lead to; `None` if there is none or the user has no grant, which
     /// are not told apart.
     pub fn find(&self, user: &UserName, target: &Target) -> Option<&Service> {
+        // What carries bytes leads to no UDP service, and the other way round.
+        let by_name = |name: &ServiceName, is_udp: bool| {
+            let service = self.services.get(name).filter(|service| (service.kind == ServiceKind::Udp) == is_udp);
+            service.filter(|service| self.is_allowed(user, service))
+        };
         match target {
-            Target::Service(name) | Target::Direct { service: name, .. } => {
-                self.services.get(name).filter(|service| self.is_allowed(user, service))
-            }
-            Target::Upstream(upstream) => self
-                .services
-                .values()
-                .find(|service| service.upstream.eq_ignore_ascii_case(upstream) && self.is_allowed(user, service)),
+            Target::Service(name) | Target::Direct { service: name, .. } => by_name(name, false),
+            Target::Udp(name) => by_name(name, true),
+            Target::Upstream(upstream) => self.services.values().find(|service| {
+                let leads_there = service.upstream.eq_ignore_ascii_case(upstream) && service.kind != ServiceKind::Udp;
+                leads_there && self.is_allowed(user, service)
+            }),
         }
     }
 
@@ -94,7 +98,6 @@ impl Directory {
 mod tests {
     use vestibule_policy::Grant;
     use vestibule_proto::id::Stamp;
-    use vestibule_proto::session::ServiceKind;
 
     use super::super::service::Source;
     use super::*;
@@ -161,5 +164,29 @@ mod tests {
         assert_eq!(found("bob", "WIKI:80").as_deref(), Some("wiki"));
         assert_eq!(found("alice", "10.0.0.6:1"), None);
         assert_eq!(found("alice", "10.0.0.9:22"), None, "never an arbitrary address");
+    }
+
+    #[test]
+    fn what_carries_bytes_leads_to_no_udp_service_and_the_other_way_round() {
+        let tcp = service("dns-tcp", "10.0.0.53:53", &["everyone"]);
+        // Earlier in the alphabet, so that it would be found first.
+        let udp = Service { kind: ServiceKind::Udp, ..service("dns", "10.0.0.53:53", &["everyone"]) };
+        let catalogue = Catalogue::new(vec![udp, tcp], vec![user("alice", &[], false)]);
+        let name = |text: &str| ServiceName::parse(text).unwrap();
+        let found = |target| {
+            let alice = UserName::parse("alice").unwrap();
+            catalogue.find(&alice, &target).map(|service| service.name.to_string())
+        };
+        assert_eq!(found(Target::Udp(name("dns"))).as_deref(), Some("dns"));
+        assert_eq!(found(Target::Service(name("dns-tcp"))).as_deref(), Some("dns-tcp"));
+        assert_eq!(found(Target::Upstream("10.0.0.53:53".to_owned())).as_deref(), Some("dns-tcp"));
+        let from = ([127, 0, 0, 1], 1).into();
+        for crossed in
+            [Target::Udp(name("dns-tcp")), Target::Service(name("dns")), Target::Direct { service: name("dns"), from }]
+        {
+            assert_eq!(found(crossed.clone()), None, "{crossed:?}");
+        }
+        let bob = UserName::parse("bob").unwrap();
+        assert_eq!(catalogue.find(&bob, &Target::Udp(name("dns"))), None);
     }
 }

@@ -5,7 +5,38 @@
 use vestibule_store::Migration;
 
 /// The schema, step by step.
-pub(super) const MIGRATIONS: &[Migration] = &[DIRECTORY, SEEN_MARK, RENEWALS, APPROVALS, DIRECT];
+pub(super) const MIGRATIONS: &[Migration] = &[DIRECTORY, SEEN_MARK, RENEWALS, APPROVALS, DIRECT, UDP];
+
+/// A table can't be told of another kind: services move to one that knows it, and their grants with them. Grants first, or they would be
+/// dropped with the former table.
+const UDP: Migration = Migration {
+    name: "UDP services",
+    sql: "
+        CREATE TABLE service_with_udp (
+            name     TEXT PRIMARY KEY,
+            kind     TEXT NOT NULL CHECK (kind IN ('tcp', 'web', 'udp')),
+            upstream TEXT NOT NULL,
+            -- file: from the configuration file. directory: added by its owner's command.
+            source   TEXT NOT NULL CHECK (source IN ('file', 'directory')),
+            direct   INTEGER CHECK (direct BETWEEN 1 AND 65535)
+        ) STRICT, WITHOUT ROWID;
+        INSERT INTO service_with_udp (name, kind, upstream, source, direct)
+            SELECT name, kind, upstream, source, direct FROM service;
+
+        CREATE TABLE grant_with_udp (
+            service TEXT NOT NULL REFERENCES service_with_udp ON DELETE CASCADE,
+            who     TEXT NOT NULL,
+            PRIMARY KEY (service, who)
+        ) STRICT, WITHOUT ROWID;
+        INSERT INTO grant_with_udp (service, who) SELECT service, who FROM service_grant;
+
+        DROP TABLE service_grant;
+        DROP TABLE service;
+        -- What refers to a table follows its new name.
+        ALTER TABLE service_with_udp RENAME TO service;
+        ALTER TABLE grant_with_udp RENAME TO service_grant;
+    ",
+};
 
 const DIRECT: Migration = Migration {
     name: "services at a port of the gateway's machine",

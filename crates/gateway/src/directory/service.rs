@@ -60,7 +60,7 @@ pub enum Source {
 /// Errors: one clause that says what is wrong with it.
 pub fn upstream_of(kind: ServiceKind, text: &str) -> Result<String, String> {
     let rest = match kind {
-        ServiceKind::Tcp => text,
+        ServiceKind::Tcp | ServiceKind::Udp => text,
         ServiceKind::Web if text.starts_with("https://") => {
             return Err(format!("`{text}`: a web service is reached by http; publish an https server as --tcp"));
         }
@@ -195,6 +195,7 @@ fn insert(c: &Connection, service: &Service) -> Result<(), DirectoryError> {
     let kind = match service.kind {
         ServiceKind::Tcp => "tcp",
         ServiceKind::Web => "web",
+        ServiceKind::Udp => "udp",
     };
     let source = match service.source {
         Source::File => "file",
@@ -223,7 +224,11 @@ fn service_of(row: &Row<'_>) -> rusqlite::Result<Service> {
     let (kind, source): (String, String) = (row.get(1)?, row.get(3)?);
     Ok(Service {
         name: service_name(row, 0)?,
-        kind: if kind == "web" { ServiceKind::Web } else { ServiceKind::Tcp },
+        kind: match kind.as_str() {
+            "web" => ServiceKind::Web,
+            "udp" => ServiceKind::Udp,
+            _ => ServiceKind::Tcp,
+        },
         upstream: row.get(2)?,
         grants: Vec::new(),
         source: if source == "file" { Source::File } else { Source::Directory },
@@ -248,8 +253,13 @@ fn checked(mut service: Service) -> Result<Service, DirectoryError> {
 /// The kernel leads to addresses, and knows nothing of pages.
 fn check_direct(service: &Service) -> Result<(), String> {
     let name = &service.name;
-    if service.kind != ServiceKind::Tcp {
-        return Err(format!("the service `{name}` is a web service: only a TCP service can be direct"));
+    let other = match service.kind {
+        ServiceKind::Tcp => None,
+        ServiceKind::Web => Some("a web service"),
+        ServiceKind::Udp => Some("a UDP service"),
+    };
+    if let Some(other) = other {
+        return Err(format!("the service `{name}` is {other}: only a TCP service can be direct"));
     }
     if service.direct == Some(0) {
         return Err(format!("the service `{name}`: a direct service needs a port from 1 to 65535"));
@@ -294,7 +304,7 @@ mod tests {
 
     #[test]
     fn upstreams_that_are_read() {
-        use ServiceKind::{Tcp, Web};
+        use ServiceKind::{Tcp, Udp, Web};
         for (kind, text, expected) in [
             (Tcp, "10.0.0.5:5432", "10.0.0.5:5432"),
             (Tcp, "DB.internal:5432", "db.internal:5432"),
@@ -303,6 +313,8 @@ mod tests {
             (Web, "http://orders/", "orders:80"),
             (Web, "http://[2001:db8::1]/", "[2001:db8::1]:80"),
             (Web, "orders:8000", "orders:8000"),
+            (Udp, "NS.internal:53", "ns.internal:53"),
+            (Udp, "[fd00::53]:53", "[fd00::53]:53"),
         ] {
             assert_eq!(upstream_of(kind, text).as_deref(), Ok(expected), "{text}");
         }
@@ -310,7 +322,7 @@ mod tests {
 
     #[test]
     fn upstreams_that_are_refused() {
-        use ServiceKind::{Tcp, Web};
+        use ServiceKind::{Tcp, Udp, Web};
         for (kind, text) in [
             (Tcp, ""),
             (Tcp, "host"),
@@ -328,6 +340,8 @@ mod tests {
             (Web, "http://orders:80/path"),
             (Web, "http://user@orders:80"),
             (Web, "orders"),
+            (Udp, "10.0.0.53"),
+            (Udp, "udp://10.0.0.53:53"),
         ] {
             upstream_of(kind, text).expect_err(text);
         }

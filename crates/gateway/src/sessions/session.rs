@@ -2,7 +2,7 @@
 
 use crate::directory::EndReason;
 use crate::moving::Place;
-use quinn::{Connection, SendStream};
+use quinn::{Connection, FrameStats, SendStream};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,9 @@ use vestibule_proto::gateway_key::{KeyName, Voucher};
 use vestibule_proto::id::{DeviceId, ServiceName, SessionId, UserName};
 use vestibule_proto::key::{Secret, Spki};
 use vestibule_proto::realm::Realm;
-use vestibule_proto::session::{Notice, Reason, SESSION_DIRECT, SESSION_KEYS, code};
+use vestibule_proto::session::{
+    Notice, Reason, SESSION_DIRECT, SESSION_KEYS, SESSION_UDP, ServiceInfo, ServiceKind, code,
+};
 
 /// How long a client may take to acknowledge the last notice before its connection is closed all the same.
 const FAREWELL_WITHIN: Duration = Duration::from_millis(300);
@@ -64,7 +66,7 @@ struct State {
     flows: HashMap<ServiceName, Flows>,
     open: usize,
     last_use: Instant,
-    /// Stream frames that the connection had carried when last looked at: what isn't in them is keep-alive.
+    /// Frames of streams and datagrams that the connection had carried when last looked at: what isn't in them is keep-alive.
     frames: u64,
     over: bool,
 }
@@ -211,6 +213,12 @@ impl Session {
         }
     }
 
+    /// Tells the client what its user may use, as far as it knows what that is.
+    pub(crate) async fn notify_services(&self, services: Vec<ServiceInfo>) {
+        let Some(Live { told, .. }) = self.live() else { return };
+        self.notify(&Notice::Services(understood(services, told.newest))).await;
+    }
+
     /// Tells the client which of its services are direct, if it knows what that is.
     pub(crate) async fn notify_direct(&self, services: Vec<ServiceName>) {
         if self.live().is_some_and(|live| live.told.newest >= SESSION_DIRECT) {
@@ -308,7 +316,8 @@ impl State {
     fn take_use(&mut self, now: Instant) -> bool {
         let Some(live) = &self.live else { return false };
         let stats = live.connection.stats();
-        let frames = stats.frame_rx.stream + stats.frame_tx.stream;
+        let carried = |frames: &FrameStats| frames.stream + frames.datagram;
+        let frames = carried(&stats.frame_rx) + carried(&stats.frame_tx);
         let used = frames != self.frames;
         if used {
             self.frames = frames;
@@ -320,6 +329,12 @@ impl State {
     fn cut_flows(&mut self) {
         self.flows.drain().for_each(|(_, flows)| flows.cut.cancel());
     }
+}
+
+/// The services that a client of this version can be told of.
+pub(crate) fn understood(mut services: Vec<ServiceInfo>, newest: u16) -> Vec<ServiceInfo> {
+    services.retain(|service| newest >= SESSION_UDP || service.kind != ServiceKind::Udp);
+    services
 }
 
 /// The last notice, then the end of the connection: at once if the client doesn't acknowledge.

@@ -1,4 +1,4 @@
-//! The gateway over real sockets: a real controller, real SQLite, real TCP upstreams, on loopback.
+//! The gateway over real sockets: a real controller, real SQLite, real upstreams, on loopback.
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a panic in a test is its report")]
 
@@ -13,4 +13,5 @@ mod sessions;
 mod start;
 mod thousand;
 mod tunnel;
+mod udp;
 mod versions;

@@ -12,7 +12,7 @@ use crate::key::Secret;
 use crate::login::{
     KsfParams, LoginContext, LoginNames, LoginServer, LoginStart, OpaqueSetup, RegistrationServer, RegistrationStart,
 };
-use crate::{enrol, link, session};
+use crate::{datagram, enrol, link, session};
 
 static SETUP: LazyLock<OpaqueSetup> = LazyLock::new(|| OpaqueSetup::random(&mut SeededEntropy::new(5)));
 
@@ -109,6 +109,18 @@ pub fn enrolment_frame(data: &[u8]) {
         document::<enrol::EnrolDone>,
     ];
     documents.iter().for_each(|read| read(data));
+}
+
+/// A DATAGRAM frame of a flow (T), and the head of a record on its stream.
+pub fn datagram_frame(data: &[u8]) {
+    if let Ok((flow, payload)) = datagram::decode(data) {
+        assert_eq!(datagram::encode(flow, payload).as_deref(), Ok(data), "one encoding");
+    }
+    if let Some((head, _)) = data.split_first_chunk()
+        && let Ok(length) = datagram::record_length(*head)
+    {
+        assert_eq!(datagram::record_head(length), Ok(*head), "one encoding");
+    }
 }
 
 fn document<T: DeserializeOwned>(data: &[u8]) {

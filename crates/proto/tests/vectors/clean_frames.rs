@@ -221,6 +221,12 @@ fn enrolments() -> Pages {
 
 fn notices() -> Pages {
     let renewal = || page().variant("Notice", 2);
+    let udp = page()
+        .variant("Notice", 0)
+        .number("services", 1)
+        .string("name", b"dns")
+        .variant("ServiceKind", 2)
+        .string("upstream", b"10.0.0.53:53");
     vec![
         ("services", page().variant("Notice", 0).services()),
         ("renewal", renewal().raw("granted", &[0]).string("link", b"vestibule:AAAA")),
@@ -228,6 +234,7 @@ fn notices() -> Pages {
         ("realm key for a device", page().variant("Notice", 3).number("epoch", 300).raw("K_realm", &[0x4e; 32])),
         ("gateway key for a device", page().variant("Notice", 4).spki("G_tls", 0x97).raw("mac", &[0x3a; 32])),
         ("direct", page().variant("Notice", 5).number("services", 1).string("name", b"db")),
+        ("services, UDP", udp),
         ("sign off", page().variant("ClientNotice", 0)),
         ("renew", page().variant("ClientNotice", 1)),
     ]
@@ -264,6 +271,7 @@ fn tunnels() -> Pages {
         ("T open an upstream", open(1).string("host and port", b"10.0.0.5:5432")),
         ("T open a direct service", open(2).string("name", b"db").v4("the client's address", [198, 51, 100, 1], 443)),
         ("T open a direct service, IPv6", open(2).string("name", b"db").v6("the client's address")),
+        ("T open a UDP service", open(3).string("name", b"dns")),
         ("T opened", page().variant("Opened", 0)),
         ("T not opened", page().variant("Opened", 1).variant("Reason", 9)),
         ("T opened, direct", page().variant("Opened", 2).number("port", 2_222)),

@@ -17,6 +17,7 @@ use vestibule_proto::session::{
 use vestibule_proto::tcp::TcpTags;
 use vestibule_proto::ticket::{Tag, Ticket};
 
+use crate::datagrams;
 use crate::make::{Exchange, Login, exchange, k2c, refused, run_login};
 
 /// Entry, file name, bytes.
@@ -25,8 +26,16 @@ pub(crate) type Seed = (&'static str, &'static str, Vec<u8>);
 /// All seeds.
 pub(crate) fn corpus() -> Vec<Seed> {
     let (exchange, login) = (exchange(), run_login());
-    [knock(&exchange), opaque(&login), link(&exchange), session(&login), enrolment(&exchange, &login), links(&exchange)]
-        .concat()
+    [
+        knock(&exchange),
+        opaque(&login),
+        link(&exchange),
+        session(&login),
+        datagrams::seeds(),
+        enrolment(&exchange, &login),
+        links(&exchange),
+    ]
+    .concat()
 }
 
 fn knock(exchange: &Exchange) -> Vec<Seed> {
@@ -111,7 +120,8 @@ fn session(login: &Login) -> Vec<Seed> {
         ("session_frame", "challenge", document(&challenge)),
         ("session_frame", "services", document(&Notice::Services(vec![service]))),
         ("session_frame", "ended", document(&Notice::Ended(Reason::Wait { seconds: 60 }))),
-        ("session_frame", "open", document(&Open { target: Target::Service(name) })),
+        ("session_frame", "open", document(&Open { target: Target::Service(name.clone()) })),
+        ("session_frame", "open-udp", document(&Open { target: Target::Udp(name) })),
     ]
 }
 

@@ -169,3 +169,23 @@ pub(crate) struct Field {
     pub(crate) field: String,
     pub(crate) bytes: String,
 }
+
+/// `datagrams.json`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DatagramVectors {
+    pub(crate) about: String,
+    pub(crate) datagrams: Vec<Datagram>,
+}
+
+/// A datagram of a flow, in both its forms.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Datagram {
+    pub(crate) flow: u64,
+    pub(crate) payload: String,
+    /// The content of a DATAGRAM frame.
+    pub(crate) frame: String,
+    /// The same on the flow's stream.
+    pub(crate) record: String,
+}

@@ -252,6 +252,7 @@ fn notices() -> Vec<Sample> {
         sample("realm key for a device", Notice::Realm(realm())),
         sample("gateway key for a device", Notice::GatewayKey(NewKey { spki: spki(0x97), mac: [0x3a; 32] })),
         sample("direct", Notice::Direct(vec![db()])),
+        sample("services, UDP", Notice::Services(vec![service("dns", ServiceKind::Udp, "10.0.0.53:53")])),
         sample("sign off", ClientNotice::SignOff),
         sample("renew", ClientNotice::Renew),
     ]
@@ -292,6 +293,7 @@ fn tunnels() -> Vec<Sample> {
         sample("T open an upstream", Open { target: Target::Upstream("10.0.0.5:5432".to_owned()) }),
         sample("T open a direct service", Open { target: direct(v4()) }),
         sample("T open a direct service, IPv6", Open { target: direct(v6()) }),
+        sample("T open a UDP service", Open { target: Target::Udp(ServiceName::parse("dns").unwrap()) }),
         sample("T opened", Opened::Connected),
         sample("T not opened", Opened::Refused(Reason::UpstreamAway)),
         sample("T opened, direct", Opened::Direct { port: 2_222 }),

@@ -8,6 +8,7 @@
 mod clean_frames;
 mod clean_room;
 mod corpus;
+mod datagrams;
 mod documents;
 mod frames;
 mod make;
@@ -16,7 +17,7 @@ mod strict;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use documents::{KnockVectors, LoginVectors, TicketVectors};
+use documents::{DatagramVectors, KnockVectors, LoginVectors, TicketVectors};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -39,6 +40,7 @@ fn made() -> Vec<(PathBuf, Vec<u8>)> {
     files.push((path("ticket.json"), json(&make::ticket())));
     files.push((path("login.json"), json(&make::login())));
     files.push((path("frames.json"), json(&frames::document())));
+    files.push((path("datagrams.json"), json(&datagrams::document())));
     files
 }
 
@@ -79,4 +81,9 @@ fn a_clean_room_derives_the_tags() {
 #[test]
 fn a_clean_room_derives_what_the_login_is_bound_to() {
     clean_room::check_login(&read::<LoginVectors>("login.json"));
+}
+
+#[test]
+fn a_clean_room_writes_the_datagrams() {
+    datagrams::check(&read::<DatagramVectors>("datagrams.json"));
 }

@@ -109,7 +109,7 @@ pub(crate) enum InviteCommand {
 pub(crate) enum ServiceCommand {
     /// Publish a service to those whom `--allow` names.
     #[command(
-        after_help = "Examples:\n  vestibule service add db --tcp 10.0.0.5:5432 --allow group:sales\n  vestibule service add orders --web http://10.0.0.8:8000 --allow everyone"
+        after_help = "Examples:\n  vestibule service add db --tcp 10.0.0.5:5432 --allow group:sales\n  vestibule service add dns --udp 10.0.0.53:53 --allow everyone\n  vestibule service add orders --web http://10.0.0.8:8000 --allow everyone"
     )]
     Add(ServiceAddArgs),
     /// List services.
@@ -122,13 +122,16 @@ pub(crate) enum ServiceCommand {
 
 /// `service add`.
 #[derive(Args)]
-#[command(group = ArgGroup::new("upstream").required(true).args(["tcp", "web"]))]
+#[command(group = ArgGroup::new("upstream").required(true).args(["tcp", "udp", "web"]))]
 pub(crate) struct ServiceAddArgs {
     /// 1 to 63 characters of a-z, 0-9 and `-`.
     pub(crate) name: String,
     /// A TCP service at this address, as seen from the gateway.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) tcp: Option<String>,
+    /// A UDP service at this address, as seen from the gateway.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) udp: Option<String>,
     /// A web application at this address, as seen from the gateway.
     #[arg(long, value_name = "http://HOST:PORT")]
     pub(crate) web: Option<String>,
@@ -137,7 +140,7 @@ pub(crate) struct ServiceAddArgs {
     pub(crate) allow: Vec<String>,
     /// Of a TCP service at an address: this TCP port of the gateway's machine is shut to everybody, and leads those who may to
     /// the service, through the kernel alone. Needs the door `nftables`.
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "web")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), conflicts_with_all = ["web", "udp"])]
     pub(crate) direct: Option<u16>,
     #[command(flatten)]
     pub(crate) dir: DirArgs,

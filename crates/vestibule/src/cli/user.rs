@@ -162,10 +162,10 @@ pub(crate) struct SelftestArgs {
 /// `forward`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  vestibule forward 5432=db\n  vestibule forward 127.0.0.1:2222=host1:22 8080=orders"
+    after_help = "Examples:\n  vestibule forward 5432=db\n  vestibule forward 127.0.0.1:2222=host1:22 8080=orders\n  vestibule forward 5353/udp=dns"
 )]
 pub(crate) struct ForwardArgs {
-    /// A local port (or address and port) and the service it leads to.
+    /// A local port (or address and port) and the service it leads to; with `/udp` behind the port for a UDP service.
     #[arg(value_name = "LOCAL=SERVICE", required = true)]
     pub(crate) forwards: Vec<String>,
     /// Serve the programs of every user of this machine, not only this user's and root's: for a shared container.

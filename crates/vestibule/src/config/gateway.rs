@@ -107,13 +107,21 @@ pub(crate) struct SessionConfig {
     /// How long it may stay without traffic.
     #[serde(deserialize_with = "span")]
     pub(crate) idle: Duration,
-    /// Connections that one session may have open at a time.
+    /// Connections and flows of datagrams that one session may have open at a time.
     pub(crate) connections: u32,
+    /// How long a flow of datagrams may be silent before it ends.
+    #[serde(deserialize_with = "span")]
+    pub(crate) udp_idle: Duration,
 }
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self { expires: Duration::from_secs(12 * 3_600), idle: Duration::from_secs(30 * 60), connections: 1_024 }
+        Self {
+            expires: Duration::from_secs(12 * 3_600),
+            idle: Duration::from_secs(30 * 60),
+            connections: 1_024,
+            udp_idle: Duration::from_secs(120),
+        }
     }
 }
 
@@ -123,6 +131,8 @@ impl Default for SessionConfig {
 pub(crate) struct ServiceConfig {
     /// `host:port` of a TCP service.
     pub(crate) tcp: Option<String>,
+    /// `host:port` of a UDP service.
+    pub(crate) udp: Option<String>,
     /// `http://host:port` of a web application.
     pub(crate) web: Option<String>,
     /// Who may use it: `everyone`, `user:NAME`, `group:NAME`.
@@ -142,13 +152,11 @@ fn default_typo_bits() -> u8 {
 impl ServiceConfig {
     fn meant(&self, name: &str) -> Result<Service, Fault> {
         let wrong = |what: String| Fault::configuration(format!("service `{name}`: {what}"));
-        let (kind, text) = match (&self.tcp, &self.web) {
-            (Some(tcp), None) => (ServiceKind::Tcp, tcp),
-            (None, Some(web)) => (ServiceKind::Web, web),
-            (Some(_), Some(_)) | (None, None) => {
-                return Err(wrong("it needs either `tcp` or `web`".to_owned())
-                    .next("tcp = \"host:port\", or web = \"http://host:port\""));
-            }
+        let upstreams = [(ServiceKind::Tcp, &self.tcp), (ServiceKind::Udp, &self.udp), (ServiceKind::Web, &self.web)];
+        let mut named = upstreams.iter().filter_map(|(kind, text)| Some((*kind, text.as_ref()?)));
+        let (Some((kind, text)), None) = (named.next(), named.next()) else {
+            return Err(wrong("it needs one of `tcp`, `udp` and `web`".to_owned())
+                .next("tcp = \"host:port\", or udp = \"host:port\", or web = \"http://host:port\""));
         };
         let grants = self.allow.iter().map(|who| who.parse::<Grant>());
         Ok(Service {
@@ -218,6 +226,7 @@ impl GatewayConfig {
         settings.guard = self.guarded()?;
         settings.session = SessionLimits { expires: self.session.expires, idle: self.session.idle };
         settings.limits.connections_per_session = usize::try_from(self.session.connections).unwrap_or(usize::MAX);
+        settings.limits.udp_idle = self.session.udp_idle;
         settings.typo_bits = self.typo_bits;
         settings.approve = self.approve;
         settings.tcp = self.tcp;
@@ -248,6 +257,7 @@ impl GatewayConfig {
              approve = false\n\n\
              [session]\nexpires = \"12h\"\nidle = \"30m\"\nconnections = 1024\n\n\
              # [services.db]\n# tcp = \"10.0.0.5:5432\"\n# allow = [\"group:sales\"]\n\n\
+             # [services.dns]\n# udp = \"10.0.0.53:53\"\n# allow = [\"everyone\"]\n\n\
              # [services.orders]\n# web = \"http://10.0.0.8:8000\"\n# allow = [\"everyone\"]\n\n\
              # How a web service is guarded: standard, strict or observe; who may do what (the book, chapter `Page guard`).\n\
              # [guard.orders]\n# mode = \"standard\"\n# owner = \"the sales office\"\n\
@@ -318,6 +328,24 @@ mod tests {
             .collect::<Vec<_>>()
             .join("\n");
         let config: GatewayConfig = parse(&text, "gateway.toml").unwrap();
-        assert_eq!(config.services.keys().collect::<Vec<_>>(), ["db", "orders"]);
+        assert_eq!(config.services.keys().collect::<Vec<_>>(), ["db", "dns", "orders"]);
+        let kinds: Vec<_> = config.services().unwrap().iter().map(|service| service.kind).collect();
+        assert_eq!(kinds, [ServiceKind::Tcp, ServiceKind::Udp, ServiceKind::Web]);
+    }
+
+    #[test]
+    fn a_service_has_one_upstream_and_a_span_of_silence_is_read() {
+        let services = |lines: &str| {
+            let text = format!(
+                "listen = [\"[::]:1\"]\npublic = []\n[session]\nudp_idle = \"45s\"\n[services.dns]\nallow = []\n{lines}\n"
+            );
+            parse::<GatewayConfig>(&text, "gateway.toml").and_then(|config| config.settings(Path::new("/")))
+        };
+        let settings = services("udp = \"10.0.0.53:53\"").unwrap();
+        assert_eq!(settings.services[0].kind, ServiceKind::Udp);
+        assert_eq!(settings.limits.udp_idle, Duration::from_secs(45));
+        for wrong in ["", "udp = \"10.0.0.53:53\"\ntcp = \"10.0.0.53:53\"", "udp = \"10.0.0.53\""] {
+            assert_eq!(services(wrong).unwrap_err().code, 40, "{wrong}");
+        }
     }
 }

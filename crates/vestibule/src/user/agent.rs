@@ -138,7 +138,7 @@ impl Offer {
     pub(super) fn of(service: &ServiceInfo, http: Option<SocketAddr>) -> Self {
         let url = match service.kind {
             ServiceKind::Web => http.map(|http| format!("http://{}.localhost:{}/", service.name, http.port())),
-            ServiceKind::Tcp => None,
+            ServiceKind::Tcp | ServiceKind::Udp => None,
         };
         let upstream = service.upstream.clone();
         Self { name: service.name.to_string(), kind: super::kind(service.kind), upstream, url }

@@ -4,7 +4,7 @@ use crate::cli::ForwardArgs;
 use crate::fault::Fault;
 use crate::output::Output;
 use std::process::ExitCode;
-use vestibule_client::forward::{Forward, Forwarder};
+use vestibule_client::forward::{Carries, Forward, Forwarder};
 use vestibule_client::{Client, Options};
 
 /// Forwards until Ctrl-C or the session's end.
@@ -16,7 +16,7 @@ pub(crate) fn run(arguments: ForwardArgs, output: &Output) -> Result<ExitCode, F
     let neighbours = super::neighbours(arguments.any_local_user || config.any_local_user);
     let options = Options { transport: arguments.transport.unwrap_or(config.transport), ..Options::default() };
     let file = super::choose(&home, &arguments.credential)?;
-    forwards.iter().try_for_each(|forward| super::try_listen(forward.local))?;
+    forwards.iter().try_for_each(super::try_forward)?;
     let unlocked = super::unlock(&file, &arguments.password, output)?;
     crate::roles::client_runtime()?.block_on(async {
         let client = Client::connect(unlocked, options).await?;
@@ -25,8 +25,9 @@ pub(crate) fn run(arguments: ForwardArgs, output: &Output) -> Result<ExitCode, F
                 Ok(forwarder) => forwarder,
                 Err(error) => return Err(super::give_up(&client, error).await),
             };
-            let line = serde_json::json!({ "local": forwarder.local_addr(), "service": forward.service });
-            output.say(&line, || format!("{} leads to {}", forwarder.local_addr(), forward.service))?;
+            let (local, udp) = (forwarder.local_addr(), forward.carries == Carries::Udp);
+            let line = serde_json::json!({ "local": local, "service": forward.service, "udp": udp });
+            output.say(&line, || format!("{local}{} leads to {}", if udp { "/udp" } else { "" }, forward.service))?;
             tokio::spawn(forwarder.serve());
         }
         super::up::stay(&client).await

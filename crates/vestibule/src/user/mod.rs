@@ -16,9 +16,10 @@ use crate::directories::Role;
 use crate::fault::Fault;
 use crate::output::{self, Output};
 use crate::password::Source;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 use vestibule_client::error::{CredentialTrouble, Trouble};
+use vestibule_client::forward::{Carries, Forward};
 use vestibule_client::home::{CredentialFile, Home};
 use vestibule_client::keeper::Event;
 use vestibule_client::local::{self, Recognised, Unlocked};
@@ -64,6 +65,18 @@ pub(crate) fn try_listen(address: SocketAddr) -> Result<(), Fault> {
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),
         Err(error) => Err(ClientError::Listen { address, trouble: Trouble::from(&error) }.into()),
+    }
+}
+
+/// [`try_listen`] for a forward.
+pub(crate) fn try_forward(forward: &Forward) -> Result<(), Fault> {
+    let address = forward.local;
+    match forward.carries {
+        Carries::Tcp => try_listen(address),
+        Carries::Udp => match UdpSocket::bind(address) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(ClientError::Listen { address, trouble: Trouble::from(&error) }.into()),
+        },
     }
 }
 
@@ -131,6 +144,7 @@ pub(crate) fn kind(kind: ServiceKind) -> &'static str {
     match kind {
         ServiceKind::Tcp => "tcp",
         ServiceKind::Web => "web",
+        ServiceKind::Udp => "udp",
     }
 }
 

@@ -31,8 +31,8 @@ pub(crate) fn run(arguments: UpArgs, output: &Output) -> Result<ExitCode, Fault>
     let runtime = crate::roles::client_runtime()?;
     // A second `up` is told before the person types a password.
     let agent = runtime.block_on(async { Agent::bind(&file) })?;
-    let locals = [http, socks].into_iter().chain(forwards.iter().map(|forward| forward.local));
-    locals.into_iter().try_for_each(super::try_listen)?;
+    [http, socks].into_iter().try_for_each(super::try_listen)?;
+    forwards.iter().try_for_each(super::try_forward)?;
     let unlocked = super::unlock(&file, &arguments.password, output)?;
     runtime.block_on(async {
         let client = Client::connect(unlocked, options).await?;

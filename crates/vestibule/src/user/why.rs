@@ -63,9 +63,14 @@ fn go(arguments: &WhyArgs, output: &Output, passage: &mut Passage) -> Result<(),
 /// Step T for the service that was asked for: opened, and closed without a word.
 async fn serve(client: &Client, asked: Option<&str>, passage: &mut Passage) -> Result<(), ClientError> {
     let Some(asked) = asked else { return Ok(()) };
-    let target = names::find(&client.services(), asked)?;
     let begun = Instant::now();
-    client.open(target).await?;
+    match names::find(&client.services(), asked) {
+        Ok(target) => drop(client.open(target).await?),
+        Err(ClientError::OtherKind { .. }) => {
+            client.try_udp(&names::find_udp(&client.services(), asked)?).await?;
+        }
+        Err(error) => return Err(error),
+    }
     passage.service = Some(begun.elapsed());
     passage.direct = Some(client.direct()).filter(|direct| !direct.services.is_empty());
     Ok(())

@@ -216,3 +216,44 @@ fn every_kind_of_entry_reads_back() {
         assert_eq!(serde_json::to_string(kind).unwrap(), format!("\"{kind}\""));
     }
 }
+
+/// The table of services was made anew for a third kind: what stood in it stands, and so do the grants.
+#[tokio::test]
+async fn services_of_a_former_schema_are_kept_with_their_grants() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("data/gateway.db");
+    let former = &schema::MIGRATIONS[..5];
+    let store = vestibule_store::Store::open(&path, former).unwrap();
+    let insert = "
+        INSERT INTO service (name, kind, upstream, source, direct) VALUES
+            ('db', 'tcp', '10.0.0.5:5432', 'directory', NULL),
+            ('orders', 'web', '10.0.0.8:8000', 'file', NULL),
+            ('ssh', 'tcp', '10.0.0.7:22', 'directory', 2222);
+        INSERT INTO service_grant (service, who) VALUES ('db', 'group:sales'), ('db', 'user:bob'), ('ssh', 'everyone');";
+    let udp = "INSERT INTO service (name, kind, upstream, source) VALUES ('dns', 'udp', '10.0.0.53:53', 'file')";
+    store.write(move |c| Ok::<_, vestibule_store::StoreError>(c.execute_batch(insert)?)).await.unwrap();
+    store.write(move |c| Ok::<_, vestibule_store::StoreError>(c.execute_batch(udp)?)).await.unwrap_err();
+    drop(store);
+
+    let directory = open_in(&root);
+    let orders = Service { kind: ServiceKind::Web, source: Source::File, ..service("orders", "10.0.0.8:8000", &[]) };
+    let ssh = Service { direct: Some(2222), ..service("ssh", "10.0.0.7:22", &["everyone"]) };
+    let kept = [service("db", "10.0.0.5:5432", &["group:sales", "user:bob"]), orders, ssh];
+    assert_eq!(directory.services().await.unwrap(), kept);
+    let dns = Service { kind: ServiceKind::Udp, ..service("dns", "10.0.0.53:53", &["everyone"]) };
+    directory.add_service(dns.clone(), T).await.unwrap();
+    // Grants still go with their service.
+    directory.remove_service(ServiceName::parse("db").unwrap(), T).await.unwrap();
+    directory.add_service(service("db", "10.0.0.5:5432", &[]), T).await.unwrap();
+    drop(directory);
+    let services = open_in(&root).services().await.unwrap();
+    assert_eq!(services[..2], [service("db", "10.0.0.5:5432", &[]), dns]);
+}
+
+#[tokio::test]
+async fn a_udp_service_is_not_direct() {
+    let (_root, directory) = directory();
+    let dns = Service { kind: ServiceKind::Udp, direct: Some(53), ..service("dns", "10.0.0.53:53", &["everyone"]) };
+    let Err(DirectoryError::Invalid(why)) = directory.add_service(dns, T).await else { panic!("added") };
+    assert_eq!(why, "the service `dns` is a UDP service: only a TCP service can be direct");
+}
