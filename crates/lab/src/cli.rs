@@ -13,6 +13,8 @@ pub enum Service {
     Tcp(SocketAddr),
     /// A web application at this address.
     Web(SocketAddr),
+    /// A UDP service at this address.
+    Udp(SocketAddr),
 }
 
 /// The words of one command, without the program's name.
@@ -80,6 +82,7 @@ pub(crate) fn service_add(dir: &Path, name: &str, service: Service, allow: &[&st
     words.push(match service {
         Service::Tcp(address) => format!("--tcp={address}"),
         Service::Web(address) => format!("--web=http://{address}"),
+        Service::Udp(address) => format!("--udp={address}"),
     });
     words.extend(allow.iter().map(|who| format!("--allow={who}")));
     in_dir(words, dir)

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use crate::{Context, Host, Result, Running, peer};
+use crate::{Context, Host, Invocation, Result, Running, peer};
 
 const UP_WITHIN: Duration = Duration::from_secs(10);
 
@@ -46,12 +46,30 @@ impl Upstream {
         Self::start("web", host, dir)
     }
 
+    /// A name server over UDP, for which every name leads to one address; [`Upstream::ask`] asks it.
+    ///
+    /// # Errors
+    /// It doesn't come up.
+    pub fn dns(host: &Host, dir: &Path) -> Result<Self> {
+        Self::start("dns", host, dir)
+    }
+
+    /// Asks a name server once, from `host`, for the address of `name`: a program that prints it, or fails when no answer has come within
+    /// this time.
+    ///
+    /// # Errors
+    /// The program is not there.
+    pub fn ask(host: &Host, server: SocketAddr, name: &str, within: Duration) -> Result<Invocation> {
+        let within = within.as_millis().to_string();
+        Ok(host.command(peer()?).args(["ask", &server.to_string(), name, &within]))
+    }
+
     /// Where it listens: the host's IPv4 address and a port that was free.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many connections it has accepted until now.
+    /// How many connections it has accepted until now; questions, of a name server.
     pub fn accepted(&self) -> usize {
         self.running.log().matches("accepted ").count()
     }

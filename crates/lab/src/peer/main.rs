@@ -5,6 +5,7 @@
 
 mod capture;
 mod checksum;
+mod dns;
 mod hold;
 mod line;
 mod send;
@@ -21,9 +22,11 @@ fn main() -> ExitCode {
         ["send", from, listen] => send::send(from, listen),
         ["connect", to] => send::connect(to),
         ["line", peer, words @ ..] => line::line(peer, words),
+        ["serve", "dns", address] => dns::serve(address),
+        ["ask", server, name, within] => dns::ask(server, name, within),
         ["serve", kind, address] => serve::serve(kind, address),
         _ => Err(io::Error::other(
-            "lab-peer hold OUTSIDE | capture | send PORT MS | connect ADDRESS | line … | serve KIND ADDRESS",
+            "lab-peer hold OUTSIDE | capture | send PORT MS | connect ADDRESS | line … | serve KIND ADDRESS | ask SERVER NAME MS",
         )),
     };
     match outcome {
