@@ -1,13 +1,48 @@
 //! The upstream of the measurements: sends back what it gets.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// The first byte of a connection that is sent zeros for as long as it is read.
 pub(super) const SOURCE: u8 = 1;
 
 const BLOCK: usize = 256 * 1024;
+
+/// A datagram that is sent to whoever has said something, and how often.
+const DATAGRAM: [u8; 1_000] = [0; 1_000];
+const PAUSE: Duration = Duration::from_micros(200);
+/// For so long.
+const SENDING: Duration = Duration::from_secs(8);
+
+/// Starts an upstream over UDP, for as long as this process lives.
+///
+/// # Errors
+/// There is no free port.
+pub(super) fn start_udp() -> io::Result<SocketAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = socket.local_addr()?;
+    thread::spawn(move || {
+        let mut first = [0; 64];
+        // What ICMP says of somebody who has gone is no reason to end.
+        loop {
+            let Ok((_, from)) = socket.recv_from(&mut first) else { continue };
+            if let Ok(source) = socket.try_clone() {
+                thread::spawn(move || send(&source, from));
+            }
+        }
+    });
+    Ok(address)
+}
+
+fn send(socket: &UdpSocket, to: SocketAddr) {
+    let begun = Instant::now();
+    while begun.elapsed() < SENDING {
+        let _ = socket.send_to(&DATAGRAM, to);
+        thread::sleep(PAUSE);
+    }
+}
 
 /// Starts it, for as long as this process lives.
 ///

@@ -50,6 +50,8 @@ impl Stage {
         stage.gateway = Some(light);
         stage.wait_linked()?;
         stage.ask("gateway", &["service", "add", "echo", "--tcp", &echo.to_string(), "--allow", "everyone"])?;
+        let datagrams = echo::start_udp()?.to_string();
+        stage.ask("gateway", &["service", "add", "datagrams", "--udp", &datagrams, "--allow", "everyone"])?;
         stage.ask("gateway", &["user", "add", "bench"])?;
         Ok(stage)
     }

@@ -8,7 +8,7 @@ use super::starts::Starter;
 use super::{Effort, Row, ssh};
 use crate::run::Result;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -55,13 +55,25 @@ pub(super) fn beside_ssh(stage: &Stage, starter: &Starter, effort: Effort, rows:
 
 /// `vestibule up` with a forward to the echo.
 pub(super) fn up(stage: &Stage, starter: &Starter) -> Result<Way> {
-    let (address, http, socks) = (free_tcp()?, free_tcp()?.to_string(), free_tcp()?.to_string());
-    let forward = format!("{address}=echo");
-    let words = ["up", "--password-stdin", "--forward", &forward, "--http", &http, "--socks", &socks];
+    let address = free_tcp()?;
+    forwarding(stage, starter, address, &format!("{address}=echo"))
+}
+
+/// `vestibule up` with a forward to the upstream over UDP.
+pub(super) fn up_udp(stage: &Stage, starter: &Starter) -> Result<Way> {
+    let address = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+    forwarding(stage, starter, address, &format!("{address}/udp=datagrams"))
+}
+
+fn forwarding(stage: &Stage, starter: &Starter, address: SocketAddr, forward: &str) -> Result<Way> {
+    let (http, socks) = (free_tcp()?, free_tcp()?.to_string());
+    let at = http.to_string();
+    let words = ["up", "--password-stdin", "--forward", forward, "--http", &at, "--socks", &socks];
     let mut up = starter.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     type_in(&mut up, &format!("{PASSWORD}\n"))?;
     let way = Way { address, pids: vec![up.id(), stage.gateway()], children: vec![up] };
-    wait("the forward", || listens(address))?;
+    // Bound with all other ports.
+    wait("the forward", || listens(http))?;
     Ok(way)
 }
 
