@@ -197,7 +197,7 @@ mod tests {
     fn is_ours(knocks: bool, datagram: &[u8]) -> bool {
         match shape(datagram) {
             Shape::Knock => knocks,
-            Shape::Moved => !knocks,
+            Shape::Moved | Shape::TagDatagram => !knocks,
             Shape::First(_) | Shape::Later => true,
             Shape::Foreign => false,
         }
@@ -215,6 +215,8 @@ mod tests {
         let moved = datagram(&[5, 1], 64);
         assert!(passes(false, &moved) && passes(false, &datagram(&[5, 1], 2 * 64)), "joined ones, too");
         assert!(!passes(true, &moved) && !passes(false, &datagram(&[5, 1], 65)));
+        let tag = datagram(&[4, 1], 64);
+        assert!(passes(false, &tag) && !passes(true, &tag) && !passes(false, &datagram(&[4, 1], 63)));
     }
 
     #[test]
@@ -249,8 +251,9 @@ mod tests {
             knocks in any::<bool>(),
         ) {
             let datagram = datagram(&start[..start.len().min(len)], len);
-            let (kind, one) = if knocks { (1, 1200) } else { (5, 64) };
-            let joined = len > one && len.is_multiple_of(one) && datagram.starts_with(&[kind, 1]);
+            let (kinds, one) = if knocks { (1..=1, 1200) } else { (4..=5, 64) };
+            let begins = datagram.len() > 1 && kinds.contains(&datagram[0]) && datagram[1] == 1;
+            let joined = len > one && len.is_multiple_of(one) && begins;
             prop_assert_eq!(passes(knocks, &datagram), is_ours(knocks, &datagram) || joined);
         }
     }

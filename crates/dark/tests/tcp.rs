@@ -27,7 +27,7 @@ impl Gateway {
         let admission = Admission {
             ticket: ticket.id,
             tags: ticket.quic_tags(),
-            tcp: Some(tcp.clone()),
+            tcp: Some(Box::new(tcp.clone())),
             announced: HERE.ip(),
             policy: NatPolicy::Follow,
             deadline: now + window,

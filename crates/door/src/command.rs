@@ -28,7 +28,7 @@ pub struct Admission {
     /// What first packets may bear as destination connection id (D1, n = 0 to 3): four connects per admission.
     pub tags: [Tag; 4],
     /// What opens TCP (D0 and the preface); `None` for a connection's moves, and where the gateway takes no TCP.
-    pub tcp: Option<TcpTags>,
+    pub tcp: Option<Box<TcpTags>>,
     /// The client's address as the controller announced it.
     pub announced: IpAddr,
     /// How the address that comes must agree with the announced one.

@@ -119,7 +119,7 @@ impl Case<'_> {
         Admission {
             ticket: ticket(number),
             tags: [0, 1, 2, 3].map(|n| tag(number, n)),
-            tcp: Some(tcp(number)),
+            tcp: Some(Box::new(tcp(number))),
             announced: address(HOME).ip(),
             policy,
             deadline: self.rig.now() + WINDOW,

@@ -87,7 +87,7 @@ impl TcpDoor {
         let Some(tags) = &admission.tcp else { return };
         let (ticket, until) = (admission.ticket, admission.deadline);
         let standing = Standing {
-            tags: tags.clone(),
+            tags: (**tags).clone(),
             announced: admission.announced,
             policy: admission.policy,
             until,
@@ -160,7 +160,7 @@ mod tests {
         door.admit(&Admission {
             ticket: ticket.id,
             tags: ticket.quic_tags(),
-            tcp: Some(tcp.clone()),
+            tcp: Some(Box::new(tcp.clone())),
             announced: at(HOME).ip(),
             policy,
             deadline: now + WINDOW,

@@ -188,7 +188,7 @@ impl Admission {
                 self.remember(shared, request, (device, knock_id, stamp), commands).await;
             }
             AdmissionCommand::Open { request, ticket_id: ticket, tags, tcp, announced, policy, deadline } => {
-                let tcp = shared.settings().tcp.then_some(tcp);
+                let tcp = shared.settings().tcp.then(|| Box::new(tcp));
                 let admission = vestibule_door::Admission { ticket, tags, tcp, announced, policy, deadline };
                 let opened = shared.door.apply(&vestibule_door::Command::Admit(admission), Instant::now());
                 if let Err(error) = &opened {
