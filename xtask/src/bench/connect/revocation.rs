@@ -22,7 +22,9 @@ const SILENCE: Duration = Duration::from_millis(500);
 /// Revokes the session of a client that reads as fast as it can, again and again; and that of one that is sent datagrams.
 pub(super) fn to_the_last_byte(stage: &Stage, starter: &Starter, effort: Effort, rows: &mut Vec<Row>) -> Result<()> {
     let of = "the command's own start counts";
-    for (last, once) in [("byte through the tunnel", of_bytes as Once), ("datagram of a UDP service", of_datagrams)] {
+    for (last, once) in
+        [("byte through the tunnel", of_bytes as Once), ("datagram of a UDP service", of_datagrams as Once)]
+    {
         let spans: Result<Vec<Duration>> = (0..effort.pick(10, 3)).map(|_| once(stage, starter)).collect();
         let (samples, name) = (Samples::new(spans?), format!("`session revoke` to the last {last}"));
         rows.push(Row::new(format!("{name}, p50"), samples.micros(50.0) / 1e3, "ms").note(of));
