@@ -31,15 +31,18 @@ fn look(host: &Host, at: SocketAddr) -> Result<Seen> {
     })
 }
 
-/// What is larger than a knock's answer's header is dropped on the way to the gateway's port and back; D0 passes.
-fn drop_quic(router: &Router) -> Result<()> {
-    for rule in [
-        "add table inet throttle",
-        "add chain inet throttle forward { type filter hook forward priority 0 ; }",
-        "add rule inet throttle forward udp dport 4434 udp length > 200 counter drop",
-        "add rule inet throttle forward udp sport 4434 udp length > 200 counter drop",
-    ] {
-        router.host().command("nft").arg(rule).run()?.ok()?;
+/// On the way to the gateway's port and back.
+const BOTH_WAYS: &[&str] = &["dport", "sport"];
+/// On the way back alone.
+const ANSWERS: &[&str] = &["sport"];
+
+/// What is larger than D0, as QUIC's packets are, is dropped on these ways.
+fn drop_quic(router: &Router, ways: &[&str]) -> Result<()> {
+    let nft = |rule: &str| router.host().command("nft").arg(rule).run()?.ok();
+    nft("add table inet throttle")?;
+    nft("add chain inet throttle forward { type filter hook forward priority 0 ; }")?;
+    for port in ways {
+        nft(&format!("add rule inet throttle forward udp {port} 4434 udp length > 200 counter drop"))?;
     }
     Ok(())
 }
@@ -67,7 +70,7 @@ fn t08_where_quic_is_dropped_tcp_leads_in_and_strangers_see_a_port_that_nobody_u
     let neighbour = home.inside().host("neighbour")?;
     let stranger = fixture.network.host("stranger")?;
     let gateway = *fixture.gateway_addresses().first().context("an address")?;
-    drop_quic(&home)?;
+    drop_quic(&home, BOTH_WAYS)?;
 
     assert_eq!(look(&stranger, gateway)?, Seen::Refused, "before");
     let capture = Capture::start(fixture.gateway.host())?;
@@ -100,6 +103,23 @@ fn t08_where_quic_is_dropped_tcp_leads_in_and_strangers_see_a_port_that_nobody_u
     home.host().command("nft").arg("delete table inet throttle").run()?.ok()?;
     let mut up = alice.up(&["--forward", "7000=echo", "--transport", "quic"])?;
     assert_eq!(transport(&alice)?, "quic");
+    echoes(&alice)?;
+    assert_eq!(up.terminate()?, 0);
+    Ok(())
+}
+
+/// The gateway has a first contact then, by QUIC, which never goes on: it does not stand in the way of the one by TCP.
+#[test]
+fn where_only_the_gateways_answers_are_dropped_the_same_admission_leads_in_over_tcp() -> Result<()> {
+    let fixture = Fixture::start()?;
+    let inside = fixture.network.host("inside")?;
+    let echo = Upstream::echo(&inside, fixture.dir())?;
+    fixture.add_service("echo", Service::Tcp(echo.address()), &["everyone"])?;
+    let home = Router::start(&fixture.network, "home", Nat::Common)?;
+    let alice = fixture.add_person_on(home.inside(), "alice", &[])?;
+    drop_quic(&home, ANSWERS)?;
+    let mut up = alice.up(&["--forward", "7000=echo"])?;
+    assert_eq!(transport(&alice)?, "tcp");
     echoes(&alice)?;
     assert_eq!(up.terminate()?, 0);
     Ok(())

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use vestibule_proto::entropy::Entropy;
 use vestibule_proto::recognition::Limits;
 use vestibule_store::local_socket::SocketError;
+use vestibule_store::secret_file::SecretFileError;
 use vestibule_store::{LockError, StoreError};
 
 /// What a controller is started with.
@@ -85,6 +86,9 @@ pub fn lock_file(dir: &Path) -> PathBuf {
 /// When they exist already, or can't be written.
 pub fn init(dir: &Path, entropy: &mut dyn Entropy) -> Result<(), StartError> {
     vestibule_store::ensure_directory(dir)?;
+    if database(dir).exists() {
+        return Err(KeysError::File(SecretFileError::existing(&database(dir))).into());
+    }
     Keys::generate(entropy).write_new(&key_file(dir))?;
     if let Err(error) = Rows::open(&database(dir)) {
         forget_made(dir);

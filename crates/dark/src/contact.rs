@@ -7,6 +7,7 @@ use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
 use quinn::crypto::{Keys, ServerConfig as QuicCrypto, Session, UnsupportedVersion};
 use quinn::{Connecting, ConnectionError, ConnectionId, Incoming, TransportConfig};
 use quinn_proto::transport_parameters::TransportParameters;
+use tokio_util::sync::DropGuard;
 use vestibule_door::Hold;
 use vestibule_proto::id::TicketId;
 
@@ -55,8 +56,8 @@ impl Way {
 #[derive(Debug)]
 enum Came {
     Quic(Arc<Held>),
-    /// Never `None` before the contact was accepted.
-    Tcp(Option<Life>),
+    /// Never `None` before the contact was accepted. The guard ends the TCP connection when the role has no use for it.
+    Tcp(Option<(Life, DropGuard)>),
 }
 
 /// Why a first contact became no connection. The first answer has not been sent, or it was an error.
@@ -77,7 +78,12 @@ impl FirstContact {
         Self { source, ticket, incoming: Some(incoming), came: Came::Quic(held), socket }
     }
 
-    pub(crate) fn over_tcp(incoming: Incoming, ticket: TicketId, life: Life, socket: Arc<Guarded<Gate>>) -> Self {
+    pub(crate) fn over_tcp(
+        incoming: Incoming,
+        ticket: TicketId,
+        life: (Life, DropGuard),
+        socket: Arc<Guarded<Gate>>,
+    ) -> Self {
         let address = incoming.remote_address();
         // quinn writes what it compares.
         let source = SocketAddr::new(address.ip().to_canonical(), address.port());
@@ -105,7 +111,10 @@ impl FirstContact {
         tls: impl Into<Arc<rustls::ServerConfig>>,
         transport: TransportConfig,
     ) -> Result<Connecting, ContactError> {
-        self.answer(tls.into(), transport, false)
+        let (connecting, stays) = self.answer(tls.into(), transport, false)?;
+        // Nobody says when it is of no use: it ends when QUIC has forgotten it.
+        stays.map(DropGuard::disarm);
+        Ok(connecting)
     }
 
     /// [`FirstContact::accept`] for a connection that may [move](Flow::follow). One over TCP never does.
@@ -117,11 +126,12 @@ impl FirstContact {
         tls: impl Into<Arc<rustls::ServerConfig>>,
         transport: TransportConfig,
     ) -> Result<(Connecting, Flow), ContactError> {
-        let flow = match &self.came {
-            Came::Quic(held) => Flow::new(held.clone()),
-            Came::Tcp(_) => Flow::fixed(),
+        let held = match &self.came {
+            Came::Quic(held) => Some(held.clone()),
+            Came::Tcp(_) => None,
         };
-        Ok((self.answer(tls.into(), transport, true)?, flow))
+        let (connecting, stays) = self.answer(tls.into(), transport, true)?;
+        Ok((connecting, held.map_or_else(|| Flow::fixed(stays), Flow::new)))
     }
 
     fn answer(
@@ -129,7 +139,8 @@ impl FirstContact {
         tls: Arc<rustls::ServerConfig>,
         mut transport: TransportConfig,
         may_move: bool,
-    ) -> Result<Connecting, ContactError> {
+    ) -> Result<(Connecting, Option<DropGuard>), ContactError> {
+        let mut stays = None;
         let tls = Arc::new(QuicServerConfig::try_from(tls)?);
         let config = match &mut self.came {
             Came::Quic(held) => {
@@ -140,14 +151,15 @@ impl FirstContact {
                 config
             }
             Came::Tcp(life) => {
-                if let Some(life) = life.take() {
+                if let Some((life, guard)) = life.take() {
                     life.fit(&mut transport);
+                    stays = Some(guard);
                 }
                 quiet::server_config(tls, transport)
             }
         };
         match self.incoming.take() {
-            Some(incoming) => Ok(incoming.accept_with(Arc::new(config))?),
+            Some(incoming) => Ok((incoming.accept_with(Arc::new(config))?, stays)),
             None => Err(ConnectionError::LocallyClosed.into()),
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio_util::sync::DropGuard;
 use vestibule_door::{Admission, Command, Door, DoorError, FirstPacket, Hold};
 use vestibule_proto::id::TicketId;
 use vestibule_proto::moving::{Followed, Move, MoveKey, Renewal};
@@ -162,18 +163,21 @@ impl fmt::Debug for Held {
     }
 }
 
-/// The role's say in where a connection may move. Dropped, it moves no more.
+/// The role's say in where a connection may move. Dropped, it moves no more; one over TCP ends soon.
 #[derive(Debug)]
-pub struct Flow(Option<Arc<Held>>);
+pub struct Flow {
+    held: Option<Arc<Held>>,
+    _stays: Option<DropGuard>,
+}
 
 impl Flow {
     pub(crate) fn new(held: Arc<Held>) -> Self {
-        Self(Some(held))
+        Self { held: Some(held), _stays: None }
     }
 
-    /// Of a connection that stays where it is.
-    pub(crate) fn fixed() -> Self {
-        Self(None)
+    /// Of a connection that stays where it is, and ends with this.
+    pub(crate) fn fixed(stays: Option<DropGuard>) -> Self {
+        Self { held: None, _stays: stays }
     }
 
     /// Lets the connection move from now on. Call it once, with the key that its other end has as well.
@@ -181,7 +185,7 @@ impl Flow {
     /// # Errors
     /// What the door says; the connection then stays where it is.
     pub fn follow(&self, key: MoveKey, terms: Terms) -> Result<(), DoorError> {
-        let Some(held) = &self.0 else { return Ok(()) };
+        let Some(held) = &self.held else { return Ok(()) };
         let (followed, first) = Followed::new(key);
         let mut state = held.state();
         held.expect(&first, terms, Instant::now())?;
@@ -191,7 +195,7 @@ impl Flow {
 
     /// Waits until the connection has got another place. [`GRACE`] later, [`Flow::settle`] it.
     pub async fn moved(&self) {
-        match &self.0 {
+        match &self.held {
             Some(held) => held.moved.notified().await,
             None => std::future::pending().await,
         }
@@ -200,7 +204,7 @@ impl Flow {
     /// The connection is at `source`: who has answered QUIC's challenge there. Its other places are given up, but for those that
     /// it got less than [`GRACE`] ago. A source that is none of its places changes nothing.
     pub fn settle(&self, source: SocketAddr, now: Instant) {
-        let Some(held) = &self.0 else { return };
+        let Some(held) = &self.held else { return };
         let mut state = held.state();
         if !state.places.iter().any(|place| is_same(place.source, source)) {
             return;
@@ -216,7 +220,7 @@ impl Flow {
 
 impl Drop for Flow {
     fn drop(&mut self) {
-        if let Some(held) = &self.0 {
+        if let Some(held) = &self.held {
             held.stop_moving();
         }
     }

@@ -35,18 +35,41 @@ pub(crate) async fn accept(shared: Arc<Shared>, dark: Dark) {
 }
 
 async fn meet(shared: Arc<Shared>, contact: FirstContact) {
-    // A tag whose admission was withdrawn at this moment: nobody is there.
-    let Some(granted) = shared.admission.spend(&shared, contact.ticket, contact.source).await else {
-        return contact.ignore();
-    };
-    match tokio::time::timeout(GREETING_WITHIN, greet(&shared, contact, &granted)).await {
-        Ok(Ok(greeted)) => proceed(shared, granted, greeted).await,
-        Ok(Err(error)) => failed(&shared, &granted, &error),
-        Err(_) => failed(&shared, &granted, &"it took too long"),
+    let (ticket, until) = (contact.ticket, Instant::now() + GREETING_WITHIN);
+    if let Some(granted) = shared.admission.spend(&shared, ticket, contact.source).await {
+        shared.greetings.begin(&granted);
+        meet_as(&shared, contact, granted).await;
+        if shared.greetings.waits(&ticket) {
+            // It failed; until its time is over the device may still come by another way. A gateway that stops needn't wait for that.
+            let shared = Arc::downgrade(&shared);
+            tokio::spawn(async move {
+                tokio::time::sleep_until(until.into()).await;
+                shared.upgrade().inspect(|shared| shared.greetings.over(&ticket));
+            });
+        }
+    } else if let Some(granted) = shared.greetings.another(&ticket, contact.source) {
+        meet_as(&shared, contact, granted).await;
+    } else {
+        // A tag whose admission was withdrawn at this moment, or whose device was heard: nobody is there.
+        contact.ignore();
+    }
+}
+
+async fn meet_as(shared: &Arc<Shared>, contact: FirstContact, granted: Granted) {
+    match tokio::time::timeout(GREETING_WITHIN, greet(shared, contact, &granted)).await {
+        Ok(Ok(greeted)) if shared.greetings.hear(&granted.ticket.id) => proceed(shared.clone(), granted, greeted).await,
+        // The device was heard by another way.
+        Ok(Ok(greeted)) => greeted.connection.close(code::DONE.into(), b""),
+        Ok(Err(error)) => failed(shared, &granted, &error),
+        Err(_) => failed(shared, &granted, &"it took too long"),
     }
 }
 
 fn failed(shared: &Shared, granted: &Granted, error: &dyn std::fmt::Display) {
+    // Of several ways that a device tries at once it gives up all but one.
+    if !shared.greetings.waits(&granted.ticket.id) {
+        return;
+    }
     shared.counters.failed_contact();
     tracing::info!(device = %granted.device, source = %granted.source, %error, "a first contact failed");
 }

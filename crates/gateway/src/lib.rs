@@ -32,6 +32,7 @@ pub mod directory;
 mod effects;
 mod enrolment;
 mod gateway;
+mod greetings;
 pub mod keys;
 mod link;
 mod login;

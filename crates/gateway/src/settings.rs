@@ -15,6 +15,7 @@ use vestibule_proto::invitation::GatewayInvitation;
 use vestibule_proto::login::KsfParams;
 use vestibule_proto::ticket::NatPolicy;
 use vestibule_store::local_socket::SocketError;
+use vestibule_store::secret_file::SecretFileError;
 use vestibule_store::{LockError, RoleLock, StoreError};
 
 /// What a gateway is started with.
@@ -189,6 +190,9 @@ pub fn lock_file(dir: &Path) -> PathBuf {
 pub fn init(dir: &Path, link: &GatewayInvitation, entropy: &mut dyn Entropy) -> Result<(), StartError> {
     vestibule_store::ensure_directory(dir)?;
     let _lock = RoleLock::acquire(&lock_file(dir))?;
+    if database(dir).exists() {
+        return Err(KeysError::File(SecretFileError::existing(&database(dir))).into());
+    }
     let keys = Keys::generate(link, entropy);
     keys.write_new(dir)?;
     if let Err(error) = Directory::open(&database(dir), keys.identity()) {

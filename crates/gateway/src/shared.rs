@@ -4,6 +4,7 @@ use crate::admission::Admission;
 use crate::contacts::Contacts;
 use crate::counters::Counters;
 use crate::directory::{Catalogue, Directory, EndReason, KeptTime};
+use crate::greetings::Greetings;
 use crate::keys::Keys;
 use crate::link::Link;
 use crate::sessions::{Session, Sessions};
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) door: Arc<dyn Door>,
     pub(crate) darks: Vec<Dark>,
     pub(crate) admission: Admission,
+    pub(crate) greetings: Greetings,
     pub(crate) sessions: Sessions,
     pub(crate) contacts: Contacts,
     pub(crate) link: Link,
@@ -91,6 +93,7 @@ impl Shared {
             darks,
             admission,
             sessions,
+            greetings: Greetings::default(),
             contacts: Contacts::default(),
             link: Link::default(),
             guard,

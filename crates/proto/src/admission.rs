@@ -145,6 +145,7 @@ pub enum AdmissionCommand {
 pub const SEEN_KEPT: Duration = Duration::from_secs(2 * crate::recognition::FRESHNESS_WINDOW.as_secs());
 
 /// Who came through a door.
+#[derive(Clone)]
 pub struct Granted {
     /// The device.
     pub device: DeviceId,

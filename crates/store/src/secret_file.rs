@@ -55,6 +55,12 @@ impl SecretFileError {
         self.trouble == Trouble::Exists
     }
 
+    /// A file of the role that must not be there yet is.
+    #[must_use]
+    pub fn existing(path: &Path) -> Self {
+        Self::new(Trouble::Exists, path, "it exists already")
+    }
+
     fn new(trouble: Trouble, path: &Path, detail: impl Into<String>) -> Self {
         Self { trouble, path: path.to_owned(), detail: detail.into() }
     }

@@ -55,29 +55,49 @@ pub enum FlowEnd {
     Local(io::Error),
 }
 
+/// A flow's stream; reset when dropped before the other end was told how it ended.
+struct Streams {
+    send: SendStream,
+    recv: RecvStream,
+    told: bool,
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        if !self.told {
+            let _ = self.send.reset(VarInt::from_u32(code::TCP_RESET));
+            let _ = self.recv.stop(VarInt::from_u32(code::TCP_RESET));
+        }
+    }
+}
+
 impl DatagramFlow {
-    /// Carries both ways until either side ends the flow, or nothing has passed for `idle`. When the future is dropped, the stream ends.
+    /// Carries both ways until either side ends the flow, or nothing has passed for `idle`. When the future is dropped, the stream is
+    /// reset: what waits in it is not delivered any more.
     pub async fn carry<L: LocalSide>(
         &self,
         local: &L,
-        (mut send, mut recv): (SendStream, RecvStream),
+        (send, recv): (SendStream, RecvStream),
         answer: Answer,
         idle: Duration,
     ) -> FlowEnd {
         let opened = AtomicBool::new(answer == Answer::Given);
+        let mut streams = Streams { send, recv, told: false };
+        let Streams { send, recv, told } = &mut streams;
         let end = tokio::select! {
             biased;
             () = self.entry.crowded_out.cancelled() => FlowEnd::CrowdedOut,
-            end = self.hear(local, &mut recv, &opened) => end,
+            end = self.hear(local, recv, &opened) => end,
             end = self.idle(idle) => end,
             () = self.arrive(local) => FlowEnd::Lost,
             end = self.say(local, &opened) => end,
-            end = self.write(&mut send) => end,
+            end = self.write(send) => end,
         };
-        let told = if matches!(end, FlowEnd::Broken) { code::PROTOCOL } else { code::DONE };
+        let word = if matches!(end, FlowEnd::Broken) { code::PROTOCOL } else { code::DONE };
         // Either half may be closed already: then there is nothing left to tell.
-        let _ = if told == code::DONE { send.finish().is_ok() } else { send.reset(VarInt::from_u32(told)).is_ok() };
-        let _ = recv.stop(VarInt::from_u32(told));
+        let _ = if word == code::DONE { send.finish().is_ok() } else { send.reset(VarInt::from_u32(word)).is_ok() };
+        let _ = recv.stop(VarInt::from_u32(word));
+        *told = true;
         end
     }
 

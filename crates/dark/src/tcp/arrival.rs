@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use quinn::{Endpoint, TokioRuntime};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use vestibule_proto::id::TicketId;
 use vestibule_proto::tcp::PREFACE_LEN;
 use vestibule_proto::ticket::Tag;
@@ -14,7 +15,7 @@ use vestibule_proto::ticket::Tag;
 use super::frames::From;
 use super::listener::Shared;
 use super::lossless::Life;
-use super::pipe::Pipe;
+use super::pipe::{Ends, Pipe};
 use crate::contact::FirstContact;
 use crate::counters::CountersSnapshot;
 use crate::quiet;
@@ -29,14 +30,15 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 impl Shared {
     /// Takes a connection in a task of its own.
     pub(super) fn take(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let Ok(half_open) = self.half_open.clone().try_acquire_owned() else {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let Some(half_open) = self.place(peer.ip()) else {
             return self.refuse(&stream);
         };
         let shared = self.clone();
         self.tasks.spawn(async move {
             tokio::select! {
                 () = shared.closing.clone().cancelled_owned() => {}
-                () = shared.arrive(stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())) => {}
+                () = shared.arrive(stream, peer) => {}
             }
             drop(half_open);
         });
@@ -46,11 +48,12 @@ impl Shared {
         let preface = tokio::time::timeout(WITHIN, self.preface(&mut stream, peer)).await;
         let Ok(Some((ticket, tag))) = preface else { return self.refuse(&stream) };
         let (life, over) = Life::begin();
-        let begun = self.begin(stream, peer, tag, over);
+        let ended = CancellationToken::new();
+        let begun = self.begin(stream, peer, tag, (over, ended.clone()));
         let Ok(endpoint) = begun.inspect_err(|error| tracing::warn!(%error, "no QUIC over TCP")) else { return };
         // Whoever does not begin is given up: with the life, the connection ends.
         if let Ok(Some(incoming)) = tokio::time::timeout(WITHIN, endpoint.accept()).await {
-            let contact = FirstContact::over_tcp(incoming, ticket, life, self.socket.clone());
+            let contact = FirstContact::over_tcp(incoming, ticket, (life, ended.drop_guard()), self.socket.clone());
             self.count(CountersSnapshot { contacts: 1, ..Default::default() });
             // Fails only when the endpoint is gone.
             let _ = self.contacts.send(contact).await;
@@ -68,18 +71,12 @@ impl Shared {
         Some((ticket, tag))
     }
 
-    fn begin(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        tag: Tag,
-        over: tokio::sync::oneshot::Receiver<()>,
-    ) -> std::io::Result<Endpoint> {
+    fn begin(&self, stream: TcpStream, peer: SocketAddr, tag: Tag, ends: Ends) -> std::io::Result<Endpoint> {
         let pipe = Arc::new(Pipe::new(stream, peer, From::Client(tag))?);
         let (config, runtime) = (quiet::stream_endpoint_config(), Arc::new(TokioRuntime));
         let server = Some(self.before_accept.clone());
         let endpoint = Endpoint::new_with_abstract_socket(config, server, pipe.clone(), runtime)?;
-        self.tasks.spawn(pipe.attend(endpoint.clone(), over, self.closing.clone()));
+        self.tasks.spawn(pipe.attend(endpoint.clone(), ends, self.closing.clone()));
         Ok(endpoint)
     }
 

@@ -83,7 +83,7 @@ pub async fn dial_over_tcp(
         let nobody = quiet::nobody(tls::server_config(own, ClientPins::Exact(own.spki()), b"")?)?;
         let (ours, runtime) = (quiet::stream_endpoint_config(), Arc::new(TokioRuntime));
         let endpoint = Endpoint::new_with_abstract_socket(ours, Some(nobody), pipe.clone(), runtime)?;
-        tokio::spawn(pipe.attend(endpoint.clone(), over, CancellationToken::new()));
+        tokio::spawn(pipe.attend(endpoint.clone(), (over, CancellationToken::new()), CancellationToken::new()));
         drop(pipe);
         let connection = endpoint.connect_with(config, way.to, NO_NAME)?.await?;
         Ok((endpoint, connection))

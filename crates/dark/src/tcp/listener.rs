@@ -1,15 +1,15 @@
 //! The gateway's listener for TCP, which exists only while somebody is awaited.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use quinn::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use vestibule_door::Door;
@@ -22,6 +22,9 @@ use crate::guarded::Guarded;
 
 /// Connections that have not come to a first contact yet, at a time; each for three seconds at most.
 const HALF_OPEN: usize = 64;
+
+/// How many of them one address may have: a neighbour of somebody who is awaited must not shut out everybody else.
+const OF_ONE_ADDRESS: usize = 8;
 
 /// First contacts that wait for the role.
 const WAITING: usize = 16;
@@ -49,6 +52,7 @@ pub(super) struct Shared {
     pub(super) socket: Arc<Guarded<Gate>>,
     pub(super) before_accept: ServerConfig,
     pub(super) half_open: Arc<Semaphore>,
+    by_address: std::sync::Mutex<HashMap<IpAddr, usize>>,
     pub(super) contacts: mpsc::Sender<FirstContact>,
     /// Connections end.
     pub(super) closing: CancellationToken,
@@ -68,6 +72,7 @@ impl Streams {
             socket,
             before_accept,
             half_open: Arc::new(Semaphore::new(HALF_OPEN)),
+            by_address: std::sync::Mutex::default(),
             contacts,
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -108,6 +113,41 @@ impl Shared {
     pub(super) fn count(&self, counted: CountersSnapshot) {
         self.socket.counters.add(&counted);
     }
+
+    /// A place for a connection from this address until it has come to a first contact; `None`: there is none.
+    pub(super) fn place(self: &Arc<Self>, address: IpAddr) -> Option<HalfOpen> {
+        let permit = self.half_open.clone().try_acquire_owned().ok()?;
+        let mut by_address = self.by_address();
+        let count = by_address.entry(address).or_default();
+        if *count == OF_ONE_ADDRESS {
+            return None;
+        }
+        *count += 1;
+        Some(HalfOpen { shared: self.clone(), address, _permit: permit })
+    }
+
+    fn by_address(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among the connections that have not come to a first contact; given back when dropped.
+pub(super) struct HalfOpen {
+    shared: Arc<Shared>,
+    address: IpAddr,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for HalfOpen {
+    fn drop(&mut self) {
+        let mut by_address = self.shared.by_address();
+        if let Some(count) = by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                by_address.remove(&self.address);
+            }
+        }
+    }
 }
 
 struct Listening {
@@ -144,8 +184,8 @@ impl Listening {
         let mut sifted = self.addresses();
         while let Some(until) = self.shared.door().tcp().awaits(Instant::now()) {
             let addresses = self.addresses();
-            if addresses != sifted {
-                let _ = sieve::attach(&socket2::SockRef::from(listener), &addresses);
+            // What the kernel does not take now it is asked for again.
+            if addresses != sifted && sieve::attach(&socket2::SockRef::from(listener), &addresses).is_ok() {
                 sifted = addresses;
             }
             tokio::select! {
@@ -175,9 +215,8 @@ fn open(address: SocketAddr, awaited: &BTreeSet<IpAddr>) -> io::Result<TcpListen
     }
     // Connections of an earlier listener stand in no way.
     socket.set_reuse_address(true)?;
-    if let Err(error) = sieve::attach(&socket, awaited) {
-        tracing::debug!(%error, "the kernel takes no filter for TCP: strangers are closed upon instead");
-    }
+    // Without it the port would answer everybody.
+    sieve::attach(&socket, awaited)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -21,6 +21,9 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Packets that quinn hands over at a time; it makes no more.
 const BATCH: usize = 10;
 
+/// What tells that a QUIC connection is over, and that the role has no use for it any more.
+pub(super) type Ends = (oneshot::Receiver<()>, CancellationToken);
+
 /// The socket.
 #[derive(Debug)]
 pub(super) struct Pipe(Arc<Shared>);
@@ -65,19 +68,25 @@ impl Pipe {
     }
 
     /// What must be done beside quinn: writes what the kernel did not take at once, and ends the QUIC connection when the TCP connection
-    /// breaks and the TCP connection when the QUIC connection is over, or when `closing` is.
+    /// breaks and the TCP connection when the QUIC connection is over, soon after the role has no use for it, or when `closing` is.
     pub(super) fn attend(
         &self,
         endpoint: Endpoint,
-        over: oneshot::Receiver<()>,
+        (over, ended): Ends,
         closing: CancellationToken,
     ) -> impl Future<Output = ()> + Send + use<> {
         let shared = self.0.clone();
         async move {
+            // QUIC holds on to a connection for some round trips after its end, in which what the kernel has would still leave.
+            let of_no_use = async {
+                ended.cancelled().await;
+                tokio::time::sleep(LAST_WORDS).await;
+            };
             tokio::select! {
-                () = shared.keep_writing() => {}
+                () = shared.keep_writing() => endpoint.close(VarInt::from_u32(0), b""),
                 () = shared.gone.cancelled() => endpoint.close(VarInt::from_u32(0), b""),
                 _ = over => {}
+                () = of_no_use => endpoint.close(VarInt::from_u32(0), b""),
                 () = closing.cancelled() => {
                     endpoint.close(VarInt::from_u32(0), b"");
                     let said = async { tokio::join!(shared.keep_writing(), endpoint.wait_idle()) };
@@ -137,8 +146,12 @@ impl Shared {
                 }
             }
         };
-        let _ = tokio::time::timeout(LAST_WORDS, ended).await;
-        let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Both);
+        let socket = socket2::SockRef::from(&self.stream);
+        let _ = match tokio::time::timeout(LAST_WORDS, ended).await {
+            Ok(()) => socket.shutdown(std::net::Shutdown::Both),
+            // What the other end has not taken by now it does not get any more: closing throws it away.
+            Err(_) => socket.set_linger(Some(Duration::ZERO)),
+        };
         self.break_off();
     }
 

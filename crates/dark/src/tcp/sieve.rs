@@ -9,8 +9,9 @@ use std::net::IpAddr;
 
 use socket2::Socket;
 
-/// More addresses than this the kernel's memory for filters does not take for sure; then all come to the listener, which closes.
-const ADDRESSES: usize = 64;
+/// More addresses than this the kernel's memory for filters does not take for sure; then the others wait until there is room. They go on
+/// trying as long as they are awaited.
+const ADDRESSES: usize = 128;
 
 /// One instruction (`struct sock_filter`): code, skip if so, skip if not, operand.
 type Op = (u16, u8, u8, u32);
@@ -30,9 +31,9 @@ const DROP: Op = (RETURN, 0, 0, 0);
 /// Lets first packets from these addresses come to the listener, and no others. Again: from now on from these.
 ///
 /// # Errors
-/// What the kernel says; on systems without such filters [`io::ErrorKind::Unsupported`]. Then all come to the listener.
+/// What the kernel says; on systems without such filters [`io::ErrorKind::Unsupported`].
 pub(super) fn attach(socket: &Socket, addresses: &BTreeSet<IpAddr>) -> io::Result<()> {
-    let program = if addresses.len() > ADDRESSES { vec![PASS] } else { program(addresses) };
+    let program = program(&addresses.iter().copied().take(ADDRESSES).collect());
     #[cfg(target_os = "linux")]
     {
         let filter = |(code, yes, no, operand): Op| socket2::SockFilter::new(code, yes, no, operand);
@@ -126,6 +127,8 @@ mod tests {
         let address = |n: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, n]);
         let socket = Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
         attach(&socket, &(0..ADDRESSES as u16).map(address).collect()).unwrap();
-        attach(&socket, &(0..=ADDRESSES as u16).map(address).collect()).unwrap();
+        let too_many: BTreeSet<IpAddr> = (0..=ADDRESSES as u16).map(address).collect();
+        attach(&socket, &too_many).unwrap();
+        assert!(!passes(&program(&too_many.iter().copied().take(ADDRESSES).collect()), &header("2001:db9::1")));
     }
 }

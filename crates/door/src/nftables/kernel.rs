@@ -74,12 +74,15 @@ impl Kernel {
         let _claim = claim()?;
         let mut gated_alone = netlink.batch();
         table::enter_gated(&mut gated_alone);
-        let cleared = netlink.commit(gated_alone).or_else(|_| {
-            // There are no direct services in it.
-            let mut all = netlink.batch();
-            table::remove(&mut all);
-            netlink.commit(all)
-        });
+        let cleared = match netlink.commit(gated_alone) {
+            // There are no direct services in it. Anything else that the kernel may say leaves their ports shut.
+            Err(Errno::NOENT) => {
+                let mut all = netlink.batch();
+                table::remove(&mut all);
+                netlink.commit(all)
+            }
+            done => done,
+        };
         cleared.map_err(NftablesError::at_table)?;
         tracing::info!("the table `inet vestibule` of a gateway that died no longer shuts this one's port");
         Ok(())

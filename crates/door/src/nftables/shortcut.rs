@@ -51,7 +51,7 @@ fn places(listen: &[SocketAddr], own: &[IpAddr]) -> Vec<(IpAddr, u16)> {
     let at = |listen: &SocketAddr| match listen.ip().to_canonical() {
         IpAddr::V4(v4) if v4.is_unspecified() => own.iter().copied().filter(IpAddr::is_ipv4).collect(),
         IpAddr::V6(v6) if v6.is_unspecified() => own.to_vec(),
-        address => vec![address],
+        address @ (IpAddr::V4(_) | IpAddr::V6(_)) => vec![address],
     };
     listen.iter().flat_map(|listen| at(listen).into_iter().map(|address| (address, listen.port()))).collect()
 }

@@ -178,6 +178,10 @@ impl Checked for GatewayConfig {
         if self.public.len() > 4 {
             return Err(Fault::configuration("`public` has at most four addresses"));
         }
+        if self.session.udp_idle < Duration::from_secs(1) {
+            return Err(Fault::configuration("`udp_idle` is less than a second: every flow would end at once")
+                .next("udp_idle = \"2m\" is the default"));
+        }
         if self.typo_bits > 16 {
             return Err(Fault::configuration("`typo_bits` is more than 16")
                 .detail("Each bit halves the list of a thief who has the credential file; with 16 the file alone nearly tells the password."));
