@@ -127,9 +127,11 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn moves_have_their_type_version_and_length() {
+    fn moves_and_tag_datagrams_have_their_type_version_and_length() {
         assert_eq!(shape(&datagram(&[5, 1], 64)), Shape::Moved);
-        for (start, len) in [([5, 1], 63), ([5, 1], 65), ([5, 2], 64), ([4, 1], 64), ([1, 1], 64), ([5, 1], 1200)] {
+        assert_eq!(shape(&datagram(&[4, 1], 64)), Shape::TagDatagram);
+        let cut = [([5, 1], 63), ([5, 1], 65), ([4, 1], 63), ([4, 1], 65), ([5, 1], 1200), ([4, 1], 1200)];
+        for (start, len) in [([5, 2], 64), ([4, 2], 64), ([1, 1], 64)].into_iter().chain(cut) {
             assert_eq!(shape(&datagram(&start, len)), Shape::Foreign, "{start:?}, {len} bytes");
         }
     }

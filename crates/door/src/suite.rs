@@ -366,7 +366,9 @@ impl Case<'_> {
     fn admit_each(&self, numbers: impl Iterator<Item = u32>, deadline: Instant) {
         for number in numbers {
             let (ticket, tags) = (crowd_ticket(number), [0, 1, 2, 3].map(|n| crowd_tag(number, n)));
-            let admission = Admission { ticket, tags, deadline, ..self.admission(0, NatPolicy::Follow) };
+            let tcp = TcpTags::of(&Ticket::derive([0; 32], &Secret::new([1; 32]), ticket));
+            let admission =
+                Admission { ticket, tags, tcp: Some(Box::new(tcp)), deadline, ..self.admission(0, NatPolicy::Follow) };
             assert_eq!(self.apply(&Command::Admit(admission)), Ok(()), "{}: admit {number}", self.name);
         }
     }
