@@ -3,8 +3,9 @@
 mod news;
 
 pub(crate) use news::News;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
+pub(crate) use vestibule_dark::unspecified;
 
 /// How often a running session looks whether its packets still leave from the same address.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -38,14 +39,6 @@ impl Family {
             Self::V4 => Self::V6,
             Self::V6 => Self::V4,
         }
-    }
-}
-
-/// Any address of `to`'s family, any port.
-pub(crate) fn unspecified(to: SocketAddr) -> SocketAddr {
-    match to {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
     }
 }
 
@@ -110,6 +103,8 @@ impl SleepWatch {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]

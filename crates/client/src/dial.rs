@@ -68,14 +68,15 @@ pub(crate) async fn dial(admitted: &Admitted, identity: &Identity) -> Result<Dia
         tokio::time::sleep(after).await;
         over_tcp(admitted, window_ends, identity).await
     };
-    let (way, dialled) = match identity.ways.order(first) {
+    let network = identity.ways.towards(first);
+    let (way, dialled) = match network.order() {
         Order::Only(Way::Quic) => (Way::Quic, quic(Duration::ZERO).await),
         Order::Only(Way::Tcp) => (Way::Tcp, tcp(Duration::ZERO).await),
         Order::First(Way::Quic) => either(quic(Duration::ZERO), tcp(TCP_AFTER)).await,
         Order::First(Way::Tcp) => either(quic(QUIC_AFTER), tcp(Duration::ZERO)).await,
     };
     let (endpoint, connection) = dialled.map_err(ClientError::GatewayAway)?;
-    identity.ways.worked(first, way);
+    network.worked(way);
     Ok(Dialled { endpoint, connection, way, took: begun.elapsed() })
 }
 

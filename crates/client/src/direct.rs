@@ -3,6 +3,7 @@
 //! What doesn't come about within two seconds goes through the tunnel, and the next openings with it for a while: a network
 //! that lets UDP through may well drop TCP.
 
+use crate::address::unspecified;
 use crate::channel::{framed, lost};
 use crate::error::ClientError;
 use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use socket2::{SockRef, TcpKeepalive};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -20,7 +21,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use vestibule_dark::framed::{read_frame_within, write_frame};
 use vestibule_dark::peer_address;
 use vestibule_proto::id::ServiceName;
-use vestibule_proto::session::{DIRECT_CONNECTED, DIRECT_USED, Open, Opened, Target, code};
+use vestibule_proto::session::{DIRECT_CONNECTED, DIRECT_USED, OPENED_LIMIT, Open, Opened, Target, code};
 
 /// How long a connection may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -34,9 +35,6 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 /// NAT on the way has forgotten the connection.
 const SILENCE: Duration = Duration::from_secs(30);
 const ASK_EVERY: Duration = Duration::from_secs(10);
-/// The largest `Opened` that is read, in bytes.
-const OPENED_LIMIT: usize = 1_024;
-
 /// What became of direct connections in a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectStatus {
@@ -202,10 +200,10 @@ async fn connect(socket: TcpSocket, at: SocketAddr) -> io::Result<TcpStream> {
 
 /// A socket with the address from which packets to the gateway leave, and a port of its own.
 fn socket(gateway: IpAddr) -> io::Result<TcpSocket> {
-    let any: IpAddr = if gateway.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     // Connecting a UDP socket sends nothing: the kernel looks for the route.
-    let probe = UdpSocket::bind((any, 0))?;
-    probe.connect((gateway, 1))?;
+    let towards = SocketAddr::new(gateway, 1);
+    let probe = UdpSocket::bind(unspecified(towards))?;
+    probe.connect(towards)?;
     let socket = if gateway.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     let mut from = probe.local_addr()?;
     from.set_port(0);
@@ -317,6 +315,8 @@ impl AsyncWrite for DirectStream {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn name(text: &str) -> ServiceName {

@@ -13,10 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use vestibule_dark::framed::{FramedError, read_frame_within, write_frame};
 use vestibule_dark::splice::{SpliceEnd, SpliceOutcome, splice, splice_io};
-use vestibule_proto::session::{Open, Opened, Target, code};
+use vestibule_proto::session::{OPENED_LIMIT, Open, Opened, Target, code};
 
-/// The largest `Opened` that is read, in bytes.
-const OPENED_LIMIT: usize = 1_024;
 /// Most bytes that travel before the upstream is connected.
 const EARLY_LEN: usize = 16 * 1024;
 /// What is copied at a time where the kernels carry, in bytes.

@@ -16,10 +16,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::task::{AbortHandle, JoinSet};
-use vestibule_dark::datagrams::{Answer, DatagramQueue, Datagrams, FlowEnd, LocalSide};
+use vestibule_dark::datagrams::{Answer, DatagramQueue, Datagrams, FlowEnd, LONGEST, LocalSide};
 use vestibule_dark::framed::{read_frame_within, write_frame};
 use vestibule_proto::id::ServiceName;
-use vestibule_proto::session::{Open, Opened, Target};
+use vestibule_proto::session::{OPENED_LIMIT, Open, Opened, Target};
 
 /// How long a flow may be silent before it ends.
 pub const IDLE: Duration = Duration::from_secs(120);
@@ -33,12 +33,6 @@ const REST: Duration = Duration::from_secs(1);
 
 /// How long it is taken for granted whose socket a sender's address is. Ports are given to other users' sockets later.
 const KNOWN_FOR: Duration = Duration::from_millis(100);
-
-/// The largest `Opened` that is read, in bytes.
-const OPENED_LIMIT: usize = 1_024;
-
-/// What no datagram is longer than, in bytes.
-const LONGEST: usize = 65_536;
 
 /// Step T for a UDP service: opens a flow on this connection and carries until it ends.
 pub(crate) async fn carry<L: LocalSide>(

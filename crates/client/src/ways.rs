@@ -2,13 +2,11 @@
 
 use crate::address::source_towards;
 use serde::{Deserialize, Serialize};
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use vestibule_dark::Way;
+use vestibule_local_credential::file::{self, Durability, SaveError};
 
 /// The file beside the credentials.
 const FILE: &str = "networks";
@@ -69,34 +67,42 @@ impl Ways {
         self.choice = choice;
     }
 
-    /// How to begin, on the network by which `to` is reached now.
-    pub(crate) fn order(&self, to: SocketAddr) -> Order {
+    /// The ways to a gateway at `to`, by the network that this machine has towards it now.
+    pub(crate) fn towards(&self, to: SocketAddr) -> Towards<'_> {
+        let remembered = self.dir.as_deref().filter(|_| self.choice == Transport::Auto);
+        let network = remembered.and_then(|dir| Some((dir, network(to)?)));
+        let needs_tcp = network.as_ref().is_some_and(|(dir, network)| read(dir).contains(network));
+        Towards { choice: self.choice, network, needs_tcp }
+    }
+}
+
+/// See [`Ways::towards`].
+pub(crate) struct Towards<'a> {
+    choice: Transport,
+    /// Where it is kept what has worked, and on which network that is; `None` if nothing is to be learnt.
+    network: Option<(&'a Path, String)>,
+    needs_tcp: bool,
+}
+
+impl Towards<'_> {
+    /// How to begin.
+    pub(crate) fn order(&self) -> Order {
         match self.choice {
             Transport::Quic => Order::Only(Way::Quic),
             Transport::Tcp => Order::Only(Way::Tcp),
-            Transport::Auto => match self.needs_tcp(to) {
-                true => Order::First(Way::Tcp),
-                false => Order::First(Way::Quic),
-            },
+            Transport::Auto if self.needs_tcp => Order::First(Way::Tcp),
+            Transport::Auto => Order::First(Way::Quic),
         }
-    }
-
-    fn needs_tcp(&self, to: SocketAddr) -> bool {
-        let known = self.dir.as_deref().map(read).unwrap_or_default();
-        network(to).is_some_and(|network| known.contains(&network))
     }
 
     /// This way has worked. Without the file the next connect takes a moment longer.
-    pub(crate) fn worked(&self, to: SocketAddr, way: Way) {
-        let (Some(dir), Some(network)) = (&self.dir, network(to)) else { return };
-        if self.choice != Transport::Auto {
-            return;
-        }
+    pub(crate) fn worked(&self, way: Way) {
+        let needs_tcp = way == Way::Tcp;
+        let Some((dir, network)) = self.network.as_ref().filter(|_| needs_tcp != self.needs_tcp) else { return };
         let mut known = read(dir);
-        match (way, known.contains(&network)) {
-            (Way::Tcp, true) | (Way::Quic, false) => return,
-            (Way::Tcp, false) => known.push(network),
-            (Way::Quic, true) => known.retain(|other| *other != network),
+        known.retain(|other| other != network);
+        if needs_tcp {
+            known.push(network.clone());
         }
         let skip = known.len().saturating_sub(NETWORKS);
         if let Err(error) = write(dir, &known[skip..]) {
@@ -116,21 +122,15 @@ fn network(to: SocketAddr) -> Option<String> {
 
 /// One network a line, the oldest first. What is no line of ours is left out; a file that can't be read is none.
 fn read(dir: &Path) -> Vec<String> {
-    let path = dir.join(FILE);
-    if std::fs::metadata(&path).map_or(true, |file| file.len() > FILE_LEN) {
-        return Vec::new();
-    }
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let bytes = file::read(&dir.join(FILE), FILE_LEN).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
     let lines = text.lines().filter_map(|line| line.strip_prefix("tcp "));
     lines.map(str::to_owned).take(NETWORKS).collect()
 }
 
-fn write(dir: &Path, networks: &[String]) -> io::Result<()> {
-    let new = dir.join(format!("{FILE}.{}.new", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+fn write(dir: &Path, networks: &[String]) -> Result<(), SaveError> {
     let lines: String = networks.iter().map(|network| format!("tcp {network}\n")).collect();
-    file.write_all(lines.as_bytes())?;
-    std::fs::rename(new, dir.join(FILE))
+    file::replace(&dir.join(FILE), lines.as_bytes(), Durability::Relaxed)
 }
 
 #[cfg(test)]
@@ -147,16 +147,16 @@ mod tests {
     fn what_has_worked_is_tried_first_the_next_time() {
         let dir = tempfile::tempdir().unwrap();
         let ways = Ways::beside(&dir.path().join("alice@home.credential"));
-        assert_eq!(ways.order(here()), Order::First(Way::Quic));
-        ways.worked(here(), Way::Quic);
+        assert_eq!(ways.towards(here()).order(), Order::First(Way::Quic));
+        ways.towards(here()).worked(Way::Quic);
         assert!(!dir.path().join(FILE).exists(), "nothing to remember");
-        ways.worked(here(), Way::Tcp);
-        assert_eq!(ways.order(here()), Order::First(Way::Tcp));
+        ways.towards(here()).worked(Way::Tcp);
+        assert_eq!(ways.towards(here()).order(), Order::First(Way::Tcp));
         let file = dir.path().join(FILE);
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "tcp 127.0.0.0/24\n");
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        ways.worked(here(), Way::Quic);
-        assert_eq!(ways.order(here()), Order::First(Way::Quic));
+        ways.towards(here()).worked(Way::Quic);
+        assert_eq!(ways.towards(here()).order(), Order::First(Way::Quic));
     }
 
     #[test]
@@ -165,8 +165,8 @@ mod tests {
         let mut ways = Ways::beside(&dir.path().join("alice@home.credential"));
         for (choice, way) in [("tcp", Way::Tcp), ("quic", Way::Quic)] {
             ways.choose(choice.parse().unwrap());
-            ways.worked(here(), Way::Tcp);
-            assert_eq!(ways.order(here()), Order::Only(way));
+            ways.towards(here()).worked(Way::Tcp);
+            assert_eq!(ways.towards(here()).order(), Order::Only(way));
         }
         assert!(!dir.path().join(FILE).exists());
         assert!("udp".parse::<Transport>().is_err());
@@ -177,7 +177,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let many: Vec<String> = (0..NETWORKS).map(|n| format!("192.0.{n}.0/24")).collect();
         write(dir.path(), &many).unwrap();
-        Ways::beside(&dir.path().join("x")).worked(here(), Way::Tcp);
+        Ways::beside(&dir.path().join("x")).towards(here()).worked(Way::Tcp);
         let known = read(dir.path());
         assert_eq!((known.len(), known.last().map(String::as_str)), (NETWORKS, Some("127.0.0.0/24")));
         std::fs::write(dir.path().join(FILE), "junk\ntcp 10.0.0.0/24\nquic 1\n").unwrap();

@@ -5,7 +5,7 @@ use crate::keys::Keys;
 use crate::knocks::Executor;
 use crate::links::reload_links;
 use crate::rotation;
-use crate::rows::Rows;
+use crate::rows::{Rows, RowsError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
@@ -324,20 +324,24 @@ fn invite(
     let first_knock = invitation.keys();
     let replaces = rows
         .invite_gateway(invitation.gateway, name, &first_knock, expires)
-        .map_err(|error| failed(&error.to_string(), &next_name(rows, name)))?;
+        .map_err(|error| failed(&error.to_string(), &next_name(rows, &error, name)))?;
     let invited = Invited { name: name.to_owned(), link: invitation.to_link(), expires: expires.as_millis(), replaces };
     Ok((Answer::Invited(invited), Some(Effect::LinksChanged)))
 }
 
 /// What to do when a gateway can't be invited under this name.
-fn next_name(rows: &Rows, name: &str) -> String {
-    let known = rows.gateways().unwrap_or_default().into_iter().find(|gateway| gateway.name == name);
-    match known {
-        Some(gateway) => format!(
-            "choose another name; or, if that gateway is to be linked anew: vestibule controller invite {name} --gateway {}",
-            gateway.id
-        ),
-        None => "`vestibule controller gateways` lists the names in use".to_owned(),
+fn next_name(rows: &Rows, error: &RowsError, name: &str) -> String {
+    match error {
+        RowsError::NameTaken(_) => {
+            let known = rows.gateways().unwrap_or_default().into_iter().find(|gateway| gateway.name == name);
+            let id = known.map_or_else(|| "ID".to_owned(), |gateway| gateway.id.to_string());
+            format!(
+                "choose another name; or, if that gateway is to be linked anew: vestibule controller invite {name} --gateway {id}"
+            )
+        }
+        RowsError::OtherName(called) => format!("vestibule controller invite {called} --gateway ID"),
+        RowsError::Store(error) => error.next_step().to_owned(),
+        RowsError::Conflict(_) | RowsError::UnknownGateway(_) => "try again".to_owned(),
     }
 }
 

@@ -28,9 +28,6 @@ const FLUSH_EVERY: Duration = Duration::from_secs(2);
 /// How long streams may take to end when the controller stops.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
-/// How long another process in the same directory is waited for: one that is stopping, or a command on the files.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-
 /// A running controller.
 pub struct Controller {
     shared: Arc<Shared>,
@@ -86,7 +83,7 @@ impl Controller {
     /// # Errors
     /// See [`StartError`]; nothing is left running.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let lock = RoleLock::acquire_within(&settings::lock_file(&settings.dir), LOCK_PATIENCE)?;
+        let lock = RoleLock::wait(&settings::lock_file(&settings.dir))?;
         let keys = Keys::read(&settings::key_file(&settings.dir))?;
         let rows = Rows::open(&settings::database(&settings.dir))?;
         let (recognition, link_rows) = recognition(&settings, &keys, &rows)?;

@@ -9,7 +9,7 @@ use vestibule_proto::entropy::Entropy;
 use vestibule_proto::recognition::Limits;
 use vestibule_store::local_socket::SocketError;
 use vestibule_store::secret_file::SecretFileError;
-use vestibule_store::{LockError, StoreError};
+use vestibule_store::{LockError, Store, StoreError};
 
 /// What a controller is started with.
 #[derive(Clone, Debug)]
@@ -99,13 +99,6 @@ pub fn init(dir: &Path, entropy: &mut dyn Entropy) -> Result<(), StartError> {
 
 /// Takes back what [`init`] has just made, where something after it failed: nobody knows these keys yet.
 pub fn forget_made(dir: &Path) {
-    let database = database(dir);
-    let beside = ["-wal", "-shm"].map(|end| {
-        let mut name = database.clone().into_os_string();
-        name.push(end);
-        PathBuf::from(name)
-    });
-    for file in [key_file(dir), database].iter().chain(&beside) {
-        let _ = std::fs::remove_file(file);
-    }
+    let _ = std::fs::remove_file(key_file(dir));
+    Store::discard(&database(dir));
 }

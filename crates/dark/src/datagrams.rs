@@ -26,6 +26,9 @@ use queue::Budget;
 /// Flows of one connection at a time. One more ends the one that has been silent longest.
 pub const FLOWS_LIMIT: usize = 256;
 
+/// What no datagram is longer than, in bytes: room for any that a socket may hear.
+pub const LONGEST: usize = 65_536;
+
 /// Bytes that wait for all flows of a connection at most, at each end.
 const CONNECTION_QUEUE: usize = 2 << 20;
 

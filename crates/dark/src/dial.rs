@@ -1,7 +1,7 @@
 //! The other end: who bears a tag and connects with it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -141,5 +141,14 @@ impl Guard for OnlyPeer {
 
     fn may_reach(&self, to: SocketAddr, _: Instant) -> bool {
         is_same(to, self.0)
+    }
+}
+
+/// Any address of `to`'s family, any port.
+#[must_use]
+pub fn unspecified(to: SocketAddr) -> SocketAddr {
+    match to {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
     }
 }

@@ -55,7 +55,7 @@ mod wire;
 pub use allowance::{Allowance, AllowedStream};
 pub use contact::{ContactError, FirstContact, Way};
 pub use counters::CountersSnapshot;
-pub use dial::{DIAL_LIMIT, DialError, dial};
+pub use dial::{DIAL_LIMIT, DialError, dial, unspecified};
 pub use endpoint::{Dark, Options};
 pub use flow::{Flow, GRACE, Terms};
 pub use gate::{KnockFilter, Role};

@@ -10,9 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vestibule_door::{Admission, Command, Door, SocketDoor};
+use vestibule_door::{Admission, Command, Door, SocketDoor, suite};
 use vestibule_proto::id::TicketId;
-use vestibule_proto::ticket::{NatPolicy, Tag};
 
 const STANDING: u32 = 60_000;
 const QUESTIONS: u32 = 2_000_000;
@@ -82,21 +81,7 @@ fn admit_and_withdraw(door: &SocketDoor, over: &AtomicBool) {
 fn admission(number: u32, now: Instant) -> Admission {
     let mut id = [0; 8];
     id[..4].copy_from_slice(&number.to_be_bytes());
-    let tags = [0u8, 1, 2, 3].map(|n| {
-        let mut tag = [n; 20];
-        tag[..8].copy_from_slice(&id);
-        Tag::new(tag)
-    });
-    let ticket = TicketId::new(id);
-    let announced = source(number).ip();
-    Admission {
-        ticket,
-        tags,
-        tcp: None,
-        announced,
-        policy: NatPolicy::Follow,
-        deadline: now + Duration::from_secs(600),
-    }
+    suite::admission(TicketId::new(id), source(number).ip(), now + Duration::from_secs(600))
 }
 
 fn source(number: u32) -> SocketAddr {

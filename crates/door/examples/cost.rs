@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 
 use message::{CREATE, Verb};
 use netlink::Netlink;
-use vestibule_door::{Admission, Command, Door, Limits, NftablesDoor};
+use vestibule_door::{Admission, Command, Door, Limits, NftablesDoor, suite};
 use vestibule_proto::id::TicketId;
-use vestibule_proto::ticket::{NatPolicy, Tag};
+use vestibule_proto::ticket::Tag;
 use wire::{PORT, Wire, ip_of, nft};
 
 /// Admissions between two looks at the processor's clock.
@@ -211,20 +211,7 @@ fn ticket(number: u64) -> TicketId {
 }
 
 fn admission(number: u64) -> Admission {
-    let tags = [0u8, 1, 2, 3].map(|n| {
-        let mut tag = [n; Tag::SIZE];
-        tag[..8].copy_from_slice(&number.to_be_bytes());
-        Tag::new(tag)
-    });
-    let announced = [192, 0, 2, 1].into();
-    Admission {
-        ticket: ticket(number),
-        tags,
-        tcp: None,
-        announced,
-        policy: NatPolicy::Follow,
-        deadline: Instant::now() + WINDOW,
-    }
+    suite::admission(ticket(number), [192, 0, 2, 1].into(), Instant::now() + WINDOW)
 }
 
 /// Processor time of this thread, in nanoseconds.

@@ -29,7 +29,7 @@ const ANSWER: usize = 1 << 15;
 
 /// Kinds of hardware (linux/if_arp.h).
 const ETHERNET: u16 = 1;
-const LOOPBACK: u16 = 772;
+pub(crate) const LOOPBACK: u16 = 772;
 /// Point-to-point links and tunnels, whose packets begin with the IP header: PPP, IP in IP of either family, SIT, GRE, none.
 const BARE_IP: [u16; 7] = [512, 768, 769, 776, 778, 823, 0xfffe];
 

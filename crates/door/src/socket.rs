@@ -70,7 +70,7 @@ impl SocketDoor {
             limits,
             tickets: Mutex::new(Tickets::default()),
             live: LiveSources::new(limits.sources),
-            tcp: TcpDoor::default(),
+            tcp: TcpDoor::new(limits.admissions),
         }
     }
 

@@ -365,10 +365,9 @@ fn crowd(case: &mut Case<'_>) {
 impl Case<'_> {
     fn admit_each(&self, numbers: impl Iterator<Item = u32>, deadline: Instant) {
         for number in numbers {
-            let (ticket, tags) = (crowd_ticket(number), [0, 1, 2, 3].map(|n| crowd_tag(number, n)));
+            let ticket = crowd_ticket(number);
             let tcp = TcpTags::of(&Ticket::derive([0; 32], &Secret::new([1; 32]), ticket));
-            let admission =
-                Admission { ticket, tags, tcp: Some(Box::new(tcp)), deadline, ..self.admission(0, NatPolicy::Follow) };
+            let admission = Admission { tcp: Some(Box::new(tcp)), ..admission(ticket, address(HOME).ip(), deadline) };
             assert_eq!(self.apply(&Command::Admit(admission)), Ok(()), "{}: admit {number}", self.name);
         }
     }
@@ -508,6 +507,17 @@ fn tcp_is_no_quic(case: &mut Case<'_>) {
     }
     assert!(case.rig.tag_datagram(address(HOME), &tcp(1).datagram(&datagrams[0], None)), "{}", case.name);
     case.is_in(HOME, false);
+}
+
+/// An admission of a QUIC client, with tags that this ticket could have.
+#[must_use]
+pub fn admission(ticket: TicketId, announced: IpAddr, deadline: Instant) -> Admission {
+    let tags = [0, 1, 2, 3].map(|n| {
+        let mut tag = [n; Tag::SIZE];
+        tag[..TicketId::SIZE].copy_from_slice(ticket.as_bytes());
+        Tag::new(tag)
+    });
+    Admission { ticket, tags, tcp: None, announced, policy: NatPolicy::Follow, deadline }
 }
 
 fn tcp(number: u8) -> TcpTags {

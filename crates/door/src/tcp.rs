@@ -3,11 +3,12 @@
 //! One list for all back ends, asked by the gateway's listener. A back end in the kernel lets the datagrams pass by their tags, as it
 //! does first packets; the listener itself exists only while somebody is awaited, and takes connections from nobody else's address.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use vestibule_proto::expiring::ExpiringMap;
 use vestibule_proto::id::TicketId;
 use vestibule_proto::tcp::{TagDatagram, TcpTags};
 use vestibule_proto::ticket::{NatPolicy, Tag};
@@ -15,15 +16,10 @@ use vestibule_proto::ticket::{NatPolicy, Tag};
 use crate::Admission;
 
 /// The list.
-#[derive(Default)]
 pub struct TcpDoor(Mutex<Table>);
 
-#[derive(Default)]
-struct Table {
-    standing: HashMap<TicketId, Standing>,
-    /// One entry per ticket.
-    ends: BTreeSet<(Instant, TicketId)>,
-}
+/// The admissions that a device may use over TCP, until their windows end.
+type Table = ExpiringMap<TicketId, Standing>;
 
 struct Standing {
     tags: TcpTags,
@@ -37,12 +33,17 @@ struct Standing {
 }
 
 impl TcpDoor {
+    /// One that awaits nobody, and never more than so many.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self(Mutex::new(Table::with_limit(limit)))
+    }
+
     /// D0: TCP opens for the datagram's source, until the moment that this returns. `None`: for nobody. The same datagram from the
     /// same address opens again, from another one it never does.
     pub fn datagram(&self, source: SocketAddr, datagram: &TagDatagram<'_>, now: Instant) -> Option<Instant> {
         let address = source.ip().to_canonical();
         let mut table = self.table();
-        let standing = table.standing.get_mut(&datagram.tag.ticket()).filter(|standing| now < standing.until)?;
+        let standing = table.get_mut(&datagram.tag.ticket()).filter(|standing| now < standing.until)?;
         let n = standing.tags.datagrams.iter().position(|own| *own == datagram.tag)?;
         let named = standing.tags.check(datagram)?;
         let comes_rightly = standing.policy.matches(standing.announced, address)
@@ -55,18 +56,18 @@ impl TcpDoor {
 
     /// Until when somebody is awaited; `None`: nobody is.
     pub fn awaits(&self, now: Instant) -> Option<Instant> {
-        self.table().awaited(now).map(|standing| standing.until).max()
+        awaited(&self.table(), now).map(|standing| standing.until).max()
     }
 
     /// The addresses that somebody is awaited from, each once.
     pub fn addresses(&self, now: Instant) -> BTreeSet<IpAddr> {
-        self.table().awaited(now).flat_map(|standing| standing.opened.iter().flatten().copied()).collect()
+        awaited(&self.table(), now).flat_map(|standing| standing.opened.iter().flatten().copied()).collect()
     }
 
     /// Whether anybody is awaited from this address.
     pub fn takes(&self, source: SocketAddr, now: Instant) -> bool {
         let address = source.ip().to_canonical();
-        self.table().awaited(now).any(|standing| standing.is_open_for(address))
+        awaited(&self.table(), now).any(|standing| standing.is_open_for(address))
     }
 
     /// The ticket of a preface, which is spent by that. `None`: it is nobody's, or was spent before, or its admission awaits nobody
@@ -75,7 +76,7 @@ impl TcpDoor {
         let address = source.ip().to_canonical();
         let mut table = self.table();
         let ticket = tag.ticket();
-        let standing = table.standing.get_mut(&ticket)?;
+        let standing = table.get_mut(&ticket)?;
         let n = standing.tags.prefaces.iter().position(|own| own == tag)?;
         if now >= standing.until || !standing.is_open_for(address) || std::mem::replace(&mut standing.begun[n], true) {
             return None;
@@ -85,7 +86,7 @@ impl TcpDoor {
 
     pub(crate) fn admit(&self, admission: &Admission) {
         let Some(tags) = &admission.tcp else { return };
-        let (ticket, until) = (admission.ticket, admission.deadline);
+        let until = admission.deadline;
         let standing = Standing {
             tags: (**tags).clone(),
             announced: admission.announced,
@@ -94,26 +95,17 @@ impl TcpDoor {
             opened: [None; 4],
             begun: [false; 4],
         };
-        let mut table = self.table();
-        table.ends.insert((until, ticket));
-        table.standing.insert(ticket, standing);
+        // There is room for whoever found room among all admissions; without it, nobody comes in.
+        let _ = self.table().insert(admission.ticket, standing, until);
     }
 
     pub(crate) fn withdraw(&self, ticket: &TicketId) {
-        let mut table = self.table();
-        if let Some(standing) = table.standing.remove(ticket) {
-            table.ends.remove(&(standing.until, *ticket));
-        }
+        self.table().remove(ticket);
     }
 
     pub(crate) fn remove_expired(&self, now: Instant) {
         let mut table = self.table();
-        while let Some(&(end, ticket)) = table.ends.first()
-            && end <= now
-        {
-            table.ends.pop_first();
-            table.standing.remove(&ticket);
-        }
+        while table.pop_expired(now).is_some() {}
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -121,12 +113,10 @@ impl TcpDoor {
     }
 }
 
-impl Table {
-    /// The admissions for which a datagram has come. Only those whose window lasts are looked at.
-    fn awaited(&self, now: Instant) -> impl Iterator<Item = &Standing> {
-        let last = self.ends.range((now, TicketId::new([0xff; TicketId::SIZE]))..);
-        last.filter_map(|(_, ticket)| self.standing.get(ticket)).filter(|standing| standing.opened != [None; 4])
-    }
+/// The admissions for which a datagram has come.
+fn awaited(table: &Table, now: Instant) -> impl Iterator<Item = &Standing> {
+    let all = table.iter().map(|(_, standing)| standing);
+    all.filter(move |standing| now < standing.until && standing.opened != [None; 4])
 }
 
 impl Standing {
@@ -156,7 +146,7 @@ mod tests {
     fn door(policy: NatPolicy, now: Instant) -> (TcpDoor, TcpTags) {
         let ticket = Ticket::derive([1; 32], &Secret::new([2; 32]), TicketId::new([7; 8]));
         let tcp = TcpTags::of(&ticket);
-        let door = TcpDoor::default();
+        let door = TcpDoor::new(8);
         door.admit(&Admission {
             ticket: ticket.id,
             tags: ticket.quic_tags(),

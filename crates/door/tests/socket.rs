@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use vestibule_door::suite::{self, Rig};
 use vestibule_door::{Admission, Command, Door, FIRST_FLIGHT, FirstPacket, Hold, Limits, SocketDoor};
 use vestibule_proto::id::TicketId;
-use vestibule_proto::ticket::{NatPolicy, Tag};
 
 struct SocketRig {
     door: SocketDoor,
@@ -69,14 +68,7 @@ fn source(port: u16) -> SocketAddr {
 fn admission(number: u16, now: Instant) -> Admission {
     let mut id = [0; 8];
     id[..2].copy_from_slice(&number.to_be_bytes());
-    let ticket = TicketId::new(id);
-    let tags = [0u8, 1, 2, 3].map(|n| {
-        let mut tag = [n; 20];
-        tag[..8].copy_from_slice(&id);
-        Tag::new(tag)
-    });
-    let deadline = now + Duration::from_secs(10);
-    Admission { ticket, tags, tcp: None, announced: source(1).ip(), policy: NatPolicy::Follow, deadline }
+    suite::admission(TicketId::new(id), source(1).ip(), now + Duration::from_secs(10))
 }
 
 fn admitted(door: &SocketDoor, number: u16, now: Instant) -> Admission {

@@ -44,7 +44,7 @@ async fn meet(shared: Arc<Shared>, contact: FirstContact) {
             let shared = Arc::downgrade(&shared);
             tokio::spawn(async move {
                 tokio::time::sleep_until(until.into()).await;
-                shared.upgrade().inspect(|shared| shared.greetings.over(&ticket));
+                shared.upgrade().inspect(|shared| _ = shared.greetings.end(&ticket));
             });
         }
     } else if let Some(granted) = shared.greetings.another(&ticket, contact.source) {
@@ -57,7 +57,7 @@ async fn meet(shared: Arc<Shared>, contact: FirstContact) {
 
 async fn meet_as(shared: &Arc<Shared>, contact: FirstContact, granted: Granted) {
     match tokio::time::timeout(GREETING_WITHIN, greet(shared, contact, &granted)).await {
-        Ok(Ok(greeted)) if shared.greetings.hear(&granted.ticket.id) => proceed(shared.clone(), granted, greeted).await,
+        Ok(Ok(greeted)) if shared.greetings.end(&granted.ticket.id) => proceed(shared.clone(), granted, greeted).await,
         // The device was heard by another way.
         Ok(Ok(greeted)) => greeted.connection.close(code::DONE.into(), b""),
         Ok(Err(error)) => failed(shared, &granted, &error),

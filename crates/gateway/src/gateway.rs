@@ -30,9 +30,6 @@ const PUBLISHED_WITHIN: Duration = Duration::from_secs(2);
 /// How long the gateway waits for its tasks when it stops.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long another process in the same directory is waited for: one that is stopping, or a command on the files.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-
 /// A running gateway. Dropped without [`Gateway::stop`] it stops at once, without a good-bye.
 pub struct Gateway {
     shared: Arc<Shared>,
@@ -47,7 +44,7 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`]; nothing is left running.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let lock = RoleLock::acquire_within(&settings::lock_file(&settings.dir), LOCK_PATIENCE)?;
+        let lock = RoleLock::wait(&settings::lock_file(&settings.dir))?;
         let keys = Keys::read(&settings.dir)?;
         let directory = Directory::open(&settings::database(&settings.dir), keys.identity())?;
         let now = now();

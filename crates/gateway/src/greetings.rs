@@ -14,7 +14,7 @@ use vestibule_proto::id::TicketId;
 pub(crate) struct Greetings(Mutex<HashMap<TicketId, Granted>>);
 
 impl Greetings {
-    /// The first contact of an admission has come. [`Greetings::over`] is to be said when it has had its time.
+    /// The first contact of an admission has come. [`Greetings::end`] is to be said when it has had its time.
     pub(crate) fn begin(&self, granted: &Granted) {
         self.standing().insert(granted.ticket.id, granted.clone());
     }
@@ -25,14 +25,9 @@ impl Greetings {
         Some(Granted { source: SocketAddr::new(source.ip().to_canonical(), source.port()), ..granted })
     }
 
-    /// A contact's first word has come; whether it is the admission's first.
-    pub(crate) fn hear(&self, ticket: &TicketId) -> bool {
+    /// Nothing more is waited for: a contact has said its first word, or the time is over. Whether something was until now.
+    pub(crate) fn end(&self, ticket: &TicketId) -> bool {
         self.standing().remove(ticket).is_some()
-    }
-
-    /// Nothing of this admission is waited for any more.
-    pub(crate) fn over(&self, ticket: &TicketId) {
-        self.standing().remove(ticket);
     }
 
     /// Whether the admission's device has not been heard yet.

@@ -16,7 +16,7 @@ use vestibule_proto::login::KsfParams;
 use vestibule_proto::ticket::NatPolicy;
 use vestibule_store::local_socket::SocketError;
 use vestibule_store::secret_file::SecretFileError;
-use vestibule_store::{LockError, RoleLock, StoreError};
+use vestibule_store::{LockError, RoleLock, Store, StoreError};
 
 /// What a gateway is started with.
 #[derive(Clone, Debug)]
@@ -204,15 +204,10 @@ pub fn init(dir: &Path, link: &GatewayInvitation, entropy: &mut dyn Entropy) -> 
 
 /// Takes back what [`init`] has just made, where something after it failed: the link is not used yet, and it can be tried again.
 pub fn forget_made(dir: &Path) {
-    let database = database(dir);
-    let beside = ["-wal", "-shm"].map(|end| {
-        let mut name = database.clone().into_os_string();
-        name.push(end);
-        PathBuf::from(name)
-    });
-    for file in [key_file(dir), seed_file(dir), database].iter().chain(&beside) {
+    for file in [key_file(dir), seed_file(dir)] {
         let _ = std::fs::remove_file(file);
     }
+    Store::discard(&database(dir));
 }
 
 /// Gives a gateway that exists, and does not run, another way to a controller. Its keys, users and services stay. It registers

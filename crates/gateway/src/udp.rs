@@ -6,18 +6,16 @@
 use crate::upstream;
 use std::cell::RefCell;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UdpSocket;
-use vestibule_dark::datagrams::{DatagramCounters, LocalSide};
+use vestibule_dark::datagrams::{DatagramCounters, LONGEST, LocalSide};
+use vestibule_dark::unspecified;
 use vestibule_proto::session::Reason;
 
 /// How long the name of an upstream may take to be looked up.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(10);
-
-/// What no datagram is longer than, in bytes.
-const LONGEST: usize = 65_536;
 
 thread_local! {
     /// One for all sockets of a thread: a flow that is silent keeps no memory for what it may hear.
@@ -65,9 +63,7 @@ impl Upstream {
 }
 
 async fn connected(to: SocketAddr) -> io::Result<UdpSocket> {
-    let any: SocketAddr =
-        if to.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
-    let socket = UdpSocket::bind(any).await?;
+    let socket = UdpSocket::bind(unspecified(to)).await?;
     socket.connect(to).await?;
     // The runtime takes a new socket for busy until it has heard of it.
     socket.writable().await?;

@@ -70,8 +70,8 @@ pub enum SaveError {
 }
 
 /// How long a replacement must last.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Durability {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
     /// On the disk before the call returns.
     Synced,
     /// Whole or absent after a crash of the machine; not waited for.
@@ -82,7 +82,7 @@ pub(crate) enum Durability {
 ///
 /// # Errors
 /// See [`ReadError`]; each is the first of owner, mode and size that is wrong.
-pub(crate) fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, ReadError> {
+pub fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, ReadError> {
     let file = open(path)?;
     let metadata = file.metadata().map_err(|error| ReadError::Io(error.kind()))?;
     if !metadata.is_file() {
@@ -122,7 +122,7 @@ fn admissible(metadata: &fs::Metadata, user: u32) -> Result<(), ReadError> {
 ///
 /// # Errors
 /// See [`SaveError`].
-pub(crate) fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), SaveError> {
+pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), SaveError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),

@@ -8,7 +8,7 @@
 //! | [`credential`] | the two-layer file: layer 1 for machine and user name, layer 2 for the password |
 //! | [`state`] | the sidecar `NAME.state`: the last acknowledged stamp, and how wrong the clock was |
 //! | [`password`] | passwords: where they come from, which ones are refused |
-//! | [`mod@file`] | why a private file was not read or not written |
+//! | [`mod@file`] | private files: how they are read and replaced, and why not |
 //! | [`fuzzing`] | entries for fuzz targets |
 //!
 //! No secret of this crate has `Debug` or `Display`, goes into an argument list or the environment, or outlives its use.

@@ -220,6 +220,9 @@ pub enum Target {
     Udp(ServiceName),
 }
 
+/// The largest [`Opened`] that is read, in bytes.
+pub const OPENED_LIMIT: usize = 1_024;
+
 /// The gateway's answer to [`Open`].
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub enum Opened {

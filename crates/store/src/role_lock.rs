@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::StoreError;
 
+/// How long a role that starts waits for another process in its directory: one that is stopping, or a command on the files.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// How often a lock that is waited for is tried.
 const TRY_EVERY: Duration = Duration::from_millis(20);
 
@@ -37,12 +40,15 @@ pub enum LockError {
 }
 
 impl RoleLock {
-    /// Takes the lock file at `path`, waiting for at most `patience` until its holder lets go of it: one that is being stopped,
-    /// or a command that works on the files. Blocks.
+    /// Takes the lock file at `path` for a role that starts: waits, for five seconds at most, until its holder lets go of it. Blocks.
     ///
     /// # Errors
     /// [`LockError::Held`] when it is held still, [`LockError::Store`].
-    pub fn acquire_within(path: &Path, patience: Duration) -> Result<Self, LockError> {
+    pub fn wait(path: &Path) -> Result<Self, LockError> {
+        Self::acquire_within(path, PATIENCE)
+    }
+
+    fn acquire_within(path: &Path, patience: Duration) -> Result<Self, LockError> {
         let until = Instant::now() + patience;
         loop {
             match Self::acquire(path) {

@@ -107,6 +107,16 @@ impl Store {
         waiting.await.unwrap_or_else(|_| Err(self.stopped().into()))
     }
 
+    /// Removes the database at `path` and what SQLite keeps beside it, as far as that is there and may be removed. For one that has
+    /// just been made and that nobody has open.
+    pub fn discard(path: &Path) {
+        for end in ["", "-wal", "-shm"] {
+            let mut file = path.as_os_str().to_owned();
+            file.push(end);
+            let _ = std::fs::remove_file(file);
+        }
+    }
+
     /// [`write`](Self::write) for a thread outside of the async runtime; panics inside of it.
     pub fn write_blocking<T, E, F>(&self, closure: F) -> Result<T, E>
     where

@@ -110,13 +110,9 @@ pub(crate) fn write_stdout(bytes: &[u8]) -> Result<(), Fault> {
     written(io::stdout().write_all(bytes))
 }
 
-/// A line for the person at the terminal that is not the command's result: to stderr.
+/// A line for the person at the terminal that is not the command's result: to stderr. Where that can't be written there is nobody to
+/// tell, and the exit code says the rest.
 pub(crate) fn note(line: &str) {
-    tell(line);
-}
-
-/// Writes a line to stderr. Where it can't be written there is nobody to tell, and the exit code says the rest.
-fn tell(line: &str) {
     let _ = writeln!(anstream::stderr(), "{line}");
 }
 
@@ -127,14 +123,14 @@ pub(crate) fn line(text: &str) {
 
 /// Prints a fault to stderr.
 pub(crate) fn error_lines(fault: &Fault) {
-    tell(&format!("{} {}", "error:".red().bold(), fault.headline.bold()));
+    note(&format!("{} {}", "error:".red().bold(), fault.headline.bold()));
     if let Some(detail) = &fault.detail {
         for line in detail.lines() {
-            tell(&format!("  {line}"));
+            note(&format!("  {line}"));
         }
     }
     if let Some(next) = &fault.next {
-        tell(&format!("  {} {next}", "→".cyan()));
+        note(&format!("  {} {next}", "→".cyan()));
     }
 }
 

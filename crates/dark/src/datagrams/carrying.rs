@@ -7,13 +7,10 @@ use std::time::Duration;
 use quinn::{ReadExactError, RecvStream, SendStream, VarInt};
 use tokio::task::coop::consume_budget;
 use vestibule_proto::datagram::{self, RECORD_HEAD_LEN};
-use vestibule_proto::session::{Opened, Reason, code};
+use vestibule_proto::session::{OPENED_LIMIT, Opened, Reason, code};
 
 use super::DatagramFlow;
 use crate::framed::read_frame_within;
-
-/// The largest `Opened` that is read, in bytes.
-const OPENED_LIMIT: usize = 1_024;
 
 /// A flow's other end on this machine: a socket, mostly.
 pub trait LocalSide: Sync {

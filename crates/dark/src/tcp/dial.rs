@@ -1,7 +1,7 @@
 //! The client's side: says D0 until TCP opens, connects, says the preface.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use vestibule_proto::tcp::TcpTags;
 use super::frames::From;
 use super::lossless::Life;
 use super::pipe::Pipe;
-use crate::dial::{DIAL_LIMIT, DialError, NO_NAME, client_config};
+use crate::dial::{DIAL_LIMIT, DialError, NO_NAME, client_config, unspecified};
 use crate::quiet;
 use crate::tls::{self, ClientPins};
 
@@ -114,8 +114,7 @@ async fn connect(to: SocketAddr) -> TcpStream {
 }
 
 fn udp_towards(to: SocketAddr) -> io::Result<UdpSocket> {
-    let any = if to.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
-    let socket = std::net::UdpSocket::bind((any, 0))?;
+    let socket = std::net::UdpSocket::bind(unspecified(to))?;
     socket.connect(to)?;
     socket.set_nonblocking(true)?;
     UdpSocket::from_std(socket)

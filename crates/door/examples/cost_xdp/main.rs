@@ -18,9 +18,8 @@ use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use rustix::net::netdevice::name_to_index;
 use rustix::thread::{CpuSet, sched_setaffinity};
-use vestibule_door::{Admission, Command, Door, Limits, XdpDoor};
+use vestibule_door::{Admission, Command, Door, Limits, XdpDoor, suite};
 use vestibule_proto::id::TicketId;
-use vestibule_proto::ticket::{NatPolicy, Tag};
 
 /// Admissions between two looks at the processor's clock.
 const BLOCK: u64 = 100;
@@ -175,20 +174,7 @@ fn ticket(number: u64) -> TicketId {
 }
 
 fn admission(number: u64) -> Admission {
-    let tags = [0u8, 1, 2, 3].map(|n| {
-        let mut tag = [n; Tag::SIZE];
-        tag[..8].copy_from_slice(&number.to_be_bytes());
-        Tag::new(tag)
-    });
-    let announced = [192, 0, 2, 1].into();
-    Admission {
-        ticket: ticket(number),
-        tags,
-        tcp: None,
-        announced,
-        policy: NatPolicy::Follow,
-        deadline: Instant::now() + WINDOW,
-    }
+    suite::admission(ticket(number), [192, 0, 2, 1].into(), Instant::now() + WINDOW)
 }
 
 /// Median and processor time of one call, in microseconds; `undo` is not measured.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::message::Attributes;
+use crate::links::LOOPBACK;
 
 /// Attributes of a rule's list of expressions.
 const LIST_ELEMENT: u16 = 1;
@@ -93,8 +94,6 @@ const FAMILY: u32 = 15;
 const PROTOCOL: u32 = 16;
 const IN_KIND: u32 = 8;
 const OUT_KIND: u32 = 9;
-/// The kind of interface that loopback is (linux/if_arp.h).
-const LOOPBACK: u16 = 772;
 const OF_SOURCE: u32 = 1;
 const CT_DIRECTION: u32 = 1;
 const CT_STATUS: u32 = 2;

@@ -114,8 +114,8 @@ impl Kernel {
         fault.map_or(Ok(()), Err)
     }
 
-    fn open_tags(&mut self, admission: &Admission) -> Result<(), DoorError> {
-        for tag in &admission.in_datagrams() {
+    fn open_tags(&mut self, admission: &Admission, tags: &[Tag]) -> Result<(), DoorError> {
+        for tag in tags {
             self.program.open(tag, admission)?.ok_or(DoorError::Full { limit: self.limits.admissions })?;
         }
         Ok(())
@@ -150,10 +150,11 @@ impl KernelHalf for Kernel {
         }
         let over = self.book.over(now);
         self.close_all(&over)?;
-        let opened = self.open_tags(admission);
+        let tags = admission.in_datagrams();
+        let opened = self.open_tags(admission, &tags);
         match &opened {
-            Ok(()) => self.book.admit(admission.ticket, &admission.in_datagrams(), admission.deadline),
-            Err(_) => self.close_all(&admission.in_datagrams())?,
+            Ok(()) => self.book.admit(admission.ticket, &tags, admission.deadline),
+            Err(_) => self.close_all(&tags)?,
         }
         opened
     }
@@ -233,25 +234,11 @@ fn attach(
 mod tests {
     use std::time::Duration;
 
-    use vestibule_proto::ticket::NatPolicy;
-
     use super::*;
 
     fn admission(number: u8) -> Admission {
-        let tags = [0, 1, 2, 3].map(|n| {
-            let mut tag = [n; Tag::SIZE];
-            tag[..8].fill(number);
-            Tag::new(tag)
-        });
         let deadline = Instant::now() + Duration::from_secs(60);
-        Admission {
-            ticket: tags[0].ticket(),
-            tags,
-            tcp: None,
-            announced: [192, 0, 2, 1].into(),
-            policy: NatPolicy::Follow,
-            deadline,
-        }
+        crate::suite::admission(TicketId::new([number; 8]), [192, 0, 2, 1].into(), deadline)
     }
 
     /// The program in the kernel, at no interface. `None` where this process may not load it.

@@ -20,7 +20,7 @@ use vestibule_door::{Admission, Command, Door, FirstPacket, Hold, Limits, Nftabl
 use vestibule_proto::id::TicketId;
 use vestibule_proto::moving::moved;
 use vestibule_proto::tcp::{TAG_DATAGRAM_LEN, TagDatagram};
-use vestibule_proto::ticket::{NatPolicy, Tag};
+use vestibule_proto::ticket::Tag;
 use wire::{PORT, Wire, in_own_network, nft};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -183,21 +183,7 @@ fn open(limits: Limits) -> NftablesDoor {
 }
 
 fn admission(number: u8, window: Duration) -> Admission {
-    let ticket = TicketId::new([number; 8]);
-    let tags = [0, 1, 2, 3].map(|n| {
-        let mut tag = [n; Tag::SIZE];
-        tag[..8].fill(number);
-        Tag::new(tag)
-    });
-    let deadline = Instant::now() + window;
-    Admission {
-        ticket,
-        tags,
-        tcp: None,
-        announced: address("198.51.100.7:1").ip(),
-        policy: NatPolicy::Follow,
-        deadline,
-    }
+    suite::admission(TicketId::new([number; 8]), address("198.51.100.7:1").ip(), Instant::now() + window)
 }
 
 fn admit(door: &NftablesDoor, number: u8, window: Duration) -> Admission {

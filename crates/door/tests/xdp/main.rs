@@ -226,21 +226,7 @@ fn open(limits: Limits) -> XdpDoor {
 }
 
 fn admission(number: u8, window: Duration) -> Admission {
-    let ticket = TicketId::new([number; 8]);
-    let tags = [0, 1, 2, 3].map(|n| {
-        let mut tag = [n; Tag::SIZE];
-        tag[..8].fill(number);
-        Tag::new(tag)
-    });
-    let deadline = Instant::now() + window;
-    Admission {
-        ticket,
-        tags,
-        tcp: None,
-        announced: address("198.51.100.7:1").ip(),
-        policy: NatPolicy::Follow,
-        deadline,
-    }
+    suite::admission(TicketId::new([number; 8]), address("198.51.100.7:1").ip(), Instant::now() + window)
 }
 
 fn admit(door: &dyn Door, number: u8, window: Duration) -> Admission {

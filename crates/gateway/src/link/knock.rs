@@ -3,11 +3,11 @@
 use crate::shared::{Shared, entropy, now};
 use crate::stamp::LastStamp;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{UdpSocket, lookup_host};
-use vestibule_dark::{DialError, STREAMS_LIMIT, TransportKind, dial, tls, transport};
+use vestibule_dark::{DialError, STREAMS_LIMIT, TransportKind, dial, tls, transport, unspecified};
 use vestibule_proto::invitation::KnockKeys;
 use vestibule_proto::key::SigningKey;
 use vestibule_proto::knocker::{Admitted, KnockEvent, KnockFailure, Knocker, LinkDevice};
@@ -108,7 +108,7 @@ pub(super) async fn open(
     let tag = admitted.ticket.tag(0);
     let pins = [keys.controller_pin];
     let (endpoint, connection) =
-        dial(any_address(&controller), controller, tag, own, &pins, tls::ALPN_LINK, behaviour).await?;
+        dial(unspecified(controller), controller, tag, own, &pins, tls::ALPN_LINK, behaviour).await?;
     let local = endpoint.local_addr()?;
     Ok(Opened { endpoint, connection, local })
 }
@@ -180,7 +180,7 @@ impl Sockets {
         for controller in controllers {
             let socket = if controller.is_ipv4() { &mut sockets.v4 } else { &mut sockets.v6 };
             if socket.is_none() {
-                match UdpSocket::bind(any_address(controller)).await {
+                match UdpSocket::bind(unspecified(*controller)).await {
                     Ok(bound) => *socket = Some(bound),
                     // A host without one of the families knocks at the other.
                     Err(error) => failed = Some(error),
@@ -219,8 +219,4 @@ impl Sockets {
             }
         }
     }
-}
-
-fn any_address(of_the_family: &SocketAddr) -> SocketAddr {
-    if of_the_family.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() }
 }

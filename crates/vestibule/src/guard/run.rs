@@ -11,12 +11,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 use vestibule_guard::{Guard, GuardConfig, GuardError};
 use vestibule_store::RoleLock;
-
-/// How long another guard in the same directory is waited for: one that is stopping.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the configuration comes plan.
 enum Plan {
@@ -41,8 +37,7 @@ async fn serve(plan: &Plan, config: GuardFileConfig, dir: &Path) -> Result<ExitC
     let listeners = front::bind(&config.listen).await?;
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     vestibule_store::ensure_directory(dir).map_err(|error| roles::store_fault(&error))?;
-    let _lock =
-        RoleLock::acquire_within(&dir.join("guard.lock"), LOCK_PATIENCE).map_err(|error| roles::lock_fault(&error))?;
+    let _lock = RoleLock::wait(&dir.join("guard.lock")).map_err(|error| roles::lock_fault(&error))?;
     let guard = Guard::open(config.settings(dir)).await.map_err(|error| open_fault(&error))?;
     guard.set_apps(apps).map_err(|error| Fault::configuration(error.to_string()))?;
     let mut outside = service::Outside::new(&plan.watched(&config, &base))?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use vestibule_policy::Grant;
 use vestibule_proto::id::{Stamp, UserName};
 
 use super::super::answer::{Answer, UserDetail, UserView};
@@ -55,9 +56,9 @@ pub(super) async fn execute(directory: &Directory, request: UserRequest, now: St
 
 /// The services whose grants name this user.
 async fn still_granted(directory: &Directory, name: &UserName) -> Result<Vec<String>, AdminError> {
-    let grant = format!("user:{name}");
+    let grant = Grant::User(name.as_str().to_owned());
     let services = directory.services().await?;
-    let granting = services.iter().filter(|service| service.grants.iter().any(|given| given.to_string() == grant));
+    let granting = services.iter().filter(|service| service.grants.contains(&grant));
     Ok(granting.map(|service| service.name.to_string()).collect())
 }
 
