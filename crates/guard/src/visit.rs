@@ -242,7 +242,7 @@ impl Visit {
         }
         let apps = self.parts.apps();
         let app = apps.named(&self.place.app.settings.name).ok_or(Refusal::NotPermitted)?;
-        let (in_force, paths) = (self.granted_by(&app.settings.policy, live), self.paths_of(request));
+        let (in_force, paths) = (self.granted_by(app, live), self.paths_of(request));
         let all = |method: &String| paths.iter().try_for_each(|path| permitted(&in_force, method, path));
         methods_of(request).iter().chain(named).try_for_each(all)
     }

@@ -2,6 +2,7 @@
 
 use super::Gone;
 use super::rows::{self, SessionId};
+use crate::guard::App;
 use crate::limits::cut;
 use crate::token::{CLOCK_SLACK, Context};
 use crate::{AppName, Binding, Body, EntryKey, LogicalAddress, Proof, Serial, Stamp, UserName};
@@ -10,9 +11,10 @@ use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use vestibule_policy::web::GrantSet;
 use vestibule_store::{Store, StoreError};
 
 /// Serials are written down in blocks of so many: a restart skips what is left of one.
@@ -57,6 +59,7 @@ pub struct Live {
     id: SessionId,
     session: Session,
     groups: RwLock<Arc<[String]>>,
+    granted: Mutex<Option<Granted>>,
     last_use: AtomicU64,
     saved_use: AtomicU64,
     serials: Serials,
@@ -64,11 +67,29 @@ pub struct Live {
     end: CancellationToken,
 }
 
+/// What an application's rules granted to a member of these groups. They are the same rules as long as it is the same [`App`].
+struct Granted {
+    app: Weak<App>,
+    groups: Vec<String>,
+    grants: GrantSet,
+}
+
 impl Live {
     pub(super) fn new(id: SessionId, session: Session, last_use: Stamp, serials: Serials) -> Self {
         let (last_use, saved_use) = (AtomicU64::new(last_use.0), AtomicU64::new(last_use.0));
         let groups = RwLock::new(session.groups.as_slice().into());
-        Self { id, session, groups, last_use, saved_use, serials, why: OnceLock::new(), end: CancellationToken::new() }
+        let granted = Mutex::default();
+        Self {
+            id,
+            session,
+            groups,
+            granted,
+            last_use,
+            saved_use,
+            serials,
+            why: OnceLock::new(),
+            end: CancellationToken::new(),
+        }
     }
 
     /// Who and where it is.
@@ -79,6 +100,19 @@ impl Live {
     /// The groups that the user is a member of.
     pub fn groups(&self) -> Arc<[String]> {
         self.groups.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the rules of `app` grant to its user, as a member of `groups`. The latest is kept: most requests of a session ask for
+    /// the same as the one before.
+    pub(crate) fn granted(&self, app: &Arc<App>, groups: Vec<String>) -> GrantSet {
+        let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = |known: &&Granted| known.app.as_ptr() == Arc::as_ptr(app) && known.groups == groups;
+        if let Some(known) = granted.as_ref().filter(is_known) {
+            return known.grants.clone();
+        }
+        let grants = app.settings.policy.for_user(self.session.user.as_str(), &groups);
+        *granted = Some(Granted { app: Arc::downgrade(app), groups, grants: grants.clone() });
+        grants
     }
 
     /// When it was last used.

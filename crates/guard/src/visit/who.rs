@@ -1,7 +1,7 @@
 //! Whose request it is (steps 1 and 2 of the cycle).
 
 use super::Visit;
-use crate::guard::{Peer, Tunnel};
+use crate::guard::{App, Peer, Tunnel};
 use crate::sessions::{BeginError, Gone, Live, Newcomer};
 use crate::{Binding, COOKIE, PLAIN_COOKIE, Proof};
 use aws_lc_rs::digest;
@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::header::{COOKIE as COOKIE_FIELD, HeaderMap};
 use std::sync::Arc;
-use vestibule_policy::web::{GrantSet, WebPolicy};
+use vestibule_policy::web::GrantSet;
 
 /// Bytes of a session's cookie.
 pub(super) const COOKIE_LEN: usize = 32;
@@ -45,12 +45,12 @@ impl Visit {
 
     /// What is granted here to whoever asks.
     pub(super) fn granted(&self, live: &Live) -> GrantSet {
-        self.granted_by(&self.place.app.settings.policy, live)
+        self.granted_by(&self.place.app, live)
     }
 
-    /// What these rules grant to whoever asks.
-    pub(super) fn granted_by(&self, policy: &WebPolicy, live: &Live) -> GrantSet {
-        policy.for_user(live.session().user.as_str(), &self.groups(live))
+    /// What the rules of this application, which may be newer, grant to whoever asks.
+    pub(super) fn granted_by(&self, app: &Arc<App>, live: &Live) -> GrantSet {
+        live.granted(app, self.groups(live))
     }
 
     /// The session, which over a tunnel begins by itself: device and user are proven already.

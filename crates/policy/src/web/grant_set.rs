@@ -1,6 +1,7 @@
 //! What one user may do in one application.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -11,7 +12,7 @@ use super::pattern::{FilePattern, PathPattern};
 use super::policy::WebRule;
 
 /// What the rules of one application grant one user, in one canonical form: equal sets are equal bytes. Small enough in serde to
-/// stand in a page's token.
+/// stand in a page's token; clones share it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GrantSet(Extent);
 
@@ -20,7 +21,7 @@ enum Extent {
     /// The application has no rules.
     Everything,
     /// Sorted, each once.
-    Only(Vec<Allowance>),
+    Only(#[serde(with = "shared")] Arc<Vec<Allowance>>),
 }
 
 /// One rule without whom it is for.
@@ -52,6 +53,21 @@ pub enum Permission {
     },
 }
 
+/// In serde what is shared looks like what is not.
+mod shared {
+    use super::Allowance;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::sync::Arc;
+
+    pub(super) fn serialize<S: Serializer>(allowances: &Arc<Vec<Allowance>>, to: S) -> Result<S::Ok, S::Error> {
+        allowances.as_slice().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<Vec<Allowance>>, D::Error> {
+        Vec::deserialize(from).map(Arc::new)
+    }
+}
+
 impl GrantSet {
     /// All that the application can do: it has no rules of its own.
     pub fn everything() -> Self {
@@ -68,7 +84,7 @@ impl GrantSet {
         }
         allowances.sort();
         allowances.dedup();
-        Self(Extent::Only(allowances))
+        Self(Extent::Only(Arc::new(allowances)))
     }
 
     /// Whether the user may use `method` on `path`.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
 /// The most characters of one method's name.
@@ -12,8 +12,8 @@ const METHODS_MOST: usize = 32;
 
 /// Which HTTP methods a rule speaks of. Its text form, also in serde, is `all`, `reads`, or the methods' names with
 /// spaces between (`GET POST`).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Methods {
     /// Every method.
     #[default]
@@ -89,9 +89,17 @@ impl TryFrom<String> for Methods {
     }
 }
 
-impl From<Methods> for String {
-    fn from(methods: Methods) -> Self {
-        methods.to_string()
+/// Each page's token has them: nothing is copied that need not be.
+impl Serialize for Methods {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::All => to.serialize_str("all"),
+            Self::Reads => to.serialize_str("reads"),
+            Self::Listed(names) => match names.as_slice() {
+                [name] => to.serialize_str(name),
+                names => to.serialize_str(&names.join(" ")),
+            },
+        }
     }
 }
 

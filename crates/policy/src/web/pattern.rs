@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
 use super::path::NormalPath;
@@ -17,13 +17,13 @@ const USER: &str = "{user}";
 /// `/reports/**` itself and all below it. `*` also stands for any run of characters inside a segment (`/orders/*.pdf`),
 /// `**` between slashes for any number of segments, `{user}` for the name of the user who asks. Upper and lower case
 /// differ; a slash at the path's end does not count.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct PathPattern(String);
 
 /// A pattern of file names: the last segment of a path that does not end with a slash. `*` stands for any run of characters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct FilePattern(String);
 
 /// The text is not a pattern.
@@ -210,15 +210,15 @@ impl TryFrom<String> for FilePattern {
     }
 }
 
-impl From<PathPattern> for String {
-    fn from(pattern: PathPattern) -> Self {
-        pattern.0
+impl Serialize for PathPattern {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
     }
 }
 
-impl From<FilePattern> for String {
-    fn from(pattern: FilePattern) -> Self {
-        pattern.0
+impl Serialize for FilePattern {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
     }
 }
 
