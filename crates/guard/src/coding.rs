@@ -1,6 +1,7 @@
 //! Content codings of bodies that are rewritten: taken off, put on again; and what a rewritten page's fields may still say.
 //! Everything else passes as it is.
 
+use crate::headers::remove_all;
 use crate::{Body, BodyError};
 use async_compression::tokio::write;
 use async_compression::{Level, brotli, zstd};
@@ -119,9 +120,7 @@ pub fn prepare_for_rewrite(fields: &mut HeaderMap, document: bool) {
 pub fn rewritten(fields: &mut HeaderMap) {
     let stored = |value: &HeaderValue| value.to_str().is_ok_and(|text| !text.to_ascii_lowercase().contains("no-store"));
     let store = fields.get_all(header::CACHE_CONTROL).iter().all(stored);
-    for name in &OF_THE_ORIGINAL {
-        fields.remove(name);
-    }
+    remove_all(fields, &OF_THE_ORIGINAL);
     let cache = if store { "private, no-cache" } else { "private, no-cache, no-store" };
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("none"));

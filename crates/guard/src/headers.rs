@@ -5,10 +5,13 @@ pub(crate) mod origin;
 
 use crate::classify::overrides_method;
 use crate::{AppName, LogicalAddress, UserName, websocket};
+use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::Method;
 use origin::{Mapping, Origin};
+use std::net::IpAddr;
+use std::ops::Range;
 
 /// The field by which an upstream is told the user's name.
 pub const USER_FIELD: HeaderName = HeaderName::from_static("vestibule-user");
@@ -82,6 +85,9 @@ const FORGED: [&str; 12] = [
 
 const FORGED_BEGINNINGS: [&str; 4] = ["x-forwarded-", "vestibule-", "x-vestibule-", "x-arr-"];
 
+/// The most bytes of what an upstream is told about who asks, beside host and user.
+const TOLD: usize = 96;
+
 /// The first letters of both.
 const FORGED_INITIALS: &[u8] = b"cfptvx";
 
@@ -127,7 +133,17 @@ fn strip_hop_by_hop(fields: &mut HeaderMap) {
         .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
         .filter(|name| !END_TO_END.contains(name))
         .collect();
-    for name in HOP_BY_HOP.iter().chain(&nominated) {
+    remove_all(fields, &HOP_BY_HOP);
+    for name in nominated {
+        fields.remove(name);
+    }
+}
+
+/// Removes the fields of all these names, of which there is hardly ever one: looking through what is there costs less than asking
+/// for each.
+pub(crate) fn remove_all(fields: &mut HeaderMap, names: &[HeaderName]) {
+    let there: Vec<HeaderName> = fields.keys().filter(|name| names.contains(name)).cloned().collect();
+    for name in there {
         fields.remove(name);
     }
 }
@@ -162,22 +178,71 @@ fn takes_trailers(fields: &HeaderMap) -> bool {
 /// Tells who asks: `Forwarded` (RFC 7239), what came before it, and the user's name.
 fn tell(fields: &mut HeaderMap, caller: &Caller<'_>) {
     let Caller { address, user, outer_host, outer_scheme, .. } = caller;
-    let address_text = address.to_string();
     let (open, close) = if address.0.is_ipv4() { ("", "") } else { ("\"[", "]\"") };
-    let forwarded = ["for=", open, &address_text, close, ";host=\"", outer_host, "\";proto=", outer_scheme].concat();
+    // One text, of which all values are parts.
+    let mut text = String::with_capacity(TOLD + outer_host.len() + user.as_str().len());
+    text.extend(["for=", open]);
+    let address = appended(&mut text, |text| append_address(text, address.0));
+    text.extend([close, ";host=\""]);
+    let host = appended(&mut text, |text| text.push_str(outer_host));
+    text.push_str("\";proto=");
+    let scheme = appended(&mut text, |text| text.push_str(outer_scheme));
+    let user = appended(&mut text, |text| text.push_str(user.as_str()));
+    let text = Bytes::from(text);
+    let forwarded = 0..scheme.end;
     let told = [
-        (header::FORWARDED, HeaderValue::try_from(forwarded)),
-        (X_FORWARDED_FOR, HeaderValue::try_from(address_text)),
-        (X_FORWARDED_HOST, HeaderValue::from_str(outer_host)),
-        (X_FORWARDED_PROTO, HeaderValue::from_str(outer_scheme)),
-        (USER_FIELD, HeaderValue::from_str(user.as_str())),
+        (header::FORWARDED, forwarded),
+        (X_FORWARDED_FOR, address),
+        (X_FORWARDED_HOST, host),
+        (X_FORWARDED_PROTO, scheme),
+        (USER_FIELD, user),
     ];
     fields.reserve(told.len());
-    for (name, value) in told {
+    for (name, part) in told {
         // None of them holds what a field can't: the host has been checked when the request came in.
-        if let Ok(value) = value {
+        if let Ok(value) = HeaderValue::from_maybe_shared(text.slice(part)) {
             fields.insert(name, value);
         }
+    }
+}
+
+/// Where in a text stands what `append` appends to it.
+fn appended(text: &mut String, append: impl FnOnce(&mut String)) -> Range<usize> {
+    let start = text.len();
+    append(text);
+    start..text.len()
+}
+
+/// An address as it is written everywhere, without the library's detours for widths and bases.
+fn append_address(text: &mut String, address: IpAddr) {
+    match address {
+        IpAddr::V6(address) if address.to_ipv4_mapped().is_none() => append_segments(text, address.segments()),
+        IpAddr::V4(_) | IpAddr::V6(_) => text.push_str(&address.to_string()),
+    }
+}
+
+/// RFC 5952 section 4: no zeros before a number, `::` for the first of the longest runs of zeros.
+fn append_segments(text: &mut String, segments: [u16; 8]) {
+    let (mut start, mut len, mut zeros) = (segments.len(), 1, 0);
+    for (nth, segment) in segments.iter().enumerate() {
+        zeros = if *segment == 0 { zeros + 1 } else { 0 };
+        if zeros > len {
+            (start, len) = (nth + 1 - zeros, zeros);
+        }
+    }
+    for (nth, segment) in segments.iter().enumerate() {
+        if nth == start {
+            text.push_str("::");
+        }
+        if (start..start + len).contains(&nth) {
+            continue;
+        }
+        if nth > 0 && nth != start + len {
+            text.push(':');
+        }
+        let digits = 4_u32.saturating_sub(segment.leading_zeros() / 4).max(1);
+        let digit = |place| char::from_digit(u32::from(segment >> (4 * place)) & 0xf, 16);
+        text.extend((0..digits).rev().filter_map(digit));
     }
 }
 
@@ -192,6 +257,8 @@ impl<'a> Caller<'a> {
 mod tests {
     use super::*;
     use crate::upstream::Base;
+    use proptest::prelude::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     fn fields(lines: &[(&str, &str)]) -> HeaderMap {
         let mut fields = HeaderMap::new();
@@ -254,6 +321,28 @@ mod tests {
             "x-forwarded-proto: http",
         ];
         assert_eq!(lines, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn addresses_are_written_as_everywhere(bits in any::<u128>(), zeros in any::<u8>(), small in any::<u8>()) {
+            let v6 = |bits: u128| {
+                let place = |mask: u8, nth: usize| mask >> nth & 1 == 1;
+                let segments = Ipv6Addr::from(bits).segments();
+                let segment = |nth| match segments[nth] {
+                    _ if place(zeros, nth) => 0,
+                    segment if place(small, nth) => segment >> (4 * (nth % 4)),
+                    segment => segment,
+                };
+                Ipv6Addr::from(std::array::from_fn::<u16, 8, _>(segment))
+            };
+            let v4 = Ipv4Addr::from_bits(bits as u32);
+            for address in [v6(bits).into(), v4.into(), v4.to_ipv6_mapped().into(), Ipv6Addr::UNSPECIFIED.into()] {
+                let mut text = String::new();
+                append_address(&mut text, address);
+                prop_assert_eq!(text, address.to_string());
+            }
+        }
     }
 
     #[test]
