@@ -52,6 +52,10 @@ pub struct PageRewriter {
 impl PageRewriter {
     /// For one page.
     pub fn new(plan: &Plan) -> Self {
+        Self::of(plan.clone())
+    }
+
+    pub(crate) fn of(plan: Plan) -> Self {
         Self { scanner: Scanner::new(Page::new(plan)), held: Vec::new() }
     }
 

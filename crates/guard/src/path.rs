@@ -3,6 +3,7 @@
 pub use vestibule_policy::web::{NormalPath, PathTrick};
 
 use hyper::http::uri::{PathAndQuery, Uri};
+use std::borrow::Cow;
 use std::fmt;
 
 /// Segments that a shape keeps; a deeper path ends in `**`.
@@ -27,7 +28,7 @@ pub struct PathShape(String);
 impl PathShape {
     /// The shape of a path that everybody reads alike.
     pub fn of(path: &NormalPath) -> Self {
-        let mut shape = String::new();
+        let mut shape = String::with_capacity(path.as_str().len());
         for (depth, segment) in path.segments().enumerate() {
             shape.push('/');
             if depth == DEEPEST {
@@ -72,16 +73,16 @@ impl fmt::Display for PathShape {
 }
 
 /// A name that has characters of patterns, or is longer than a reader wants, is folded too.
-fn folded(segment: &str) -> String {
+fn folded(segment: &str) -> Cow<'_, str> {
     let strange = |c: char| matches!(c, '*' | '%' | '{' | '}' | '?' | '#');
     let (stem, extension) = match segment.rsplit_once('.') {
         Some((stem, extension)) if is_extension(extension) => (stem, Some(extension)),
         Some(_) | None => (segment, None),
     };
     if segment.len() <= SEGMENT_LONGEST && !segment.contains(strange) && !looks_counted(stem) {
-        return segment.to_owned();
+        return segment.into();
     }
-    extension.map_or_else(|| "*".to_owned(), |extension| format!("*.{extension}"))
+    extension.map_or("*".into(), |extension| format!("*.{extension}").into())
 }
 
 fn is_extension(text: &str) -> bool {

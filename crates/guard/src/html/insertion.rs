@@ -24,8 +24,8 @@ pub(super) struct Insertions {
 }
 
 impl Insertions {
-    pub(super) fn new(plan: &Plan) -> Self {
-        Self { plan: plan.clone(), token: escaped(&plan.token) }
+    pub(super) fn new(plan: Plan) -> Self {
+        Self { token: escaped(&plan.token), plan }
     }
 
     pub(super) fn script(&self) -> String {

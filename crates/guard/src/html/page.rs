@@ -79,14 +79,13 @@ struct Form {
 }
 
 impl Page {
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(super) fn new(plan: Plan) -> Self {
         let with_script = plan.whole_page && plan.script.is_some();
         let own = Origin::new(&plan.own_origin);
         Self {
             cuts: Vec::new(),
             attribute: None,
             unreadable: false,
-            insertions: Insertions::new(plan),
             own,
             base: Base::Own,
             place: if with_script { Place::Start } else { Place::Settled },
@@ -97,6 +96,7 @@ impl Page {
             forms: 0,
             wants_forms: plan.forms,
             xml: plan.xml,
+            insertions: Insertions::new(plan),
         }
     }
 

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use hyper::body::{Body as _, Frame};
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use std::sync::Arc;
 use vestibule_policy::web::GrantSet;
@@ -25,7 +25,7 @@ use vestibule_policy::web::GrantSet;
 pub(super) struct Asked {
     method: Method,
     path_and_query: String,
-    headers: HeaderMap,
+    fields: Vec<(HeaderName, HeaderValue)>,
     verdict: Verdict,
     led: bool,
     /// What is granted to whoever asked, to be sealed in the page that answers.
@@ -37,12 +37,13 @@ impl Asked {
     pub(super) fn of(request: &Request<Body>, verdict: &Verdict, led: bool, granted: GrantSet) -> Self {
         let kept = [header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE, header::ACCEPT]
             .into_iter()
-            .chain(["sec-fetch-dest", "sec-fetch-mode"].map(header::HeaderName::from_static));
-        let headers = kept.filter_map(|name| Some((name.clone(), request.headers().get(&name)?.clone()))).collect();
+            .chain(["sec-fetch-dest", "sec-fetch-mode"].map(HeaderName::from_static));
+        let field = |name: HeaderName| request.headers().get(&name).cloned().map(|value| (name, value));
+        let fields = kept.filter_map(field).collect();
         Self {
             method: request.method().clone(),
             path_and_query: target_of(request.uri()).to_owned(),
-            headers,
+            fields,
             verdict: *verdict,
             led,
             granted,
@@ -52,11 +53,17 @@ impl Asked {
     /// Whether a worker is to run it: a page of its own. What it imports bears no token, and one that stands between all tabs and
     /// the network (a service worker) must stay byte for byte the same.
     fn is_worker(&self) -> bool {
-        starts_worker(&self.headers) && self.method == Method::GET
+        starts_worker(|name| self.said(name)) && self.method == Method::GET
     }
 
     fn said(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
+        let (_, value) = self.fields.iter().find(|(field, _)| field == name)?;
+        value.to_str().ok()
+    }
+
+    /// Its fields, for a refusal.
+    fn headers(&self) -> HeaderMap {
+        self.fields.iter().cloned().collect()
     }
 
     /// Whether the answer is a page of its own; `false` for a fragment that a script fetched.
@@ -84,13 +91,14 @@ impl Visit {
 
     /// A read: straight to the application.
     pub(super) async fn read(&self, live: &Arc<Live>, asked: &Asked, mut request: Request<Body>) -> Response<Body> {
-        let document = pages::for_person(request.headers()) || starts_worker(request.headers());
+        let said = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let document = pages::for_person(request.headers()) || starts_worker(said);
         coding::prepare_for_rewrite(request.headers_mut(), document);
         match self.place.app.upstream.send(request, &self.caller(live), false).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::info!(app = %self.place.app.settings.name, %error, "no answer");
-                *self.refuse_head(&asked.headers, super::command::refusal_of(&error))
+                *self.refuse_head(&asked.headers(), super::command::refusal_of(&error))
             }
         }
     }
@@ -123,7 +131,7 @@ impl Visit {
     /// without the guard: both without their text. Whoever asked for a WebSocket gets no part either.
     fn apart(&self, asked: &Asked, answer: Response<Body>) -> Response<Body> {
         if answer.status().is_success() {
-            return *self.refuse_head(&asked.headers, Refusal::NoPage);
+            return *self.refuse_head(&asked.headers(), Refusal::NoPage);
         }
         let (mut head, _) = answer.into_parts();
         for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING, header::TRANSFER_ENCODING]
@@ -166,7 +174,7 @@ impl Visit {
             Ok(serial) => serial,
             Err(error) => {
                 tracing::error!(%error, "no page can be numbered");
-                return *self.refuse_head(&asked.headers, Refusal::UpstreamDown);
+                return *self.refuse_head(&asked.headers(), Refusal::UpstreamDown);
             }
         };
         let (mut head, body) = answer.into_parts();
@@ -186,9 +194,7 @@ impl Visit {
         let content_type = text(&head.headers, header::CONTENT_TYPE).map(str::to_owned);
         let (body, charset) = detected(coding::decoded(body, coding), content_type.as_deref()).await;
         let body = match charset {
-            Charset::Rewritable(_) => {
-                rewrite_body(body, PageRewriter::new(&self.plan(asked, token, &mut head.headers)))
-            }
+            Charset::Rewritable(_) => rewrite_body(body, PageRewriter::of(self.plan(asked, token, &mut head.headers))),
             Charset::Opaque(encoding) => {
                 tracing::info!(
                     path = asked.path_and_query,
@@ -262,29 +268,28 @@ async fn detected(mut body: Body, content_type: Option<&str>) -> (Body, Charset)
     (BodyExt::boxed_unsync(StreamBody::new(whole)), charset)
 }
 
-fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 fn is_html(headers: &HeaderMap) -> bool {
-    kind_of(headers) == "text/html" || is_xml(headers)
+    is_kind(headers, "text/html") || is_xml(headers)
 }
 
 /// A script by its type (WHATWG MIME Sniffing, section 4.6), and all of it.
 fn is_script(answer: &Response<Body>) -> bool {
-    let kind = kind_of(answer.headers());
+    let kind = kind_of(answer.headers()).to_ascii_lowercase();
     let kind = kind.split_once('/').map(|(of, kind)| (of, kind.trim_start_matches("x-")));
     answer.status() == StatusCode::OK && matches!(kind, Some(("text" | "application", "javascript" | "ecmascript")))
 }
 
 /// Whether a request loads what a worker begins with, and not what it imports.
-fn starts_worker(headers: &HeaderMap) -> bool {
-    let said = |name: &'static str| headers.get(name).and_then(|value| value.to_str().ok());
+fn starts_worker<'a>(said: impl Fn(&'static str) -> Option<&'a str>) -> bool {
     matches!(said("sec-fetch-dest"), Some("worker" | "sharedworker")) && said("sec-fetch-mode") == Some("same-origin")
 }
 
 fn is_xml(headers: &HeaderMap) -> bool {
-    kind_of(headers) == "application/xhtml+xml"
+    is_kind(headers, "application/xhtml+xml")
 }
 
 fn is_part(answer: &Response<Body>, kind: Kind) -> bool {
@@ -300,6 +305,10 @@ fn has_text(answer: &Response<Body>) -> bool {
     !without && (!answer.body().is_end_stream() || answer.headers().contains_key(header::CONTENT_LENGTH))
 }
 
-fn kind_of(headers: &HeaderMap) -> String {
-    essence(text(headers, header::CONTENT_TYPE).unwrap_or_default()).to_ascii_lowercase()
+fn is_kind(headers: &HeaderMap, kind: &str) -> bool {
+    kind_of(headers).eq_ignore_ascii_case(kind)
+}
+
+fn kind_of(headers: &HeaderMap) -> &str {
+    essence(text(headers, header::CONTENT_TYPE).unwrap_or_default())
 }
