@@ -5,7 +5,7 @@ use memchr::memchr;
 
 /// The length of the shortest name that means anything (`svg`, `xmp`).
 const NAME_SHORTEST: usize = 3;
-/// Up to how far a byte is looked for by hand.
+/// Up to how far a byte is looked for by hand, eight at a time.
 const NEAR: usize = 16;
 
 /// How much of what follows a `<` is a tag to which nothing is to be done, with its `>`. `None`: the tokenizer has to look.
@@ -69,11 +69,26 @@ fn value(tag: &[u8], at: usize) -> Option<usize> {
 
 /// As [`memchr()`], quicker where the byte is near.
 pub(super) fn find(wanted: u8, bytes: &[u8]) -> Option<usize> {
-    let near = &bytes[..bytes.len().min(NEAR)];
-    match near.iter().position(|byte| *byte == wanted) {
-        Some(found) => Some(found),
-        None => memchr(wanted, &bytes[near.len()..]).map(|found| near.len() + found),
+    let mut at = 0;
+    while at < NEAR {
+        let Some(eight) = bytes[at..].first_chunk() else {
+            return bytes[at..].iter().position(|byte| *byte == wanted).map(|found| at + found);
+        };
+        if let Some(found) = first_of(wanted, *eight) {
+            return Some(at + found);
+        }
+        at += eight.len();
     }
+    memchr(wanted, &bytes[at..]).map(|found| at + found)
+}
+
+/// The first of eight bytes that is `wanted`, all looked at together: those that are it become zero, and only a zero byte borrows
+/// from the bit above it, which was not set before. What is behind the first such byte may be wrong, and does not matter.
+fn first_of(wanted: u8, eight: [u8; 8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let differs = u64::from_le_bytes(eight) ^ (ONES * u64::from(wanted));
+    let marks = differs.wrapping_sub(ONES) & !differs & (ONES << 7);
+    (marks != 0).then(|| marks.trailing_zeros() as usize / 8)
 }
 
 /// The bytes that end an attribute's name, and quotes, which should not be in it.
@@ -90,7 +105,20 @@ const NAME_ENDING: &[u8] = b" \t\n\r\x0c/>=\"'";
 
 #[cfg(test)]
 mod tests {
-    use super::tag;
+    use super::{find, tag};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_first_is_found_wherever_it_is(bytes in proptest::collection::vec(0x3a..0x3e_u8, 0..40), far in 0..40_usize) {
+            let bytes = [vec![b'x'; far], bytes, vec![0xbc, b'<']].concat();
+            for at in 0..bytes.len() {
+                let expected = bytes[at..].iter().position(|byte| *byte == b'<');
+                prop_assert_eq!(find(b'<', &bytes[at..]), expected);
+            }
+            prop_assert_eq!(find(0xff, &bytes), None);
+        }
+    }
 
     #[test]
     fn plain_tags_pass_with_their_end() {
