@@ -31,6 +31,7 @@ const TOOLS: &[Tool] = &[
     Tool { is_there: || which("curl").is_some(), package: "curl", serves: "web services through the proxies" },
     Tool { is_there: || which("ssh").is_some(), package: "openssh-client", serves: "ssh and scp through `pipe`" },
     Tool { is_there: || which("sshd").is_some(), package: "openssh-server", serves: "ssh and scp through `pipe`" },
+    Tool { is_there: || which("swtpm").is_some(), package: "swtpm", serves: "credentials that are sealed to a TPM" },
     Tool { is_there: || which("faketime").is_some(), package: "faketime", serves: "clients whose clock is wrong" },
     Tool { is_there: || which("chromium").is_some(), package: "chromium", serves: "the guard's pages in a browser" },
     Tool {

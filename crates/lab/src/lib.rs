@@ -15,6 +15,7 @@
 //! | have something to reach | [`Upstream`] |
 //! | keep a role of the program running | [`Role`] |
 //! | start from an enrolled person | [`Fixture`] |
+//! | have a TPM | [`Swtpm`] |
 //! | look through a browser | [`browser`] |
 //! | run anything else with all that it starts | [`Group`] |
 //!
@@ -49,6 +50,7 @@ mod role;
 mod router;
 mod running;
 mod stranger;
+mod swtpm;
 mod upstream;
 mod wait;
 
@@ -70,6 +72,7 @@ pub use role::{Role, RoleCommand};
 pub use router::{Nat, Router};
 pub use running::Running;
 pub use stranger::Reply;
+pub use swtpm::Swtpm;
 pub use upstream::Upstream;
 pub use wait::{until, while_holds};
 
