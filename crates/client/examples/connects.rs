@@ -15,7 +15,7 @@ use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use vestibule_client::enrol::{self, EnrolOptions};
+use vestibule_client::enrol::{self, EnrolOptions, TpmChoice};
 use vestibule_client::home::Home;
 use vestibule_client::pipe::pipe;
 use vestibule_client::{Client, ClientError, Options, local};
@@ -70,6 +70,7 @@ impl Crowd {
             sources: sources(),
             replace: false,
             stretching: Params::new(8, 1, 1, 10).unwrap(),
+            tpm: TpmChoice::Never,
         };
         let invitation = enrol::read_link(link).unwrap();
         enrol::enrol(&invitation, Arc::new(password()), &options).await.unwrap();

@@ -123,7 +123,7 @@ impl Client {
         options: Options,
         passage: &mut Passage,
     ) -> Result<Self, ClientError> {
-        let Unlocked { sealed, keys, login_input, needs_raise, path, times, kept } = unlocked;
+        let Unlocked { sealed, keys, login_input, needs_raise, path, times, kept, .. } = unlocked;
         let names = Names::of(&sealed);
         let identity = Arc::new(Identity::of_device(&sealed, &keys, path).by(options.transport));
         let Connected { live, control, services, direct } =

@@ -20,10 +20,13 @@ use crate::timings::LocalTimes;
 use crate::why::Passage;
 use channel::Agreed;
 use place::Place;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 use vestibule_local_credential::password::{Password, refuse_if_common};
-use vestibule_local_credential::{Credential, Fingerprint, NewCredential, Params, Sealed, Seed, Sources};
+use vestibule_local_credential::tpm;
+use vestibule_local_credential::{Credential, Fingerprint, NewCredential, Params, Sealed, Seed, Sources, TpmUse};
 use vestibule_proto::entropy::{self, SystemEntropy};
 use vestibule_proto::id::{DeviceId, GatewayId, Stamp, UserName};
 use vestibule_proto::inner::Purpose;
@@ -47,6 +50,54 @@ pub struct EnrolOptions {
     pub replace: bool,
     /// What stretching the password costs, apart from the typo bits, which the gateway sets.
     pub stretching: Params,
+    /// Whether the credential is sealed to this machine's TPM.
+    pub tpm: TpmChoice,
+}
+
+/// Whether a new credential is sealed to this machine's TPM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum TpmChoice {
+    /// Where there is one that this user may use.
+    #[default]
+    Auto,
+    /// Yes, or there is no credential.
+    Require,
+    /// No.
+    Never,
+}
+
+impl FromStr for TpmChoice {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "require" => Ok(Self::Require),
+            "never" => Ok(Self::Never),
+            _ => Err("one of auto, require, never"),
+        }
+    }
+}
+
+/// What a TPM would do for a new credential, as it was found out by trying.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmOutlook {
+    /// That.
+    pub tpm: TpmUse,
+    /// Why nothing, where it was asked for.
+    pub reason: Option<String>,
+    path: Option<PathBuf>,
+}
+
+impl TpmOutlook {
+    fn find(choice: TpmChoice, sources: &Sources) -> Self {
+        let wanted = sources.tpm().filter(|_| choice != TpmChoice::Never);
+        let Some(path) = wanted else { return Self { tpm: TpmUse::None, reason: None, path: None } };
+        match tpm::look(path) {
+            Ok(tpm) => Self { tpm, reason: None, path: Some(path.to_owned()) },
+            Err(error) => Self { tpm: TpmUse::None, reason: Some(error.to_string()), path: None },
+        }
+    }
 }
 
 /// A device that was enrolled.
@@ -56,6 +107,8 @@ pub struct EnrolledDevice {
     pub file: CredentialFile,
     /// The device at the gateway.
     pub device: DeviceId,
+    /// What a TPM does for its credential.
+    pub tpm: TpmUse,
     /// Whether the controller knows it already; if not it will as soon as the gateway's link stands.
     pub published: bool,
     /// Its words, if the gateway's owner has to approve it before it can be used: to be compared with those that the owner sees.
@@ -81,9 +134,10 @@ pub fn read_link(text: &str) -> Result<Invitation, ClientError> {
 /// Looks whether an enrolment could go ahead, before a password is asked for. Nothing is sent.
 ///
 /// # Errors
-/// [`CredentialTrouble::Exists`], [`CredentialTrouble::NoFingerprint`], or [`ClientError::Files`] if the directory can't be used.
-pub fn check(invitation: &Invitation, options: &EnrolOptions) -> Result<(), ClientError> {
-    Prepared::new(invitation, options).map(|_| ())
+/// [`CredentialTrouble::Exists`], [`CredentialTrouble::NoFingerprint`], [`CredentialTrouble::TpmRequired`], or [`ClientError::Files`]
+/// if the directory can't be used.
+pub fn check(invitation: &Invitation, options: &EnrolOptions) -> Result<TpmOutlook, ClientError> {
+    Prepared::new(invitation, options).map(|prepared| prepared.tpm)
 }
 
 /// Looks whether `password` may be set at an enrolment by this invitation. Nothing is sent.
@@ -132,6 +186,7 @@ struct Prepared<'a> {
     user: UserName,
     fingerprint: Fingerprint,
     place: Place,
+    tpm: TpmOutlook,
 }
 
 impl<'a> Prepared<'a> {
@@ -156,7 +211,13 @@ impl<'a> Prepared<'a> {
             trouble: CredentialTrouble::NoFingerprint,
             path: place.file.path.display().to_string(),
         })?;
-        Ok(Self { invitation, options, user, fingerprint, place })
+        let tpm = TpmOutlook::find(options.tpm, &options.sources);
+        if options.tpm == TpmChoice::Require && tpm.tpm == TpmUse::None {
+            let reason = tpm.reason.unwrap_or_else(|| "this machine has no TPM".to_owned());
+            let path = place.file.path.display().to_string();
+            return Err(ClientError::Credential { trouble: CredentialTrouble::TpmRequired { reason }, path });
+        }
+        Ok(Self { invitation, options, user, fingerprint, place, tpm })
     }
 
     async fn run(&self, password: &Arc<Password>) -> Result<EnrolledDevice, ClientError> {
@@ -181,14 +242,15 @@ impl<'a> Prepared<'a> {
         let published = connect::closing(&dialled, confirmed)?;
         self.place.take()?;
         connect::close(&dialled.endpoint, &dialled.connection).await;
-        Ok(EnrolledDevice { published, awaits, ..self.enrolled(device, false) })
+        Ok(EnrolledDevice { published, awaits, ..self.enrolled(device, false, self.tpm.tpm) })
     }
 
     /// Seals the credential and writes it beside its place: on the disk when this returns.
     async fn keep(&self, agreed: Agreed, secrets: Secrets, password: Arc<Password>) -> Result<(), ClientError> {
         let params =
             self.options.stretching.with_typo_bits(agreed.enrolled.typo_bits).map_err(ClientError::unexpected)?;
-        let new = NewCredential { sealed: self.sealed(agreed, &secrets), seed: secrets.seed };
+        let (sealed, tpm) = (self.sealed(agreed, &secrets), self.tpm.path.clone());
+        let new = NewCredential { sealed, seed: secrets.seed, tpm };
         let (fingerprint, pending) = (self.fingerprint.clone(), self.place.pending());
         let kept = tokio::task::spawn_blocking(move || {
             let credential = Credential::create(new, &password, &fingerprint, params, &mut SystemEntropy);
@@ -231,11 +293,11 @@ impl<'a> Prepared<'a> {
     /// The gateway says that the invitation was used: by an earlier run of this device, perhaps. `used` is told otherwise.
     async fn take_up(&self, password: &Arc<Password>, used: ClientError) -> Result<EnrolledDevice, ClientError> {
         let taken = take_up(&self.place, &self.options.sources, self.invitation.gateway, password).await?;
-        taken.map(|device| self.enrolled(device, true)).ok_or(used)
+        taken.map(|(device, tpm)| self.enrolled(device, true, tpm)).ok_or(used)
     }
 
-    fn enrolled(&self, device: DeviceId, completed_earlier: bool) -> EnrolledDevice {
-        EnrolledDevice { file: self.place.file.clone(), device, published: true, awaits: None, completed_earlier }
+    fn enrolled(&self, device: DeviceId, completed_earlier: bool, tpm: TpmUse) -> EnrolledDevice {
+        EnrolledDevice { file: self.place.file.clone(), device, tpm, published: true, awaits: None, completed_earlier }
     }
 }
 
@@ -246,7 +308,7 @@ async fn take_up(
     sources: &Sources,
     gateway: GatewayId,
     password: &Arc<Password>,
-) -> Result<Option<DeviceId>, ClientError> {
+) -> Result<Option<(DeviceId, TpmUse)>, ClientError> {
     let file = CredentialFile { path: place.pending(), ..place.file.clone() };
     let Ok(recognised) = local::recognise(&file, sources) else { return Ok(None) };
     if recognised.sealed().gateway != gateway {
@@ -255,6 +317,7 @@ async fn take_up(
     let password = Arc::clone(password);
     let unlocked = tokio::task::spawn_blocking(move || recognised.unlock(&password));
     let unlocked = unlocked.await.map_err(ClientError::unexpected)??;
+    let tpm = unlocked.tpm;
     let names = Names::of(&unlocked.sealed);
     let identity = Identity::of_device(&unlocked.sealed, &unlocked.keys, file.path);
     let LoginNames { device, .. } = names.login;
@@ -268,7 +331,7 @@ async fn take_up(
     };
     place.take()?;
     connect::end(connected).await;
-    Ok(Some(device))
+    Ok(Some((device, tpm)))
 }
 
 /// What this device makes for itself. The gateway gets public halves; the pepper goes nowhere.

@@ -7,7 +7,7 @@ mod meaning;
 mod tests;
 mod text;
 
-pub use kinds::{CredentialTrouble, GatewayAway, InvitationTrouble, Refused, Trouble};
+pub use kinds::{CredentialTrouble, GatewayAway, InvitationTrouble, Refused, TpmTrouble, Trouble};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,6 +1,6 @@
 //! Step 1, local authentication: the credential is opened on this device, with this user's password, before a packet is sent.
 
-use crate::error::{ClientError, CredentialTrouble};
+use crate::error::{ClientError, CredentialTrouble, TpmTrouble};
 use crate::home::CredentialFile;
 use crate::kept::Kept;
 use crate::knock;
@@ -11,8 +11,9 @@ use std::time::Instant;
 use vestibule_local_credential::file::{ReadError, SaveError};
 use vestibule_local_credential::password::Password;
 use vestibule_local_credential::state::State;
+use vestibule_local_credential::tpm::TpmError;
 use vestibule_local_credential::{
-    CreateError, DeviceUnlocked, Fingerprint, Locked, OpenError, Sealed, Source, Sources, credential::InnerKeys,
+    CreateError, DeviceUnlocked, Fingerprint, Locked, OpenError, Sealed, Source, Sources, TpmUse, credential::InnerKeys,
 };
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::key::Secret;
@@ -27,7 +28,7 @@ use vestibule_proto::words::DeviceWords;
 pub fn recognise(file: &CredentialFile, sources: &Sources) -> Result<Recognised, ClientError> {
     let begun = Instant::now();
     let failed = |error: OpenError| credential_error(&file.path, error);
-    let locked = Locked::load(&file.path).map_err(failed)?;
+    let locked = Locked::load(&file.path).map_err(failed)?.with_tpm(sources.tpm());
     let fingerprint = Fingerprint::gather(sources).map_err(|_| ClientError::Credential {
         trouble: CredentialTrouble::NoFingerprint,
         path: file.path.display().to_string(),
@@ -64,6 +65,12 @@ impl Recognised {
         self.device.missing()
     }
 
+    /// What a TPM does for the credential.
+    #[must_use]
+    pub fn tpm(&self) -> TpmUse {
+        self.device.tpm()
+    }
+
     /// Whether the credential was sealed at a lower stretching cost than is the default today: worth a reminder to renew it
     /// ([`renew`](crate::enrol::renew)).
     #[must_use]
@@ -74,7 +81,7 @@ impl Recognised {
     /// Opens the second layer. Costs one Argon2id (256 MiB by default): not for an async thread.
     ///
     /// # Errors
-    /// [`CredentialTrouble::WrongPassword`], or [`ClientError::Unexpected`] without the memory for it.
+    /// [`CredentialTrouble::WrongPassword`], [`CredentialTrouble::Tpm`], or [`ClientError::Unexpected`] without the memory for it.
     pub fn unlock(&self, password: &Password) -> Result<Unlocked, ClientError> {
         let begun = Instant::now();
         // Argon2id takes longer, so that the knock that follows finds this done. Without a thread it does it itself.
@@ -93,6 +100,7 @@ impl Recognised {
             keys: opened.keys,
             login_input,
             needs_raise: self.needs_raise,
+            tpm: self.tpm(),
             kept: Kept::new(self.device.clone(), self.path.clone()),
             path: self.path.clone(),
             times,
@@ -106,6 +114,7 @@ pub struct Unlocked {
     pub(crate) keys: InnerKeys,
     pub(crate) login_input: Secret<32>,
     pub(crate) needs_raise: bool,
+    pub(crate) tpm: TpmUse,
     pub(crate) path: PathBuf,
     pub(crate) times: LocalTimes,
     pub(crate) kept: Kept,
@@ -135,9 +144,24 @@ pub(crate) fn credential_error(path: &Path, error: OpenError) -> ClientError {
             CredentialTrouble::MachineChanged { reason: error.to_string() }
         }
         OpenError::WrongPassword => CredentialTrouble::WrongPassword,
+        OpenError::Tpm(error) => CredentialTrouble::Tpm(tpm_trouble(error)),
         OpenError::NoMemory { .. } => return ClientError::unexpected(error),
     };
     ClientError::Credential { trouble, path: path.display().to_string() }
+}
+
+fn tpm_trouble(error: TpmError) -> TpmTrouble {
+    match error {
+        TpmError::Absent => TpmTrouble::Absent,
+        TpmError::OtherTpm => TpmTrouble::Other,
+        TpmError::Denied => TpmTrouble::Denied,
+        TpmError::LockedOut { seconds } => TpmTrouble::LockedOut { seconds },
+        TpmError::Unreachable(_)
+        | TpmError::Malformed
+        | TpmError::WrongAuth
+        | TpmError::OwnerAuth
+        | TpmError::Refused { .. } => TpmTrouble::Failed { reason: error.to_string() },
+    }
 }
 
 fn read_trouble(error: ReadError) -> CredentialTrouble {

@@ -5,7 +5,7 @@
 mod tests;
 
 use crate::direct::DirectStatus;
-use crate::error::{ClientError, CredentialTrouble, GatewayAway, Refused};
+use crate::error::{ClientError, CredentialTrouble, GatewayAway, Refused, TpmTrouble};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -178,7 +178,10 @@ pub fn hint(passage: &Passage, error: &ClientError) -> String {
 /// The step at which a connect ended with this error.
 fn step_of(error: &ClientError, passage: &Passage) -> Step {
     match error {
-        ClientError::Credential { trouble: CredentialTrouble::WrongPassword, .. } => Step::Password,
+        ClientError::Credential {
+            trouble: CredentialTrouble::WrongPassword | CredentialTrouble::Tpm(TpmTrouble::LockedOut { .. }),
+            ..
+        } => Step::Password,
         ClientError::Credential { .. } | ClientError::Ambiguous { .. } | ClientError::Files { .. } => Step::Device,
         ClientError::ControllerAway { .. } | ClientError::AwaitsApproval { .. } => Step::Controller,
         ClientError::ClockFarOff { .. } => Step::Clock,

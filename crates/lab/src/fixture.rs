@@ -310,14 +310,17 @@ fn addresses(host: &Host, port: u16, dual_stack: bool) -> Vec<SocketAddr> {
     addresses
 }
 
+/// The TPM of the machine that the tests run on is none of theirs.
+const TPM: (&str, &str) = ("VESTIBULE_TPM", "/nonexistent/tpm");
+
 fn vestibule(host: &Host, words: Words) -> Result<Invocation> {
-    Ok(host.command(program()?).args(words))
+    Ok(host.command(program()?).args(words).env(TPM.0, TPM.1))
 }
 
 fn command(name: &str, words: Words, stdin: String) -> Result<RoleCommand> {
     let mut argv = vec![program()?.display().to_string()];
     argv.extend(words);
     // What a role says at `debug` is what one wants to read when a scenario fails.
-    let env = vec![("RUST_BACKTRACE".to_owned(), "1".to_owned())];
+    let env = [("RUST_BACKTRACE", "1"), TPM].map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     Ok(RoleCommand { name: name.to_owned(), argv, env, stdin })
 }

@@ -14,9 +14,13 @@
 //! | `K1` | random; wrapped in each slot by XChaCha20-Poly1305 under the slot's key, nonce 0, associated data: the mask |
 //! | layer 1 | XChaCha20-Poly1305 under `K1`; associated data: all that precedes it in the file, layer 2 included |
 //! | `K2` | `HKDF(salt2, Argon2id(password, salt2) 32 ‖ K1 32, "vestibule/1 l2")` |
+//! | `auth` | with a TPM that limits guesses: `HKDF(salt2, Argon2id(password, salt2) 32 ‖ K1 32, "vestibule/1 tpm auth")` |
 //! | layer 2 | `seed2 XOR K2` |
 //! | check | the first `t` bits of `HMAC-SHA-256(seed2, "typo")` |
 //! | `D_in`, `D_tls`, `psk_g` | [`Seed::keys`] |
+//!
+//! Sealed to a TPM ([`crate::tpm`]), the slots' keys have the device's secret of the TPM behind the user, under the label `vestibule/1 l1 slot
+//! tpm`; and where the TPM limits guesses, `K2` has the password's secret behind `K1`, under `vestibule/1 l2 tpm`.
 //!
 //! There is a slot for the set of all `n` sources that were readable at enrolment and, for `n ≥ 2`, one for each set of
 //! `n − 1`: one source may be missing later. A source that is there but says something else is told from one that is
@@ -40,7 +44,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use vestibule_proto::entropy::{self, Entropy};
 use vestibule_proto::id::UserName;
@@ -49,8 +53,10 @@ use vestibule_proto::key::Secret;
 use crate::file::{self, Durability, SaveError};
 use crate::fingerprint::{Fingerprint, Source};
 use crate::password::Password;
+use crate::tpm::{self, SealedSecrets, TpmError, TpmUse};
 use content::Content;
 use format::Layout;
+use slots::Machine;
 
 pub use content::{Resume, Sealed};
 pub use error::{CreateError, OpenError};
@@ -66,6 +72,8 @@ pub struct NewCredential {
     pub sealed: Sealed,
     /// The seed of the keys that were registered at the gateway; it ends here.
     pub seed: Seed,
+    /// The TPM that it is sealed to, by its device's path; `None` for none.
+    pub tpm: Option<PathBuf>,
 }
 
 /// A sealed credential, ready to be written.
@@ -90,14 +98,22 @@ impl Credential {
         let salt1 = entropy::bytes(entropy);
         let salt2 = entropy::bytes(entropy);
         let k1 = Secret::random(entropy);
-        let k2 = layers::stretch(password, &salt2, params, &k1)?;
+        let stretched = layers::stretch(password, &salt2, params)?;
+        let auth = layers::tpm_auth(&stretched, &salt2, &k1);
+        let tpm = new.tpm.map(|path| tpm::seal(&path, &auth, entropy)).transpose()?;
+        let of_password = tpm.as_ref().and_then(|tpm| tpm.password.as_ref());
+        // The TPM's word on a password is complete, so the check may be.
+        let params = if of_password.is_some() { params.complete() } else { params };
+        let k2 = layers::k2(&stretched, &salt2, &k1, of_password);
+        let machine = Machine { user: &new.sealed.user, fingerprint, tpm_secret: tpm.as_ref().map(|tpm| &tpm.device) };
         let mut layout = Layout {
             params,
             salt1,
             salt2,
             layer2: *layers::xor(new.seed.secret().expose(), &k2).expose(),
             check: layers::check(new.seed.secret(), params.typo_bits()),
-            slots: slots::wrap(&k1, &salt1, &new.sealed.user, fingerprint),
+            slots: slots::wrap(&k1, &salt1, machine),
+            tpm: tpm.map(|SealedSecrets { objects, .. }| objects),
             nonce: [0; 24],
             layer1: Vec::new(),
         };
@@ -125,6 +141,7 @@ impl Credential {
 /// A credential as it lies on the disk, read and found to be whole.
 pub struct Locked {
     layout: Layout,
+    tpm: Option<PathBuf>,
 }
 
 impl Locked {
@@ -141,7 +158,19 @@ impl Locked {
     /// # Errors
     /// [`OpenError::NotACredential`], [`OpenError::Truncated`], [`OpenError::Damaged`], [`OpenError::NewerVersion`].
     pub fn parse(bytes: &[u8]) -> Result<Self, OpenError> {
-        Layout::decode(bytes).map(|layout| Self { layout })
+        Layout::decode(bytes).map(|layout| Self { layout, tpm: None })
+    }
+
+    /// With the way to this machine's TPM, which a credential that is sealed to one needs.
+    #[must_use]
+    pub fn with_tpm(self, path: Option<&Path>) -> Self {
+        Self { tpm: path.map(Path::to_owned), ..self }
+    }
+
+    /// What a TPM does for it.
+    #[must_use]
+    pub fn tpm(&self) -> TpmUse {
+        self.layout.tpm_use()
     }
 
     /// The bytes that were parsed.
@@ -165,16 +194,24 @@ impl Locked {
     /// Opens layer 1: tells for certain whether this is the right machine and user name, before a password is asked for.
     ///
     /// # Errors
-    /// [`OpenError::SourcesMissing`], [`OpenError::WrongDeviceOrUser`], [`OpenError::SourceDiffers`],
+    /// [`OpenError::Tpm`], [`OpenError::SourcesMissing`], [`OpenError::WrongDeviceOrUser`], [`OpenError::SourceDiffers`],
     /// [`OpenError::Damaged`] if the file was altered by who knew how.
     pub fn unlock_device(&self, user: &UserName, fingerprint: &Fingerprint) -> Result<DeviceUnlocked, OpenError> {
-        let opened = slots::unwrap(&self.layout, user, fingerprint)?;
+        let objects = self.layout.tpm.as_ref();
+        let tpm_secret = objects.map(|objects| self.tpm_secret(objects)).transpose().map_err(OpenError::Tpm)?;
+        let machine = Machine { user, fingerprint, tpm_secret: tpm_secret.as_ref() };
+        let opened = slots::unwrap(&self.layout, machine)?;
         let content = layers::open_content(&self.layout, &opened.k1)?;
         slots::compare(&content.readings, fingerprint)?;
         if content.sealed.user != *user {
             return Err(OpenError::Damaged);
         }
-        Ok(DeviceUnlocked { layout: self.layout.clone(), content, k1: opened.k1, missing: opened.missing })
+        let (layout, tpm) = (self.layout.clone(), self.tpm.clone());
+        Ok(DeviceUnlocked { layout, content, k1: opened.k1, missing: opened.missing, tpm })
+    }
+
+    fn tpm_secret(&self, objects: &tpm::TpmObjects) -> Result<Secret<32>, TpmError> {
+        tpm::unseal(self.tpm.as_deref(), &objects.device, None)
     }
 
     /// Opens both layers.
@@ -193,6 +230,7 @@ pub struct DeviceUnlocked {
     content: Content,
     k1: Secret<32>,
     missing: Option<Source>,
+    tpm: Option<PathBuf>,
 }
 
 impl DeviceUnlocked {
@@ -200,6 +238,12 @@ impl DeviceUnlocked {
     #[must_use]
     pub fn sealed(&self) -> &Sealed {
         &self.content.sealed
+    }
+
+    /// What a TPM does for it.
+    #[must_use]
+    pub fn tpm(&self) -> TpmUse {
+        self.layout.tpm_use()
     }
 
     /// The source that was readable at enrolment and is missing now; worth a warning, for if another goes the credential
@@ -212,12 +256,15 @@ impl DeviceUnlocked {
     /// Opens layer 2, at the cost of one Argon2id. May be called again with another password.
     ///
     /// `Ok` means that the password passed the typo bits: one wrong password in 2^t does, and its keys are refused by the
-    /// gateway.
+    /// gateway. Where a TPM limits guesses no wrong one does, and each counts there.
     ///
     /// # Errors
-    /// [`OpenError::WrongPassword`], [`OpenError::NoMemory`].
+    /// [`OpenError::WrongPassword`], [`OpenError::NoMemory`], [`OpenError::Tpm`].
     pub fn unlock_password(&self, password: &Password) -> Result<Opened, OpenError> {
-        let k2 = layers::stretch(password, &self.layout.salt2, self.layout.params, &self.k1)?;
+        let Layout { salt2, .. } = &self.layout;
+        let stretched = layers::stretch(password, salt2, self.layout.params)?;
+        let tpm_secret = self.tpm_secret(&layers::tpm_auth(&stretched, salt2, &self.k1))?;
+        let k2 = layers::k2(&stretched, salt2, &self.k1, tpm_secret.as_ref());
         let seed = layers::xor(&self.layout.layer2, &k2);
         if layers::check(&seed, self.layout.params.typo_bits()) != self.layout.check {
             return Err(OpenError::WrongPassword);
@@ -225,14 +272,23 @@ impl DeviceUnlocked {
         Ok(Opened { sealed: self.content.sealed.clone(), keys: Seed::from_secret(seed).keys(), missing: self.missing })
     }
 
+    fn tpm_secret(&self, auth: &Secret<32>) -> Result<Option<Secret<32>>, OpenError> {
+        let Some(object) = self.layout.tpm.as_ref().and_then(|tpm| tpm.password.as_ref()) else { return Ok(None) };
+        match tpm::unseal(self.tpm.as_deref(), object, Some(auth)) {
+            Ok(secret) => Ok(Some(secret)),
+            Err(TpmError::WrongAuth) => Err(OpenError::WrongPassword),
+            Err(error) => Err(OpenError::Tpm(error)),
+        }
+    }
+
     /// The same credential as it lies at `path` now: what was resealed since is seen.
     ///
     /// # Errors
     /// Those of [`Locked::load`]; [`OpenError::Damaged`] if another credential lies there, made by another enrolment.
     pub fn again(&self, path: &Path) -> Result<Self, OpenError> {
-        let Locked { layout } = Locked::load(path)?;
+        let Locked { layout, .. } = Locked::load(path)?;
         let content = layers::open_content(&layout, &self.k1)?;
-        Ok(Self { layout, content, k1: self.k1.clone(), missing: self.missing })
+        Ok(Self { layout, content, ..self.clone() })
     }
 
     /// The same credential with another content of layer 1 (new addresses, pins, version floor, resume data). Layer 2,

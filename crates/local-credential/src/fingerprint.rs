@@ -1,7 +1,7 @@
 //! Device fingerprint: what tells this machine from another one, gathered afresh at each use and never stored.
 //!
 //! A fingerprint is no secret: whoever has a copy of the disk can name it. It stops a *copied file* from opening by
-//! itself on another machine. A source that holds a secret (a TPM 2.0) fits in as one more [`ReadSource`].
+//! itself on another machine. A TPM is no source of it, for a source may be missing: see [`crate::tpm`].
 
 mod sources;
 
@@ -22,13 +22,11 @@ pub enum Source {
     ProductUuid = 1,
     /// The id of the root filesystem, where it comes from the filesystem itself and not from its place.
     FilesystemId = 2,
-    /// A secret that a TPM 2.0 releases on this machine alone. No reader of it exists yet.
-    Tpm = 3,
 }
 
 impl Source {
     /// All sources, in the order of their bits.
-    pub const ALL: [Self; 4] = [Self::MachineId, Self::ProductUuid, Self::FilesystemId, Self::Tpm];
+    pub const ALL: [Self; 3] = [Self::MachineId, Self::ProductUuid, Self::FilesystemId];
 
     /// The bit of this source in a mask.
     #[must_use]
@@ -54,7 +52,6 @@ impl fmt::Display for Source {
             Self::MachineId => "machine id",
             Self::ProductUuid => "DMI product uuid",
             Self::FilesystemId => "filesystem id",
-            Self::Tpm => "TPM",
         })
     }
 }
@@ -176,9 +173,9 @@ mod tests {
 
     #[test]
     fn bits_of_sources_stay_as_they_are_in_files() {
-        assert_eq!(Source::ALL.map(Source::bit), [1, 2, 4, 8]);
+        assert_eq!(Source::ALL.map(Source::bit), [1, 2, 4]);
         assert_eq!(Source::from_bit(16), None);
-        assert_eq!(Source::of_mask(0b1101), [Source::MachineId, Source::FilesystemId, Source::Tpm]);
+        assert_eq!(Source::of_mask(0b1101), [Source::MachineId, Source::FilesystemId]);
     }
 
     #[test]

@@ -66,6 +66,6 @@ pub(crate) fn sealed(name: &str) -> Sealed {
 /// The credential of *alice* on the machine of `fingerprint`.
 pub(crate) fn credential(fingerprint: &Fingerprint, params: Params) -> Credential {
     let entropy = &mut SeededEntropy::new(2);
-    let new = NewCredential { sealed: sealed("alice"), seed: Seed::random(entropy) };
+    let new = NewCredential { sealed: sealed("alice"), seed: Seed::random(entropy), tpm: None };
     Credential::create(new, &password(PASSWORD), fingerprint, params, entropy).unwrap()
 }

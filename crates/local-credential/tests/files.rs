@@ -86,7 +86,7 @@ fn credential(device_name: &str, params: Params) -> Credential {
         awaits: None,
         realm_epoch: 0,
     };
-    let new = NewCredential { sealed, seed: Seed::random(entropy) };
+    let new = NewCredential { sealed, seed: Seed::random(entropy), tpm: None };
     Credential::create(new, &password(), &machine(), params, entropy).unwrap()
 }
 

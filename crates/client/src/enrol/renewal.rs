@@ -6,7 +6,7 @@
 //! its place and is taken by the same command.
 
 use super::place::Place;
-use super::{EnrolOptions, EnrolledDevice, Prepared, check_new_password, read_link, take_up};
+use super::{EnrolOptions, EnrolledDevice, Prepared, TpmChoice, check_new_password, read_link, take_up};
 use crate::channel::Control;
 use crate::connect::{self, Connected};
 use crate::error::ClientError;
@@ -16,7 +16,7 @@ use crate::local::Unlocked;
 use crate::why::Passage;
 use std::path::Path;
 use std::sync::Arc;
-use vestibule_local_credential::{Params, Password, Sources};
+use vestibule_local_credential::{Params, Password, Sources, TpmUse};
 use vestibule_proto::id::UserName;
 use vestibule_proto::invitation::Invitation;
 use vestibule_proto::session::{ClientNotice, Notice};
@@ -27,6 +27,9 @@ pub struct RenewOptions {
     pub sources: Sources,
     /// What stretching the password costs, apart from the typo bits, which the gateway sets.
     pub stretching: Params,
+    /// Whether the new credential is sealed to this machine's TPM. One that was stays so unless told otherwise: `Auto` then is
+    /// as `Require`.
+    pub tpm: TpmChoice,
 }
 
 /// Replaces the credential in `file`, that `unlocked` is the content of, by one with new keys and `password`. Nobody else may be
@@ -42,7 +45,7 @@ pub async fn renew(
     options: RenewOptions,
 ) -> Result<EnrolledDevice, ClientError> {
     check_new_password(&unlocked.sealed.user, &password)?;
-    let Unlocked { sealed, keys, login_input, path, times, .. } = unlocked;
+    let Unlocked { sealed, keys, login_input, path, times, tpm, .. } = unlocked;
     let names = Names::of(&sealed);
     let identity = Identity::of_device(&sealed, &keys, path);
     let place = Place { file: file.clone() };
@@ -52,10 +55,11 @@ pub async fn renew(
         Err(error @ ClientError::LoginFailed { .. }) => return Err(error),
         // The former device may have ended already: then its successor waits beside its place.
         Err(error) => {
-            let device = take_up(&place, &options.sources, sealed.gateway, &password).await?.ok_or(error)?;
+            let (device, tpm) = take_up(&place, &options.sources, sealed.gateway, &password).await?.ok_or(error)?;
             return Ok(EnrolledDevice {
                 file: file.clone(),
                 device,
+                tpm,
                 published: true,
                 awaits: None,
                 completed_earlier: true,
@@ -68,6 +72,7 @@ pub async fn renew(
         sources: options.sources,
         replace: true,
         stretching: options.stretching,
+        tpm: kept_sealed(options.tpm, tpm),
     };
     let renewed = match invited(&mut connected.control, &identity, &sealed.user).await {
         Ok(invitation) => replace(place, &invitation, &options, &password).await,
@@ -75,6 +80,14 @@ pub async fn renew(
     };
     farewell(connected, renewed.is_ok()).await;
     renewed
+}
+
+/// A credential does not lose its TPM because that can't be used today.
+fn kept_sealed(choice: TpmChoice, former: TpmUse) -> TpmChoice {
+    match (choice, former) {
+        (TpmChoice::Auto, TpmUse::Device | TpmUse::Password) => TpmChoice::Require,
+        (TpmChoice::Auto | TpmChoice::Require | TpmChoice::Never, _) => choice,
+    }
 }
 
 /// Asks for an invitation, and believes it if it leads where this device was enrolled.

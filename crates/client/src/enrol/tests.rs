@@ -43,6 +43,7 @@ fn options(home: &Home) -> EnrolOptions {
         replace: false,
         // With so many typo bits no wrong password of a test passes by chance.
         stretching: Params::new(8, 1, 1, 32).unwrap(),
+        tpm: TpmChoice::Auto,
     }
 }
 
@@ -65,8 +66,11 @@ fn enrolled(home: &Home, invitation: &Invitation) -> CredentialFile {
         version_floor: 1,
     };
     let secrets = Secrets::random();
-    let new =
-        NewCredential { sealed: prepared.sealed(Agreed { enrolled, awaits: None }, &secrets), seed: secrets.seed };
+    let new = NewCredential {
+        sealed: prepared.sealed(Agreed { enrolled, awaits: None }, &secrets),
+        seed: secrets.seed,
+        tpm: prepared.tpm.path.clone(),
+    };
     let credential =
         Credential::create(new, &password(PASSWORD), &prepared.fingerprint, options.stretching, entropy).unwrap();
     credential.save(&prepared.place.pending()).unwrap();

@@ -35,6 +35,34 @@ pub enum CredentialTrouble {
     },
     /// There is one already, and nobody asked to replace it.
     Exists,
+    /// It is sealed to a TPM, which does not give its part.
+    Tpm(TpmTrouble),
+    /// It was to be sealed to this machine's TPM, and can't be.
+    TpmRequired {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a TPM does not give its part of a credential.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TpmTrouble {
+    /// This machine has none.
+    Absent,
+    /// It is another one, or was cleared.
+    Other,
+    /// This user may not use it.
+    Denied,
+    /// It has seen too many wrong tries.
+    LockedOut {
+        /// Within so many seconds it takes one more.
+        seconds: Option<u32>,
+    },
+    /// It fails, or what it says is malformed.
+    Failed {
+        /// How.
+        reason: String,
+    },
 }
 
 /// Why an invitation can't be used.
@@ -118,6 +146,8 @@ impl CredentialTrouble {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::OtherMachineOrUser | Self::MachineChanged { .. } | Self::WrongPassword | Self::NoFingerprint => 10,
+            Self::Tpm(TpmTrouble::LockedOut { .. }) => 13,
+            Self::Tpm(_) | Self::TpmRequired { .. } => 12,
             Self::Missing | Self::Damaged | Self::Newer | Self::TooOpen { .. } | Self::File { .. } | Self::Exists => 11,
         }
     }

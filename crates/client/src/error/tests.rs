@@ -50,6 +50,13 @@ fn samples() -> Vec<ClientError> {
             CredentialTrouble::TooOpen { mode: 0o644 },
             CredentialTrouble::File { reason: "r".to_owned() },
             CredentialTrouble::Exists,
+            CredentialTrouble::Tpm(TpmTrouble::Absent),
+            CredentialTrouble::Tpm(TpmTrouble::Other),
+            CredentialTrouble::Tpm(TpmTrouble::Denied),
+            CredentialTrouble::Tpm(TpmTrouble::LockedOut { seconds: Some(7_200) }),
+            CredentialTrouble::Tpm(TpmTrouble::LockedOut { seconds: None }),
+            CredentialTrouble::Tpm(TpmTrouble::Failed { reason: "r".to_owned() }),
+            CredentialTrouble::TpmRequired { reason: "r".to_owned() },
         ]
         .map(credential),
     );

@@ -1,6 +1,6 @@
 //! What a person reads: what happened to which thing, what it means, what to do next.
 
-use super::{ClientError, CredentialTrouble, GatewayAway, InvitationTrouble, Refused, Trouble};
+use super::{ClientError, CredentialTrouble, GatewayAway, InvitationTrouble, Refused, TpmTrouble, Trouble};
 use std::net::SocketAddr;
 use std::time::Duration;
 use vestibule_proto::session::{Reason, ServiceKind};
@@ -217,7 +217,55 @@ fn credential(trouble: &CredentialTrouble, path: &str) -> Told {
             format!("{path} is not overwritten unasked. {UNSENT}"),
             "use it (vestibule up), or replace it: vestibule enroll --replace …",
         ),
+        CredentialTrouble::Tpm(trouble) => tpm(trouble, path),
+        CredentialTrouble::TpmRequired { reason } => told(
+            "the local credential can't be sealed to a TPM",
+            format!("{reason}. {UNSENT}"),
+            "turn the TPM on in the machine's firmware, let this user use it (group tss), or do without: --tpm auto",
+        ),
     }
+}
+
+fn tpm(trouble: &TpmTrouble, path: &str) -> Told {
+    const UNSENT: &str = "Nothing was sent to the network.";
+    const ELSEWHERE: &str = "the local credential is sealed to a TPM that isn't here";
+    match trouble {
+        TpmTrouble::Absent => told(
+            ELSEWHERE,
+            format!("{path} opens with the TPM that it was made with, and this machine offers none.\n{UNSENT}"),
+            "turn the TPM on in this machine's firmware; on another machine enrol again with an invitation: vestibule enroll --replace",
+        ),
+        TpmTrouble::Other => told(
+            ELSEWHERE,
+            format!("{path} was made with another machine's TPM, or this one was cleared since.\n{UNSENT}"),
+            "enrol again with an invitation: vestibule enroll --replace (the gateway's owner makes one: vestibule invite USER)",
+        ),
+        TpmTrouble::Denied => told(
+            "this user may not use the TPM that the local credential is sealed to",
+            format!("{path} opens with it alone.\n{UNSENT}"),
+            "become a member of the group tss, and log in again: sudo usermod --append --groups tss USER",
+        ),
+        TpmTrouble::LockedOut { seconds } => told(
+            "the TPM is locked after too many wrong passwords",
+            format!(
+                "It refuses the right one, too, until its time is over. It counts for all programs of this machine.\n{UNSENT}"
+            ),
+            seconds.map_or_else(
+                || "wait, then try again".to_owned(),
+                |seconds| format!("try again in {} (or have the TPM's owner reset its lock-out)", wait(seconds)),
+            ),
+        ),
+        TpmTrouble::Failed { reason } => told(
+            "the TPM that the local credential is sealed to fails",
+            format!("{path}: {reason}.\n{UNSENT}"),
+            "try again; if it stays, restart the machine, and see what its kernel says of the TPM: dmesg",
+        ),
+    }
+}
+
+/// The longest wait, for people.
+fn wait(seconds: u32) -> String {
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) }
 }
 
 fn invitation(trouble: InvitationTrouble) -> Told {

@@ -2,7 +2,7 @@
 
 use crate::world::{Machine, PASSWORD, World, echoed, password, pending};
 use std::sync::Arc;
-use vestibule_client::enrol::{EnrolledDevice, RenewOptions, renew};
+use vestibule_client::enrol::{EnrolledDevice, RenewOptions, TpmChoice, renew};
 use vestibule_client::error::{ClientError, CredentialTrouble};
 use vestibule_client::{Client, Options};
 use vestibule_gateway::admin::{Answer, DeviceRequest, Request};
@@ -12,7 +12,8 @@ use vestibule_local_credential::{Locked, Params};
 const NEW: &str = "granite-otter-17";
 
 async fn renewed(machine: &Machine, typed: &str, new: &str) -> Result<EnrolledDevice, ClientError> {
-    let options = RenewOptions { sources: machine.sources(), stretching: Params::new(16, 1, 1, 10).unwrap() };
+    let stretching = Params::new(16, 1, 1, 10).unwrap();
+    let options = RenewOptions { sources: machine.sources(), stretching, tpm: TpmChoice::Never };
     renew(&machine.file(), machine.unlock(typed)?, Arc::new(password(new)), options).await
 }
 

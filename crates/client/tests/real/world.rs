@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use vestibule_client::client::{Client, Options};
-use vestibule_client::enrol::{EnrolOptions, EnrolledDevice, read_link};
+use vestibule_client::enrol::{EnrolOptions, EnrolledDevice, TpmChoice, read_link};
 use vestibule_client::home::{CredentialFile, Home};
 use vestibule_client::{ClientError, Transport, Tunnel, local, names};
 use vestibule_controller::Controller;
@@ -265,6 +265,7 @@ impl Machine {
             sources: self.sources(),
             replace: false,
             stretching: Params::new(8, 1, 1, 10).unwrap(),
+            tpm: TpmChoice::Never,
         }
     }
 

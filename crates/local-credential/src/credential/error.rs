@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::file::ReadError;
 use crate::fingerprint::Source;
+use crate::tpm::TpmError;
 
 /// Why a credential does not open. Nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -41,9 +42,12 @@ pub enum OpenError {
         /// The source.
         which: Source,
     },
-    /// The typo bits refuse the password.
+    /// The typo bits, or the TPM, refuse the password.
     #[error("the password is wrong")]
     WrongPassword,
+    /// It is sealed to a TPM, which does not give its part.
+    #[error("the local credential is sealed to a TPM: {0}")]
+    Tpm(TpmError),
     /// The memory that stretching the password takes can't be had.
     #[error("stretching the password takes {kib} KiB of memory, which can not be had now")]
     NoMemory {
@@ -55,6 +59,9 @@ pub enum OpenError {
 /// Why a credential was not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CreateError {
+    /// The TPM that it was to be sealed to does not do its part.
+    #[error("the local credential can not be sealed to the TPM: {0}")]
+    Tpm(#[from] TpmError),
     /// A field of layer 1 is out of its bounds.
     #[error("the content of the local credential is out of bounds: {0}")]
     Content(&'static str),

@@ -1,9 +1,9 @@
-//! The bytes of the file, version 1. Numbers are big-endian.
+//! The bytes of the file, versions 1 and 2. Numbers are big-endian.
 //!
 //! | offset | bytes | content |
 //! |---|---|---|
 //! | 0 | 8 | magic `VSTBcred` |
-//! | 8 | 2 | version = 1 |
+//! | 8 | 2 | version: 1, or 2 if it is sealed to a TPM |
 //! | 10 | 4 | length of the whole file |
 //! | 14 | 1 | typo bits `t`, 0 to 32 |
 //! | 15 | 1 | Argon2id lanes |
@@ -15,6 +15,8 @@
 //! | 88 | 4 | check: the first `t` bits, the others 0 |
 //! | 92 | 1 | number of key slots |
 //! | 93 | 49 each | key slots: mask 1, wrapped K1 48. The full set first, then the sets without one source, by its bit |
+//! | … | 1 | version 2 alone: number of sealed objects, 1 (for the device) or 2 (for device and password) |
+//! | … | 2 + … each | version 2 alone: length at most 804, sealed object ([`vestibule_tpm::object`]) |
 //! | … | 24 | nonce of layer 1 |
 //! | … | … | layer 1, its tag (16) at its end |
 //! | end − 16 | 16 | checksum: the head of SHA-256 over what stands before |
@@ -26,9 +28,13 @@ use sha2::{Digest, Sha256};
 
 use super::error::OpenError;
 use super::params::Params;
+use crate::tpm::{SealedObject, TpmObjects, TpmUse};
 
 const MAGIC: &[u8; 8] = b"VSTBcred";
+/// Of a file that no TPM has a part in.
 const VERSION: u16 = 1;
+/// Of one that is sealed to a TPM.
+const VERSION_TPM: u16 = 2;
 /// Magic, version and length.
 const PREAMBLE_LEN: usize = 14;
 const CHECKSUM_LEN: usize = 16;
@@ -42,6 +48,7 @@ pub(super) struct Layout {
     pub(super) layer2: [u8; 32],
     pub(super) check: [u8; 4],
     pub(super) slots: Vec<Slot>,
+    pub(super) tpm: Option<TpmObjects>,
     pub(super) nonce: [u8; 24],
     pub(super) layer1: Vec<u8>,
 }
@@ -68,10 +75,12 @@ impl Layout {
 
     /// All that precedes layer 1's nonce, for a layer 1 of `layer1_len` bytes with its tag: its associated data.
     pub(super) fn associated(&self, layer1_len: usize) -> Vec<u8> {
-        let length = PREAMBLE_LEN + 79 + 49 * self.slots.len() + 24 + layer1_len + CHECKSUM_LEN;
+        let tpm = self.tpm.as_ref().map_or_else(Vec::new, encode_tpm);
+        let length = PREAMBLE_LEN + 79 + 49 * self.slots.len() + tpm.len() + 24 + layer1_len + CHECKSUM_LEN;
         let mut bytes = Vec::with_capacity(length);
         bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&VERSION.to_be_bytes());
+        let version = if self.tpm.is_some() { VERSION_TPM } else { VERSION };
+        bytes.extend_from_slice(&version.to_be_bytes());
         bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
         bytes.extend_from_slice(&[self.params.typo_bits(), self.params.lanes()]);
         bytes.extend_from_slice(&self.params.memory_kib().to_be_bytes());
@@ -85,7 +94,13 @@ impl Layout {
             bytes.push(slot.mask);
             bytes.extend_from_slice(&slot.wrapped);
         }
+        bytes.extend_from_slice(&tpm);
         bytes
+    }
+
+    /// What a TPM does for it.
+    pub(super) fn tpm_use(&self) -> TpmUse {
+        self.tpm.as_ref().map_or(TpmUse::None, TpmObjects::tpm_use)
     }
 
     /// Reads a whole file.
@@ -93,11 +108,11 @@ impl Layout {
     /// # Errors
     /// [`OpenError::NotACredential`], [`OpenError::Truncated`], [`OpenError::Damaged`], [`OpenError::NewerVersion`].
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, OpenError> {
-        let body = body(bytes)?;
-        Self::decode_body(body).ok_or(OpenError::Damaged)
+        let (version, body) = body(bytes)?;
+        Self::decode_body(version, body).ok_or(OpenError::Damaged)
     }
 
-    fn decode_body(body: &[u8]) -> Option<Self> {
+    fn decode_body(version: u16, body: &[u8]) -> Option<Self> {
         let mut rest = body;
         let [typo_bits, lanes] = take(&mut rest)?;
         let memory_kib = u32::from_be_bytes(take(&mut rest)?);
@@ -106,6 +121,7 @@ impl Layout {
         let (salt1, salt2, layer2, check) = (take(&mut rest)?, take(&mut rest)?, take(&mut rest)?, take(&mut rest)?);
         let [count] = take(&mut rest)?;
         let slots = (0..count).map(|_| take_slot(&mut rest)).collect::<Option<Vec<_>>>()?;
+        let tpm = if version == VERSION_TPM { Some(take_tpm(&mut rest)?) } else { None };
         let nonce = take(&mut rest)?;
         let no_bit_behind = u32::from_be_bytes(check).checked_shl(typo_bits.into()).unwrap_or(0) == 0;
         (no_bit_behind && canonical(&slots)).then(|| Self {
@@ -115,6 +131,7 @@ impl Layout {
             layer2,
             check,
             slots,
+            tpm,
             nonce,
             layer1: rest.to_vec(),
         })
@@ -133,8 +150,8 @@ fn canonical(slots: &[Slot]) -> bool {
     full != 0 && slots.iter().map(|slot| slot.mask).eq(slot_masks(full))
 }
 
-/// What lies between preamble and checksum, both found right.
-fn body(bytes: &[u8]) -> Result<&[u8], OpenError> {
+/// The version, and what lies between preamble and checksum, both found right.
+fn body(bytes: &[u8]) -> Result<(u16, &[u8]), OpenError> {
     if bytes.len() < PREAMBLE_LEN {
         let begins = MAGIC.starts_with(bytes) || bytes.starts_with(MAGIC);
         return Err(if begins { OpenError::Truncated } else { OpenError::NotACredential });
@@ -153,7 +170,9 @@ fn body(bytes: &[u8]) -> Result<&[u8], OpenError> {
         return Err(OpenError::Damaged);
     }
     match u16::from_be_bytes(version) {
-        VERSION => checked.get(PREAMBLE_LEN..).ok_or(OpenError::Damaged),
+        version @ (VERSION | VERSION_TPM) => {
+            checked.get(PREAMBLE_LEN..).map(|body| (version, body)).ok_or(OpenError::Damaged)
+        }
         0 => Err(OpenError::Damaged),
         version => Err(OpenError::NewerVersion { version }),
     }
@@ -174,6 +193,35 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 fn take_slot(rest: &mut &[u8]) -> Option<Slot> {
     let [mask] = take(rest)?;
     Some(Slot { mask, wrapped: take(rest)? })
+}
+
+fn encode_tpm(objects: &TpmObjects) -> Vec<u8> {
+    let all: Vec<Vec<u8>> =
+        [Some(&objects.device), objects.password.as_ref()].into_iter().flatten().map(SealedObject::to_bytes).collect();
+    let mut bytes = vec![u8::try_from(all.len()).unwrap_or(u8::MAX)];
+    for object in all {
+        bytes.extend_from_slice(&u16::try_from(object.len()).unwrap_or(u16::MAX).to_be_bytes());
+        bytes.extend_from_slice(&object);
+    }
+    bytes
+}
+
+fn take_tpm(rest: &mut &[u8]) -> Option<TpmObjects> {
+    let [count] = take(rest)?;
+    let device = take_object(rest)?;
+    let password = match count {
+        1 => None,
+        2 => Some(take_object(rest)?),
+        _ => return None,
+    };
+    Some(TpmObjects { device, password })
+}
+
+fn take_object(rest: &mut &[u8]) -> Option<SealedObject> {
+    let length = usize::from(u16::from_be_bytes(take(rest)?));
+    let (object, tail) = rest.split_at_checked(length)?;
+    *rest = tail;
+    SealedObject::from_bytes(object).ok()
 }
 
 /// Makes length and checksum right, for tests and fuzz targets: they would not come far without.
@@ -200,9 +248,15 @@ mod tests {
             layer2: [3; 32],
             check: [0xff, 0xc0, 0, 0],
             slots: slot_masks(full).into_iter().map(|mask| Slot { mask, wrapped: [4; 48] }).collect(),
+            tpm: None,
             nonce: [5; 24],
             layer1: vec![6; 40],
         }
+    }
+
+    fn object(byte: u8) -> SealedObject {
+        let areas = [&[byte; 32][..], &[0, 3], &[byte; 3], &[0, 5], &[byte; 5]].concat();
+        SealedObject::from_bytes(&areas).unwrap()
     }
 
     /// Offsets as the table says them.
@@ -217,6 +271,29 @@ mod tests {
         assert_eq!((bytes[93], bytes[142], bytes[191]), (0b101, 0b100, 0b001));
         assert_eq!((bytes[239], bytes[240], bytes[263], bytes[264]), (4, 5, 5, 6));
         assert_eq!(bytes.len(), 264 + 40 + 16);
+    }
+
+    /// Version 2: the objects stand between slots and nonce, all else is where it was.
+    #[test]
+    fn offsets_with_a_tpm() {
+        let plain = layout(0b101).encode();
+        for password in [None, Some(object(8))] {
+            let written = Layout { tpm: Some(TpmObjects { device: object(7), password }), ..layout(0b101) };
+            let bytes = written.encode();
+            let count = if written.tpm.as_ref().is_some_and(|tpm| tpm.password.is_some()) { 2 } else { 1 };
+            assert_eq!(bytes[..10], *b"VSTBcred\x00\x02");
+            assert_eq!(bytes[14..240], plain[14..240]);
+            assert_eq!(bytes[240..243], [u8::try_from(count).unwrap(), 0, 44]);
+            assert_eq!((bytes[243], bytes[bytes.len() - 16 - 40 - 24]), (7, 5));
+            assert_eq!(bytes.len(), plain.len() + 1 + 46 * count);
+            assert_eq!(Layout::decode(&bytes).unwrap().encode(), bytes);
+            for (place, wrong) in [(240, 0), (240, 3), (241, 4), (242, 43), (242, 45), (275, 2)] {
+                let mut altered = bytes.clone();
+                altered[place] = wrong;
+                mend(&mut altered);
+                assert_eq!(Layout::decode(&altered).err(), Some(OpenError::Damaged), "{wrong} at {place}");
+            }
+        }
     }
 
     #[test]
@@ -255,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_later_version_is_told_and_version_0_is_damage() {
-        for (version, error) in [(0, OpenError::Damaged), (2, OpenError::NewerVersion { version: 2 })] {
+        for (version, error) in [(0, OpenError::Damaged), (3, OpenError::NewerVersion { version: 3 })] {
             let mut bytes = layout(1).encode();
             bytes[9] = version;
             assert_eq!(Layout::decode(&bytes).err(), Some(OpenError::Damaged), "its checksum is wrong");

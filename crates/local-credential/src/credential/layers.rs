@@ -60,16 +60,11 @@ pub struct InnerKeys {
     pub psk_g: Psk,
 }
 
-/// `K2`: Argon2id of the password under salt2, bound to `K1`.
+/// Argon2id of the password under salt2.
 ///
 /// # Errors
 /// [`NoMemory`] if the memory can't be had.
-pub(super) fn stretch(
-    password: &Password,
-    salt2: &[u8; 16],
-    params: Params,
-    k1: &Secret<32>,
-) -> Result<Secret<32>, NoMemory> {
+pub(super) fn stretch(password: &Password, salt2: &[u8; 16], params: Params) -> Result<Secret<32>, NoMemory> {
     let kib = params.memory_kib();
     let argon_params = argon2::Params::new(kib, params.passes(), params.lanes().into(), Some(32))
         .expect("the bounds of Params lie within those of Argon2");
@@ -81,7 +76,25 @@ pub(super) fn stretch(
         .hash_password_into_with_memory(password.expose(), salt2, stretched.as_mut(), &mut blocks)
         .expect("password, salt and output are within Argon2's limits");
     blocks.iter_mut().for_each(Block::zeroize);
-    Ok(key::hkdf(salt2, &[stretched.as_slice(), k1.expose()], b"vestibule/1 l2"))
+    Ok(Secret::new(*stretched))
+}
+
+/// `K2`: the stretched password bound to `K1`, and to what the TPM gave for it.
+pub(super) fn k2(
+    stretched: &Secret<32>,
+    salt2: &[u8; 16],
+    k1: &Secret<32>,
+    tpm_secret: Option<&Secret<32>>,
+) -> Secret<32> {
+    match tpm_secret {
+        None => key::hkdf(salt2, &[stretched.expose(), k1.expose()], b"vestibule/1 l2"),
+        Some(secret) => key::hkdf(salt2, &[stretched.expose(), k1.expose(), secret.expose()], b"vestibule/1 l2 tpm"),
+    }
+}
+
+/// What the TPM asks for before it gives its part of `K2`: known to who knows the password and has opened layer 1.
+pub(super) fn tpm_auth(stretched: &Secret<32>, salt2: &[u8; 16], k1: &Secret<32>) -> Secret<32> {
+    key::hkdf(salt2, &[stretched.expose(), k1.expose()], b"vestibule/1 tpm auth")
 }
 
 /// `seed XOR K2`, both ways.
@@ -144,14 +157,20 @@ mod tests {
     fn stretching_is_argon2id_bound_to_k1() {
         let params = Params::new(64, 2, 1, 10).unwrap();
         let password = Password::new("correct horse").unwrap();
-        let stretched = stretch(&password, &[7; 16], params, &Secret::new(K1)).unwrap();
+        let stretched = stretch(&password, &[7; 16], params).unwrap();
         let mut plain = [0; 32];
         Argon2::new(Algorithm::Argon2id, Version::V0x13, argon2::Params::new(64, 2, 1, None).unwrap())
             .hash_password_into(b"correct horse", &[7; 16], &mut plain)
             .unwrap();
-        assert!(stretched == key::hkdf(&[7; 16], &[&plain, &K1], b"vestibule/1 l2"));
-        assert!(stretched != stretch(&password, &[7; 16], params, &Secret::new([8; 32])).unwrap());
-        assert!(stretched != stretch(&password, &[6; 16], params, &Secret::new(K1)).unwrap());
+        assert!(*stretched.expose() == plain);
+        assert!(stretched != stretch(&password, &[6; 16], params).unwrap());
+        let of = |k1: [u8; 32], tpm_secret: Option<[u8; 32]>| {
+            k2(&stretched, &[7; 16], &Secret::new(k1), tpm_secret.map(Secret::new).as_ref())
+        };
+        assert!(of(K1, None) == key::hkdf(&[7; 16], &[&plain, &K1], b"vestibule/1 l2"));
+        assert!(of(K1, None) != of([8; 32], None));
+        assert!(of(K1, Some([1; 32])) != of(K1, Some([2; 32])));
+        assert!(tpm_auth(&stretched, &[7; 16], &Secret::new(K1)) != of(K1, None));
     }
 
     #[test]

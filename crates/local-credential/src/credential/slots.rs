@@ -17,24 +17,34 @@ pub(super) struct Unwrapped {
     pub(super) missing: Option<Source>,
 }
 
+/// What a slot's key is made of besides the sources.
+#[derive(Clone, Copy)]
+pub(super) struct Machine<'a> {
+    pub(super) user: &'a UserName,
+    pub(super) fingerprint: &'a Fingerprint,
+    /// What the TPM gives to programs of this machine, if the credential is sealed to one: part of every slot's key.
+    pub(super) tpm_secret: Option<&'a Secret<32>>,
+}
+
 /// Wraps `k1` for all sources of the fingerprint and for each set without one.
-pub(super) fn wrap(k1: &Secret<32>, salt1: &[u8; 16], user: &UserName, fingerprint: &Fingerprint) -> Vec<Slot> {
-    let wrap_one = |mask| Slot { mask, wrapped: wrap_with(&slot_key(salt1, mask, user, fingerprint), mask, k1) };
-    slot_masks(fingerprint.mask()).into_iter().map(wrap_one).collect()
+pub(super) fn wrap(k1: &Secret<32>, salt1: &[u8; 16], machine: Machine<'_>) -> Vec<Slot> {
+    let wrap_one = |mask| Slot { mask, wrapped: wrap_with(&slot_key(salt1, mask, machine), mask, k1) };
+    slot_masks(machine.fingerprint.mask()).into_iter().map(wrap_one).collect()
 }
 
 /// Opens the first slot whose sources are all readable and say what they said at enrolment.
 ///
 /// # Errors
 /// [`OpenError::SourcesMissing`] if no slot's sources are all readable; [`OpenError::WrongDeviceOrUser`] if none opens.
-pub(super) fn unwrap(layout: &Layout, user: &UserName, fingerprint: &Fingerprint) -> Result<Unwrapped, OpenError> {
+pub(super) fn unwrap(layout: &Layout, machine: Machine<'_>) -> Result<Unwrapped, OpenError> {
+    let fingerprint = machine.fingerprint;
     let full = layout.slots.first().map_or(0, |slot| slot.mask);
     let missing = Source::of_mask(full & !fingerprint.mask());
     let mut readable = layout.slots.iter().filter(|slot| slot.mask & !fingerprint.mask() == 0).peekable();
     if readable.peek().is_none() {
         return Err(OpenError::SourcesMissing { missing });
     }
-    let open_one = |slot: &Slot| unwrap_with(&slot_key(&layout.salt1, slot.mask, user, fingerprint), slot);
+    let open_one = |slot: &Slot| unwrap_with(&slot_key(&layout.salt1, slot.mask, machine), slot);
     let k1 = readable.find_map(open_one).ok_or(OpenError::WrongDeviceOrUser)?;
     Ok(Unwrapped { k1, missing: missing.first().copied() })
 }
@@ -58,15 +68,22 @@ pub(super) fn compare(sealed: &[(u8, [u8; 32])], fingerprint: &Fingerprint) -> R
 }
 
 /// Each part of the input has a length that the mask fixes.
-fn slot_key(salt1: &[u8; 16], mask: u8, user: &UserName, fingerprint: &Fingerprint) -> Secret<32> {
-    let mut input = Zeroizing::new(Vec::with_capacity(1 + 8 * 33 + 32));
+fn slot_key(salt1: &[u8; 16], mask: u8, machine: Machine<'_>) -> Secret<32> {
+    let Machine { user, fingerprint, tpm_secret } = machine;
+    let mut input = Zeroizing::new(Vec::with_capacity(1 + 8 * 33 + 32 + 32));
     input.push(mask);
     for reading in fingerprint.readings().iter().filter(|reading| reading.source.bit() & mask != 0) {
         input.push(reading.source as u8);
         input.extend_from_slice(&reading.digest);
     }
     input.extend_from_slice(&Sha256::new().chain_update(b"vestibule/1 user").chain_update(user.as_str()).finalize());
-    hkdf(salt1, &[&input], b"vestibule/1 l1 slot")
+    match tpm_secret {
+        None => hkdf(salt1, &[&input], b"vestibule/1 l1 slot"),
+        Some(secret) => {
+            input.extend_from_slice(secret.expose());
+            hkdf(salt1, &[&input], b"vestibule/1 l1 slot tpm")
+        }
+    }
 }
 
 /// The nonce may be constant: a slot key is used for one message ever, for salt1 is new with every `K1`.

@@ -12,7 +12,7 @@ use super::Source;
 /// Longest file that is read for a source, in bytes.
 const VALUE_LIMIT: u64 = 256;
 
-/// One source of the fingerprint. A TPM becomes a further implementation of it.
+/// One source of the fingerprint.
 pub trait ReadSource: Send + Sync {
     /// Which source this is.
     fn source(&self) -> Source;
@@ -22,33 +22,34 @@ pub trait ReadSource: Send + Sync {
     fn read(&self) -> Option<Zeroizing<Vec<u8>>>;
 }
 
-/// Where a fingerprint is gathered from.
+/// Where a fingerprint is gathered from, and where this machine's TPM is.
 pub struct Sources {
     readers: Vec<Box<dyn ReadSource>>,
+    tpm: Option<PathBuf>,
 }
 
 impl Sources {
-    /// The sources of the machine that the program runs on. No variable of the environment changes them.
+    /// The sources of the machine that the program runs on, and the device of its TPM. No variable of the environment changes
+    /// them.
     #[must_use]
     pub fn system() -> Self {
-        Self::rooted(Path::new("/"))
+        Self::rooted(Path::new("/")).with_tpm(vestibule_tpm::DEVICE)
     }
 
-    /// The sources under another root directory: for tests and for scenarios that play several machines on one.
+    /// The sources under another root directory, without a TPM: for tests and for scenarios that play several machines on one.
     #[must_use]
     pub fn rooted(root: &Path) -> Self {
         let machine_ids = [root.join("etc/machine-id"), root.join("var/lib/dbus/machine-id")];
-        Self { readers: Vec::new() }
+        Self::none()
             .with(MachineId { paths: machine_ids })
             .with(ProductUuid { path: root.join("sys/class/dmi/id/product_uuid") })
             .with(FilesystemId { path: root.to_owned() })
     }
 
-    /// Sources that always say the same: for tests.
+    /// Sources that always say the same, and no TPM: for tests.
     #[must_use]
     pub fn fixed(values: &[(Source, &str)]) -> Self {
-        let start = Self { readers: Vec::new() };
-        values.iter().fold(start, |sources, (source, value)| sources.with(Fixed::new(*source, value)))
+        values.iter().fold(Self::none(), |sources, (source, value)| sources.with(Fixed::new(*source, value)))
     }
 
     /// Adds a source; it takes the place of an earlier reader of the same one.
@@ -57,6 +58,23 @@ impl Sources {
         self.readers.retain(|earlier| earlier.source() != reader.source());
         self.readers.push(Box::new(reader));
         self
+    }
+
+    /// With the TPM whose device, or emulator's socket, is there. It need not be there: that is found out at its use.
+    #[must_use]
+    pub fn with_tpm(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tpm = Some(path.into());
+        self
+    }
+
+    /// Where this machine's TPM would be.
+    #[must_use]
+    pub fn tpm(&self) -> Option<&Path> {
+        self.tpm.as_deref()
+    }
+
+    fn none() -> Self {
+        Self { readers: Vec::new(), tpm: None }
     }
 
     pub(super) fn readers(&self) -> impl Iterator<Item = &dyn ReadSource> {
@@ -243,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_later_reader_takes_the_place_of_an_earlier() {
-        let sources = Sources::fixed(&[(Source::Tpm, "a")]).with(Fixed::new(Source::Tpm, "b"));
+        let sources = Sources::fixed(&[(Source::MachineId, "a")]).with(Fixed::new(Source::MachineId, "b"));
         let values: Vec<_> = sources.readers().map(|reader| reader.read().unwrap().to_vec()).collect();
         assert_eq!(values, [b"b"]);
     }

@@ -4,6 +4,7 @@ use clap::Args;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use vestibule_client::Transport;
+use vestibule_client::enrol::TpmChoice;
 
 /// Where credentials lie and which of them is meant.
 #[derive(Args, Clone, Debug)]
@@ -41,6 +42,10 @@ pub(crate) struct EnrollArgs {
     /// Replace an existing credential for the same user and gateway.
     #[arg(long)]
     pub(crate) replace: bool,
+    /// Seal the credential to this machine's TPM, so that a copy of the file opens nowhere else: `auto` where there is one
+    /// that this user may use, `require` or else not enrol, `never`.
+    #[arg(long, value_name = "auto|require|never", default_value = "auto")]
+    pub(crate) tpm: TpmChoice,
     #[command(flatten)]
     pub(crate) credential: CredentialArgs,
     #[command(flatten)]
@@ -56,6 +61,9 @@ pub(crate) struct PasswdArgs {
     /// Keep the password: only make new keys, protected as strongly as is the default today.
     #[arg(long)]
     pub(crate) keep_password: bool,
+    /// As with `enroll`; a credential that is sealed to a TPM stays so unless `never` is said.
+    #[arg(long, value_name = "auto|require|never", default_value = "auto")]
+    pub(crate) tpm: TpmChoice,
     #[command(flatten)]
     pub(crate) credential: CredentialArgs,
     #[command(flatten)]

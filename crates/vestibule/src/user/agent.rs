@@ -12,7 +12,6 @@ use vestibule_client::agent::{RunningUp, SessionState, Status};
 use vestibule_client::home::CredentialFile;
 use vestibule_client::local;
 use vestibule_client::timings::Timings;
-use vestibule_local_credential::fingerprint::Sources;
 use vestibule_proto::session::{ServiceInfo, ServiceKind};
 
 /// How long an `up` may take to end after it was told to.
@@ -74,7 +73,7 @@ fn not_running(file: &CredentialFile, error: ClientError) -> ClientError {
     if error != ClientError::NotRunning {
         return error;
     }
-    let recognised = local::recognise(file, &Sources::system()).ok();
+    let recognised = local::recognise(file, &super::sources()).ok();
     let words = recognised.and_then(|recognised| local::awaits_approval(file, recognised.sealed()));
     words.map_or(error, |words| ClientError::AwaitsApproval { words: words.to_string() })
 }

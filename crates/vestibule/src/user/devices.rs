@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use vestibule_client::local;
-use vestibule_local_credential::fingerprint::Sources;
+use vestibule_local_credential::TpmUse;
 
 /// One credential.
 #[derive(Serialize)]
@@ -16,6 +16,8 @@ struct Line {
     device_name: Option<String>,
     device: Option<String>,
     state: String,
+    /// What this machine's TPM does for it: `device` or `password`.
+    tpm: Option<&'static str>,
     path: PathBuf,
 }
 
@@ -29,15 +31,16 @@ pub(crate) fn run(arguments: CredentialArgs, output: &Output) -> Result<ExitCode
             let wanted = arguments.credential.as_deref();
             wanted.is_none_or(|wanted| wanted == file.name() || wanted == file.user.as_str())
         })
-        .map(|file| match local::recognise(&file, &Sources::system()) {
+        .map(|file| match local::recognise(&file, &super::sources()) {
             Ok(recognised) => Line {
                 name: file.name(),
                 device_name: Some(recognised.sealed().device_name.clone()),
                 device: Some(recognised.sealed().device.to_string()),
                 state: match local::awaits_approval(&file, recognised.sealed()) {
                     Some(words) => format!("waits for approval: {words}"),
-                    None => "opens on this machine".to_owned(),
+                    None => opens(recognised.tpm()).to_owned(),
                 },
+                tpm: super::tpm_word(recognised.tpm()),
                 path: file.path.clone(),
             },
             Err(error) => Line {
@@ -45,6 +48,7 @@ pub(crate) fn run(arguments: CredentialArgs, output: &Output) -> Result<ExitCode
                 device_name: None,
                 device: None,
                 state: error.headline(),
+                tpm: None,
                 path: file.path.clone(),
             },
         })
@@ -59,4 +63,12 @@ pub(crate) fn run(arguments: CredentialArgs, output: &Output) -> Result<ExitCode
         ]
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn opens(tpm: TpmUse) -> &'static str {
+    match tpm {
+        TpmUse::None => "opens on this machine",
+        TpmUse::Device => "opens on this machine, by its TPM",
+        TpmUse::Password => "opens on this machine, by its TPM, which limits guesses",
+    }
 }

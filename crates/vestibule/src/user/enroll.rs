@@ -9,9 +9,9 @@ use crate::roles;
 use std::io::Read;
 use std::process::ExitCode;
 use std::sync::Arc;
-use vestibule_client::enrol::{self, EnrolOptions};
+use vestibule_client::enrol::{self, EnrolOptions, TpmOutlook};
+use vestibule_local_credential::TpmUse;
 use vestibule_local_credential::credential::Params;
-use vestibule_local_credential::fingerprint::Sources;
 use vestibule_proto::invitation::LINK_LIMIT;
 use vestibule_proto::words::DeviceWords;
 use zeroize::Zeroizing;
@@ -38,11 +38,12 @@ pub(crate) fn run(arguments: EnrollArgs, output: &Output) -> Result<ExitCode, Fa
         home,
         device_name: arguments.device_name.unwrap_or_else(host_name),
         replace: arguments.replace,
-        sources: Sources::system(),
+        sources: super::sources(),
         stretching: Params::default(),
+        tpm: arguments.tpm,
     };
     // Everything that can fail here is tried before the person is asked to think of a password.
-    enrol::check(&invitation, &options)?;
+    output::note(&outlook(&enrol::check(&invitation, &options)?));
     let password = Source::choose(&arguments.password)?
         .ask_new("Choose a password: ", |password| enrol::check_password(&invitation, password).map_err(Fault::from))?;
     let enrolled = roles::client_runtime()?.block_on(enrol::enrol(&invitation, Arc::new(password), &options))?;
@@ -51,6 +52,7 @@ pub(crate) fn run(arguments: EnrollArgs, output: &Output) -> Result<ExitCode, Fa
         "device": enrolled.device.to_string(),
         "path": enrolled.file.path,
         "published": enrolled.published,
+        "tpm": super::tpm_word(enrolled.tpm),
         "waits_for_approval": enrolled.awaits.is_some(),
         "words": enrolled.awaits.map(|words| words.to_string()),
     });
@@ -67,6 +69,20 @@ pub(crate) fn run(arguments: EnrollArgs, output: &Output) -> Result<ExitCode, Fa
         output::note("note: the gateway could not tell the controller yet; `vestibule up` works as soon as it has.");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What becomes of a copy of the file, in one line.
+fn outlook(found: &TpmOutlook) -> String {
+    match (found.tpm, &found.reason) {
+        (TpmUse::Password, _) => {
+            "This machine's TPM seals the credential: a copy opens nowhere else, and the TPM limits \
+                                  wrong passwords."
+                .to_owned()
+        }
+        (TpmUse::Device, _) => "This machine's TPM seals the credential: a copy opens nowhere else.".to_owned(),
+        (TpmUse::None, Some(reason)) => format!("No TPM seals the credential: {reason}."),
+        (TpmUse::None, None) => "No TPM seals the credential, as you asked.".to_owned(),
+    }
 }
 
 /// What is left to be done by somebody else.

@@ -24,8 +24,8 @@ use vestibule_client::home::{CredentialFile, Home};
 use vestibule_client::keeper::Event;
 use vestibule_client::local::{self, Recognised, Unlocked};
 use vestibule_client::{Client, ClientError, Neighbours};
-use vestibule_local_credential::Password;
 use vestibule_local_credential::fingerprint::Sources;
+use vestibule_local_credential::{Password, TpmUse};
 use vestibule_proto::session::ServiceKind;
 
 impl From<ClientError> for Fault {
@@ -87,6 +87,24 @@ pub(crate) async fn give_up(client: &Client, fault: impl Into<Fault>) -> Fault {
     fault.into()
 }
 
+/// What tells this machine from others. `VESTIBULE_TPM` names the TPM's device, or an emulator's socket, where it is not the
+/// usual one; a credential opens with the TPM that made it and no other, wherever that is said to be.
+pub(crate) fn sources() -> Sources {
+    match std::env::var_os("VESTIBULE_TPM").filter(|path| !path.is_empty()) {
+        None => Sources::system(),
+        Some(path) => Sources::system().with_tpm(path),
+    }
+}
+
+/// What a TPM does for a credential, in a word for programs; `None` for nothing.
+pub(crate) fn tpm_word(tpm: TpmUse) -> Option<&'static str> {
+    match tpm {
+        TpmUse::None => None,
+        TpmUse::Device => Some("device"),
+        TpmUse::Password => Some("password"),
+    }
+}
+
 /// The client's configuration; without a file, the defaults.
 pub(crate) fn configuration(home: &Home) -> Result<ClientConfig, Fault> {
     let file = Role::Client.configuration(home.dir());
@@ -105,7 +123,7 @@ pub(crate) fn unlock(file: &CredentialFile, password: &PasswordArgs, output: &Ou
 
 /// The first half of step 1: this machine.
 pub(crate) fn recognise(file: &CredentialFile) -> Result<Recognised, ClientError> {
-    let recognised = local::recognise(file, &Sources::system())?;
+    let recognised = local::recognise(file, &sources())?;
     if let Some(missing) = recognised.missing() {
         output::note(&format!("note: this machine no longer tells its {missing}; the credential opens without it"));
     }

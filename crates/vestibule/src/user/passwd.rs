@@ -10,14 +10,13 @@ use vestibule_client::agent::Agent;
 use vestibule_client::enrol::{self, RenewOptions};
 use vestibule_client::local;
 use vestibule_local_credential::Params;
-use vestibule_local_credential::fingerprint::Sources;
 
 /// Renews the credential.
 pub(crate) fn run(arguments: &PasswdArgs, output: &Output) -> Result<ExitCode, Fault> {
     let home = super::home(&arguments.credential)?;
     crate::logging::start(&super::configuration(&home)?.log);
     let file = super::choose(&home, &arguments.credential)?;
-    let recognised = local::recognise(&file, &Sources::system())?;
+    let recognised = local::recognise(&file, &super::sources())?;
     let runtime = crate::roles::client_runtime()?;
     // The sessions of the former keys end: a running `up` is told before the person types anything.
     let _alone = runtime.block_on(async { Agent::bind(&file) })?;
@@ -31,12 +30,13 @@ pub(crate) fn run(arguments: &PasswdArgs, output: &Output) -> Result<ExitCode, F
     } else {
         source.ask_new("Choose a new password: ", check)?
     };
-    let options = RenewOptions { sources: Sources::system(), stretching: Params::default() };
+    let options = RenewOptions { sources: super::sources(), stretching: Params::default(), tpm: arguments.tpm };
     let renewed = runtime.block_on(enrol::renew(&file, unlocked, Arc::new(password), options))?;
     let made = serde_json::json!({
         "credential": renewed.file.name(),
         "device": renewed.device.to_string(),
         "published": renewed.published,
+        "tpm": super::tpm_word(renewed.tpm),
     });
     output.say(&made, || {
         let what = if arguments.keep_password { "new keys" } else { "a new password and new keys" };

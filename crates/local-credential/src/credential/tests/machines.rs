@@ -2,7 +2,7 @@
 
 use super::locked;
 use crate::credential::{Locked, OpenError};
-use crate::fingerprint::Source::{self, FilesystemId, MachineId, ProductUuid, Tpm};
+use crate::fingerprint::Source::{self, FilesystemId, MachineId, ProductUuid};
 use crate::testing::{PASSWORD, machine, password, three_sources, user};
 
 fn refusal(locked: &Locked, values: &[(Source, &str)]) -> Option<OpenError> {
@@ -110,14 +110,4 @@ fn with_one_source_it_must_match() {
 fn a_source_that_was_not_there_at_enrolment_is_ignored() {
     let locked = locked(&machine(&[(MachineId, "m"), (FilesystemId, "f")]));
     assert_eq!(refusal(&locked, &[(MachineId, "m"), (ProductUuid, "new"), (FilesystemId, "f")]), None);
-}
-
-#[test]
-fn a_tpm_becomes_a_fourth_source() {
-    let all = [(MachineId, "m"), (ProductUuid, "p"), (FilesystemId, "f"), (Tpm, "t")];
-    let locked = locked(&machine(&all));
-    assert_eq!(refusal(&locked, &all), None);
-    assert_eq!(refusal(&locked, &all[1..]), None);
-    let missing = OpenError::SourcesMissing { missing: vec![FilesystemId, Tpm] };
-    assert_eq!(refusal(&locked, &all[..2]), Some(missing));
 }
