@@ -184,12 +184,16 @@ impl Keys {
     /// Writes the keys into two files of `dir` that must not exist yet.
     ///
     /// # Errors
-    /// When one exists, or can't be written.
+    /// When one exists, or can't be written; nothing new is left there then.
     pub fn write_new(&self, dir: &Path) -> Result<(), KeysError> {
         let document = self.encode(&self.known())?;
         let (seed, _) = self.opaque_parts()?;
-        secret_file::write_new(&seed_file(dir), seed.expose())?;
-        Ok(secret_file::write_new(&key_file(dir), &document)?)
+        let seed_file = seed_file(dir);
+        secret_file::write_new(&seed_file, seed.expose())?;
+        secret_file::write_new(&key_file(dir), &document).map_err(|error| {
+            let _ = std::fs::remove_file(&seed_file);
+            error.into()
+        })
     }
 
     /// Reads both files.

@@ -9,6 +9,8 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
+use vestibule_proto::id::Stamp;
+use vestibule_proto::invitation::GatewayInvitation;
 
 /// A person's home without anything in it.
 struct Person {
@@ -138,6 +140,23 @@ fn a_link_for_somebody_else_is_told_apart() {
     init.hints_at("vestibule enroll");
     let cut = person.runs(&["gateway", "init", "--controller", "vestibule-gateway:AQF", "--public", "127.0.0.1:1"]);
     cut.fails(50, "its checksum does not match");
+}
+
+#[test]
+fn a_link_that_expired_makes_and_relinks_no_gateway() {
+    let person = Person::new();
+    let (controller, _) = person.makes_a_controller();
+    let invited = person.runs(&["controller", "invite", "office", "--dir", &controller]);
+    let link = GatewayInvitation::from_link(invited.out.trim()).unwrap();
+    let expired = GatewayInvitation { expires: Stamp::from_millis(1_700_000_000_000), ..link }.to_link();
+    let dir = person.dir("gateway");
+    let init = ["gateway", "init", "--controller", &expired, "--public", "127.0.0.1:4434", "--dir", &dir];
+    let refused = person.runs(&init);
+    refused.fails(50, "this link expired at 2023-11-14");
+    refused.hints_at("vestibule controller invite NAME");
+    assert!(!Path::new(&dir).exists());
+    let relink = person.runs(&["gateway", "relink", &expired, "--dir", &dir]);
+    relink.fails(50, "this link expired at 2023-11-14");
 }
 
 #[test]

@@ -35,6 +35,20 @@ fn keys_are_read_back_and_the_seed_lies_apart() {
 }
 
 #[test]
+fn keys_that_could_not_be_written_leave_no_seed_behind() {
+    let mut entropy = SeededEntropy::new(4);
+    let (dir, invitation) = (tempfile::tempdir().unwrap(), invitation(&mut entropy));
+    let former = Keys::generate(&invitation, &mut entropy);
+    former.write_new(dir.path()).unwrap();
+    std::fs::remove_file(seed_file(dir.path())).unwrap();
+    let key = std::fs::read(key_file(dir.path())).unwrap();
+
+    assert!(Keys::generate(&invitation, &mut entropy).write_new(dir.path()).is_err());
+    assert!(!seed_file(dir.path()).exists(), "a seed that belongs to no key");
+    assert_eq!(std::fs::read(key_file(dir.path())).unwrap(), key);
+}
+
+#[test]
 fn the_invitation_serves_until_it_expires_or_was_used() {
     let mut entropy = SeededEntropy::new(2);
     let (dir, invitation) = (tempfile::tempdir().unwrap(), invitation(&mut entropy));

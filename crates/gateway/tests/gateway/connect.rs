@@ -2,15 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use quinn::ConnectionError;
 use vestibule_gateway::admin::{Answer, DeviceRequest, Request, SessionRequest, UserRequest};
 use vestibule_gateway::directory::{AuditKind, Directory};
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::inner::{Purpose, RefusalCode};
 use vestibule_proto::key::SigningKey;
 use vestibule_proto::knocker::KnockFailure;
-use vestibule_proto::session::{Reason, Wanted};
+use vestibule_proto::session::{GatewayHello, Reason, Wanted, code};
 
-use crate::common::client::{Channel, Device, Failure, come_in, now};
+use crate::common::client::{Channel, Device, Failure, come_in, come_in_by, now};
 use crate::common::{ANY, World, eventually, upstream};
 
 fn refusal(failure: Failure) -> (RefusalCode, u8) {
@@ -61,12 +62,17 @@ async fn a_wrong_password_is_counted_before_it_is_answered_and_forgiven_by_the_r
 /// A login of alice's that has got its challenge, and has not answered.
 async fn challenged(device: &Device, user: &str) -> Channel {
     let admitted = device.knock(Purpose::Login, None).await.unwrap();
-    let start = vestibule_proto::login::password_input(&device.pepper, b"guess");
-    let (_, ke1) = vestibule_proto::login::LoginStart::begin(start, &mut SystemEntropy).unwrap();
-    let wanted = Wanted::Login { user: user.to_owned(), ke1 };
+    let wanted = guess(device, user);
     let mut channel = Channel::open(&admitted, &device.d_tls, &device.pins, |_| wanted).await.unwrap();
     channel.hear().await.unwrap();
     channel
+}
+
+/// The first word of a login with some password.
+fn guess(device: &Device, user: &str) -> Wanted {
+    let start = vestibule_proto::login::password_input(&device.pepper, b"guess");
+    let (_, ke1) = vestibule_proto::login::LoginStart::begin(start, &mut SystemEntropy).unwrap();
+    Wanted::Login { user: user.to_owned(), ke1 }
 }
 
 /// P7: whoever is in the middle of a login is cut like whoever has a session.
@@ -212,4 +218,26 @@ async fn t07_a_tag_opens_once() {
     let start = Instant::now();
     let again = tokio::time::timeout(Duration::from_secs(2), device.login_with(&admitted, "alice", "right")).await;
     assert!(again.is_err(), "silence, not {:?} after {:?}", again.map(|result| result.err()), start.elapsed());
+}
+
+/// A device that comes by several ways at once has several tags of one admission; one word is heard.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_contacts_of_one_admission_the_first_word_is_heard_alone() {
+    let world = World::new().await;
+    let device = world.enrol("alice", "right").await;
+    let admitted = device.knock(Purpose::Login, None).await.unwrap();
+    let first = come_in_by(&admitted, 0, &device.d_tls, &device.pins).await.unwrap();
+    let second = come_in_by(&admitted, 1, &device.d_tls, &device.pins).await.unwrap();
+
+    let mut heard = Channel::over(second, |_| guess(&device, "alice")).await.unwrap();
+    assert!(matches!(heard.hear().await.unwrap(), GatewayHello::Challenge { .. }));
+    let mut late = Channel::over(first, |_| guess(&device, "alice")).await.unwrap();
+    let ended = late.hear().await.err().unwrap();
+    let closed = late.connection.closed().await;
+    assert!(
+        matches!(&closed, ConnectionError::ApplicationClosed(close) if close.error_code == code::DONE.into()),
+        "{ended:?}, {closed:?}"
+    );
+    assert_eq!(tries(&world, &device).await, 1, "one guess was made");
+    assert!(heard.connection.close_reason().is_none());
 }

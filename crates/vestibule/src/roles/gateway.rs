@@ -10,11 +10,13 @@ use crate::output::Output;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 use vestibule_gateway::admin::{KeyRequest, Request};
 use vestibule_gateway::directory::DirectoryError;
 use vestibule_gateway::keys::KeysError;
 use vestibule_gateway::{Gateway, StartError, settings};
 use vestibule_proto::entropy::SystemEntropy;
+use vestibule_proto::id::Stamp;
 use vestibule_proto::invitation::{GatewayInvitation, LINK_LIMIT};
 
 /// Carries out a `gateway` command.
@@ -87,16 +89,23 @@ fn relink(link: &str, role: &RoleArgs, output: &Output) -> Result<ExitCode, Faul
     Ok(ExitCode::SUCCESS)
 }
 
-/// The controller's link, from the command line or stdin.
+/// The controller's link, from the command line or stdin. One that its controller no longer knows is refused at once, not at the
+/// gateway's first start.
 fn read_link(given: &str) -> Result<GatewayInvitation, Fault> {
     let text = if given == "-" { link_from_stdin()? } else { given.to_owned() };
-    GatewayInvitation::from_link(&text).map_err(|error| {
+    let link = GatewayInvitation::from_link(&text).map_err(|error| {
         let fault = Fault::new(fault::INVITATION, error.to_string());
         if text.trim().starts_with("vestibule:") {
             return fault.next("this one invites a person's device: vestibule enroll");
         }
         fault.next("copy the whole link, or have a new one made: vestibule controller invite NAME")
-    })
+    })?;
+    if link.expires <= Stamp::from_system(SystemTime::now()) {
+        let expired = crate::output::moment(link.expires.as_millis());
+        return Err(Fault::new(fault::INVITATION, format!("this link expired at {expired}"))
+            .next("have a new one made: vestibule controller invite NAME (with --gateway ID for one that exists)"));
+    }
+    Ok(link)
 }
 
 fn link_from_stdin() -> Result<String, Fault> {

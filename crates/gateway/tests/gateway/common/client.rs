@@ -119,7 +119,17 @@ pub(crate) async fn come_in(
     d_tls: &SigningKey,
     pins: &[Spki],
 ) -> Result<(Endpoint, Connection), DialError> {
-    let (to, tag) = (admitted.gateways[0], admitted.ticket.tag(0));
+    come_in_by(admitted, 0, d_tls, pins).await
+}
+
+/// By the admission's tag of this number.
+pub(crate) async fn come_in_by(
+    admitted: &Admitted,
+    number: u8,
+    d_tls: &SigningKey,
+    pins: &[Spki],
+) -> Result<(Endpoint, Connection), DialError> {
+    let (to, tag) = (admitted.gateways[0], admitted.ticket.tag(number));
     dial(ANY, to, tag, d_tls, pins, tls::ALPN_SESSION, transport(TransportKind::Session)).await
 }
 
@@ -130,7 +140,14 @@ impl Channel {
         pins: &[Spki],
         purpose: impl FnOnce(&Connection) -> Wanted,
     ) -> Result<Self, Failure> {
-        let (endpoint, connection) = come_in(admitted, d_tls, pins).await.map_err(Failure::Dial)?;
+        Self::over(come_in(admitted, d_tls, pins).await.map_err(Failure::Dial)?, purpose).await
+    }
+
+    /// The first word over a connection that stands.
+    pub(crate) async fn over(
+        (endpoint, connection): (Endpoint, Connection),
+        purpose: impl FnOnce(&Connection) -> Wanted,
+    ) -> Result<Self, Failure> {
         let (mut send, recv) =
             connection.open_bi().await.map_err(|error| Failure::Channel(FramedError::Lost(error)))?;
         let hello = ClientHello { versions: (SESSION_VERSION, SESSION_VERSION), purpose: purpose(&connection) };
