@@ -78,6 +78,7 @@ fn t08_where_quic_is_dropped_tcp_leads_in_and_strangers_see_a_port_that_nobody_u
     let mut up = alice.up(&["--forward", "7000=echo"])?;
     eprintln!("up over TCP after {:?}", begun.elapsed());
     assert_eq!(transport(&alice)?, "tcp");
+    fixture.at_gateway(&["session", "list"])?.run()?.ok()?.says("connected over TCP")?;
     // While the window lasts: silence elsewhere, and for who shares the address a close without a byte.
     assert_eq!(look(&stranger, gateway)?, Seen::Nothing, "during");
     assert!(begun.elapsed() < WINDOW, "the window lasted while it was looked");

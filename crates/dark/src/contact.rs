@@ -7,6 +7,7 @@ use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
 use quinn::crypto::{Keys, ServerConfig as QuicCrypto, Session, UnsupportedVersion};
 use quinn::{Connecting, ConnectionError, ConnectionId, Incoming, TransportConfig};
 use quinn_proto::transport_parameters::TransportParameters;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::DropGuard;
 use vestibule_door::Hold;
 use vestibule_proto::id::TicketId;
@@ -33,7 +34,8 @@ pub struct FirstContact {
 }
 
 /// Which way a client takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Way {
     /// QUIC's own datagrams.
     Quic,

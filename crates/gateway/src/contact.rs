@@ -15,7 +15,7 @@ use quinn::Connection;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vestibule_dark::tls::{self, ClientPins};
-use vestibule_dark::{Dark, FirstContact, Flow, TransportKind, exporter, transport};
+use vestibule_dark::{Dark, FirstContact, Flow, TransportKind, Way, exporter, transport};
 use vestibule_proto::admission::Granted;
 use vestibule_proto::gateway_key::Voucher;
 use vestibule_proto::inner::Purpose;
@@ -77,6 +77,7 @@ fn failed(shared: &Shared, granted: &Granted, error: &dyn std::fmt::Display) {
 /// A client whose device key was proved, and what it said first.
 struct Greeted {
     connection: Connection,
+    way: Way,
     flow: Flow,
     control: Control,
     hello: ClientHello,
@@ -95,18 +96,20 @@ async fn greet(
         shared.counters.former_key();
     }
     let config = tls::server_config(own, ClientPins::Exact(pin), tls::ALPN_SESSION)?;
+    let way = contact.way();
     let (connecting, flow) = contact.accept_moving(config, transport(TransportKind::Session))?;
     let connection = connecting.await?;
     let (send, recv) = connection.accept_bi().await?;
     let mut control = Control::new(send, recv);
     let hello = control.hear(HELLO_LIMIT).await?;
-    Ok(Greeted { connection, flow, control, hello })
+    Ok(Greeted { connection, way, flow, control, hello })
 }
 
 /// Does what the client knocked for, and nothing else.
 async fn proceed(shared: Arc<Shared>, granted: Granted, greeted: Greeted) {
-    let Greeted { connection, flow, mut control, hello } = greeted;
-    let told = Told { newest: hello.versions.1, expects: granted.expects, voucher: Voucher::of(&granted.ticket) };
+    let Greeted { connection, way, flow, mut control, hello } = greeted;
+    let (newest, voucher) = (hello.versions.1, Voucher::of(&granted.ticket));
+    let told = Told { way, newest, expects: granted.expects, voucher };
     // From here on a revocation of the device closes the connection, wherever it stands.
     let contact = Contact::enter(&shared, granted.device, &connection);
     // One that came while the client greeted has not found it.

@@ -35,7 +35,7 @@ pub(crate) async fn enrich(shared: &Shared, answer: &mut Answer) {
 fn add_live(shared: &Shared, view: &mut SessionView) {
     let Some(session) = shared.sessions.get(&view.id) else { return };
     let live = session.view(Instant::now());
-    view.live = Some(LiveSession { remote: live.remote, idle: live.idle.as_secs(), flows: live.flows });
+    view.live = Some(LiveSession { remote: live.remote, way: live.way, idle: live.idle.as_secs(), flows: live.flows });
 }
 
 /// A row that the controller does not hold lets nobody in.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use vestibule_dark::Way;
 use vestibule_policy::Grant;
 use vestibule_proto::id::{DeviceId, GatewayId, LoginDigest, ServiceName, SessionId, Stamp, UserName};
 use vestibule_proto::session::ServiceKind;
@@ -268,6 +269,8 @@ pub struct SessionView {
 pub struct LiveSession {
     /// The client's address now; `None` while it is not connected.
     pub remote: Option<SocketAddr>,
+    /// Over what it is connected now.
+    pub way: Option<Way>,
     /// For how many seconds it has not been used.
     pub idle: u64,
     /// Open connections per service.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use vestibule_dark::framed::{FramedError, write_frame};
-use vestibule_dark::peer_address;
+use vestibule_dark::{Way, peer_address};
 use vestibule_proto::gateway_key::{KeyName, Voucher};
 use vestibule_proto::id::{DeviceId, ServiceName, SessionId, UserName};
 use vestibule_proto::key::{Secret, Spki};
@@ -78,15 +78,17 @@ pub(crate) struct Live {
     pub(crate) connection: Connection,
     /// The gateway's half of the control stream.
     pub(crate) control: Arc<tokio::sync::Mutex<SendStream>>,
-    /// What the client has said of itself.
+    /// What is known of the client since it came in.
     pub(crate) told: Told,
     /// Where the connection is.
     pub(crate) place: watch::Receiver<Place>,
 }
 
-/// What a client has said of itself when it came in.
+/// What is known of a client since it came in.
 #[derive(Clone)]
 pub(crate) struct Told {
+    /// Over what it came.
+    pub(crate) way: Way,
     /// The highest version of the session's messages that it speaks.
     pub(crate) newest: u16,
     /// The key that it expects of the gateway.
@@ -105,6 +107,7 @@ struct Flows {
 #[derive(Clone, Debug)]
 pub(crate) struct SessionView {
     pub(crate) remote: Option<SocketAddr>,
+    pub(crate) way: Option<Way>,
     /// Live flows by service.
     pub(crate) flows: Vec<(ServiceName, usize)>,
     pub(crate) idle: Duration,
@@ -287,6 +290,7 @@ impl Session {
         flows.sort();
         SessionView {
             remote: state.live.as_ref().map(|live| peer_address(&live.connection)),
+            way: state.live.as_ref().map(|live| live.told.way),
             flows,
             idle: now.saturating_duration_since(state.last_use),
         }

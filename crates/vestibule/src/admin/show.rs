@@ -3,6 +3,7 @@
 use crate::fault::Fault;
 use crate::output::{self, Output};
 use serde::Serialize;
+use vestibule_dark::Way;
 use vestibule_gateway::admin::{
     Answer, DeviceView, InvitationView, Invited, KeyView, ServiceView, SessionView, Status, UserDetail, UserView,
 };
@@ -215,7 +216,10 @@ fn session_lines(session: &SessionView, output: &Output) -> Result<(), Fault> {
 fn session_state(session: &SessionView) -> String {
     match (&session.ended, &session.live) {
         (Some(_), _) => session.reason.as_ref().map_or_else(|| "ended".to_owned(), word),
-        (None, Some(live)) if live.remote.is_some() => "connected".to_owned(),
+        (None, Some(live)) if live.remote.is_some() => match live.way {
+            Some(Way::Tcp) => "connected over TCP".to_owned(),
+            _ => "connected".to_owned(),
+        },
         (None, _) => "away".to_owned(),
     }
 }

@@ -255,6 +255,8 @@ impl GatewayConfig {
              door = \"auto\"\n\n\
              # Where an admitted client may come from: strict, net or follow.\n\
              nat = \"follow\"\n\n\
+             # Whether clients may come over TCP, at the same port numbers, where their networks drop QUIC.\n\
+             tcp = true\n\n\
              # How much of a wrong password the client itself notices, in bits; 10 lets one in 1,024 through to a counted refusal.\n\
              typo_bits = 10\n\n\
              # true: a new device can't be used before `vestibule device approve`, by six words that you compare.\n\
