@@ -3,8 +3,8 @@
 use serde_json::Value;
 use vestibule_lab::{Fixture, Host, Person, Result, Service, Upstream};
 
-/// A fixture with an echo service for everybody, one that nobody serves, and one person.
-fn scene() -> Result<(Fixture, Person, Upstream, Host)> {
+/// A fixture with an echo service and a web service for everybody, one of each that nobody serves, and one person.
+fn scene() -> Result<(Fixture, Person, [Upstream; 2], Host)> {
     let mut fixture = Fixture::start()?;
     fixture.notice_typos()?;
     let inside = fixture.network.host("inside")?;
@@ -12,8 +12,11 @@ fn scene() -> Result<(Fixture, Person, Upstream, Host)> {
     fixture.add_service("echo", Service::Tcp(echo.address()), &["everyone"])?;
     let nobody = (inside.v4(), 9).into();
     fixture.add_service("nobody", Service::Tcp(nobody), &["everyone"])?;
+    fixture.add_service("nopages", Service::Web(nobody), &["everyone"])?;
+    let pages = Upstream::web(&inside, fixture.dir())?;
+    fixture.add_service("pages", Service::Web(pages.address()), &["everyone"])?;
     let alice = fixture.add_person("alice", &[])?;
-    Ok((fixture, alice, echo, inside))
+    Ok((fixture, alice, [echo, pages], inside))
 }
 
 /// Asks why, and gives back which step failed; every step before it went well, none behind it was tried.
@@ -38,12 +41,14 @@ fn failed(found: &Value) -> String {
 
 #[test]
 fn each_step_that_fails_is_named() -> Result<()> {
-    let (mut fixture, alice, _echo, _inside) = scene()?;
+    let (mut fixture, alice, _upstreams, _inside) = scene()?;
     let table = alice.vestibule_with_password(&["why", "echo"])?.run()?.ok()?.out();
     assert!(table.contains("STEP") && table.contains("'echo' opens"), "{table}");
     assert_eq!(failed_at(&alice, &["echo"], 0)?, "none");
     assert_eq!(failed_at(&alice, &["payroll"], 30)?, "service failed");
     assert_eq!(failed_at(&alice, &["nobody"], 31)?, "service failed");
+    assert_eq!(failed_at(&alice, &["nopages"], 31)?, "service failed");
+    assert_eq!(failed_at(&alice, &["pages"], 0)?, "none");
 
     let wrong = alice.vestibule(&["why", "--json", "--password-stdin"])?.stdin("quite another password\n");
     assert_eq!(failed(&wrong.run()?.exits(10)?.json()?), "password failed");

@@ -4,9 +4,11 @@ use crate::cli::WhyArgs;
 use crate::fault::Fault;
 use crate::output::Output;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use vestibule_client::why::{Finding, Passage, findings, hint};
-use vestibule_client::{Client, ClientError, Options, Tunnel, names};
+use vestibule_client::{Client, ClientError, Options, Tunnel, TunnelStream, names};
+use vestibule_proto::session::{ServiceInfo, ServiceKind, Target};
 
 /// Goes through all steps of a connect of its own, prints what was found at each, and ends as the first one that failed
 /// would have ended any other command.
@@ -60,12 +62,21 @@ fn go(arguments: &WhyArgs, output: &Output, passage: &mut Passage) -> Result<(),
     })
 }
 
-/// Step T for the service that was asked for: opened, and closed without a word.
+/// How long a web application may take for the head of its first answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Step T for the service that was asked for: opened, and closed without a word; of a web service the head of its first page is
+/// asked for, since the page guard takes every connection.
 async fn serve(client: &Client, asked: Option<&str>, passage: &mut Passage) -> Result<(), ClientError> {
     let Some(asked) = asked else { return Ok(()) };
     let begun = Instant::now();
     match names::find(&client.services(), asked) {
-        Ok(target) => drop(client.open(target).await?),
+        Ok(target) => {
+            let stream = client.open(target.clone()).await?;
+            if let Some(name) = web(client, &target) {
+                answers(stream, name).await?;
+            }
+        }
         Err(ClientError::OtherKind { .. }) => {
             client.try_udp(&names::find_udp(&client.services(), asked)?).await?;
         }
@@ -74,6 +85,30 @@ async fn serve(client: &Client, asked: Option<&str>, passage: &mut Passage) -> R
     passage.service = Some(begun.elapsed());
     passage.direct = Some(client.direct()).filter(|direct| !direct.services.is_empty());
     Ok(())
+}
+
+/// The name of a web service.
+fn web(client: &Client, target: &Target) -> Option<String> {
+    let Target::Service(name) = target else { return None };
+    let is_web = |service: &ServiceInfo| service.name == *name && service.kind == ServiceKind::Web;
+    client.services().iter().any(is_web).then(|| name.to_string())
+}
+
+/// Waits for the status of a page's head. The guard answers 502 where the application can't be reached; every other status is the
+/// application's own affair.
+async fn answers(mut stream: TunnelStream, service: String) -> Result<(), ClientError> {
+    let asked = async {
+        let request = format!("HEAD / HTTP/1.1\r\nHost: {service}.localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut status = [0; "HTTP/1.1 502".len()];
+        stream.read_exact(&mut status).await.map(|_| status)
+    };
+    match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+        Err(_) => Err(ClientError::UpstreamHangs { service }),
+        Ok(Err(_)) => Err(ClientError::Cut { service }),
+        Ok(Ok(status)) if status.ends_with(b" 502") => Err(ClientError::UpstreamAway { service }),
+        Ok(Ok(_)) => Ok(()),
+    }
 }
 
 fn print(found: &[Finding], output: &Output) -> Result<(), Fault> {
