@@ -3,11 +3,15 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use quinn::{Connection, Endpoint};
+use socket2::{Domain, Socket, Type};
 use support::{AT_LAST, Both, Gateway, HERE, client_key, long_header, received_at, server_key, stranger, ticket};
 use vestibule_dark::tls::ALPN_SESSION;
 use vestibule_dark::{DialError, DialledOverTcp, Role, TransportKind, Way, dial_over_tcp, transport};
@@ -240,4 +244,89 @@ async fn a_withdrawn_admission_opens_no_tcp() {
     closes_silently(stream).await;
     assert_eq!(gateway.counters().contacts, 0);
     assert!(gateway.door.tcp().awaits(Instant::now()).is_none());
+}
+
+/// Stands between a client and the gateway, and can stop taking what the gateway sends.
+struct Dam {
+    address: SocketAddr,
+    shut: Arc<AtomicBool>,
+    /// What came after it was opened again, and how that ended.
+    rest: JoinHandle<(usize, io::Result<()>)>,
+}
+
+impl Dam {
+    /// What the kernel takes for it at most, as long as it does not read.
+    const BUFFER: usize = 64 * 1024;
+
+    fn before(gateway: SocketAddr) -> Self {
+        let (listener, small) = (TcpListener::bind(HERE).unwrap(), UdpSocket::bind(HERE).unwrap());
+        let udp = UdpSocket::bind(listener.local_addr().unwrap()).unwrap();
+        let (address, shut) = (udp.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        std::thread::spawn(move || {
+            let mut datagram = [0; 2_048];
+            while let Ok((len, _)) = udp.recv_from(&mut datagram) {
+                small.send_to(&datagram[..len], gateway).unwrap();
+            }
+        });
+        let is_shut = shut.clone();
+        let rest = std::thread::spawn(move || {
+            let (mut inside, _) = listener.accept().unwrap();
+            let outside = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            outside.set_recv_buffer_size(Self::BUFFER).unwrap();
+            outside.connect(&gateway.into()).unwrap();
+            let mut outside = TcpStream::from(outside);
+            let (mut from_client, mut to_gateway) = (inside.try_clone().unwrap(), outside.try_clone().unwrap());
+            std::thread::spawn(move || io::copy(&mut from_client, &mut to_gateway));
+            let (mut rest, mut was_shut, mut bytes) = (0, false, vec![0; 1 << 16]);
+            loop {
+                while is_shut.load(Ordering::Relaxed) {
+                    was_shut = true;
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                match outside.read(&mut bytes) {
+                    Ok(0) => return (rest, Ok(())),
+                    Ok(count) => {
+                        rest += if was_shut { count } else { 0 };
+                        let _ = inside.write_all(&bytes[..count]);
+                    }
+                    Err(error) => return (rest, Err(error)),
+                }
+            }
+        });
+        Self { address, shut, rest }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t14_what_a_client_had_not_taken_when_its_connection_was_ended_it_never_gets() {
+    let gateway = Gateway::bind();
+    let (_, tcp) = gateway.admit_tcp(WINDOW);
+    let dam = Dam::before(gateway.address);
+    let way = DialledOverTcp { to: dam.address, tags: tcp, nth: 0, own: None };
+    let (client, server) = (client_key(), server_key().spki());
+    let pins = [server];
+    let dialling = dial_over_tcp(way, &client, &pins, ALPN_SESSION, transport(TransportKind::Session));
+    let (dialled, accepted) = tokio::join!(dialling, gateway.accept_one(&client));
+    let ((_endpoint, _client), server) = (dialled.unwrap(), accepted.unwrap());
+
+    dam.shut.store(true, Ordering::Relaxed);
+    let mut send = server.open_uni().await.unwrap();
+    let secrets = tokio::spawn(async move { while send.write_all(&[7; 1 << 16]).await.is_ok() {} });
+    let mut sent = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let now = server.stats().udp_tx.bytes;
+        if std::mem::replace(&mut sent, now) == now && now > 0 {
+            break;
+        }
+    }
+    assert!(sent > 8 * Dam::BUFFER as u64, "the kernels hold {sent} bytes");
+    server.close(7u32.into(), b"");
+    secrets.await.unwrap();
+    drop(server);
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    dam.shut.store(false, Ordering::Relaxed);
+    let (rest, end) = tokio::task::spawn_blocking(move || dam.rest.join().unwrap()).await.unwrap();
+    assert!(end.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset), "it ends by a reset");
+    assert!(rest <= 4 * Dam::BUFFER, "{rest} bytes after the end, of {sent}");
 }
