@@ -29,6 +29,23 @@ impl Upstream {
         Self::start("hang", host, dir)
     }
 
+    /// Sends zeros as fast as they are read; [`Upstream::drain`] reads them.
+    ///
+    /// # Errors
+    /// It doesn't come up.
+    pub fn source(host: &Host, dir: &Path) -> Result<Self> {
+        Self::start("source", host, dir)
+    }
+
+    /// Reads a connection to `from` as fast as it can, from `host`, until it ends or this time is over: a program that prints how many
+    /// bytes came, within how many nanoseconds, and when the last of them came, in nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// The program is not there.
+    pub fn drain(host: &Host, from: SocketAddr, span: Duration) -> Result<Invocation> {
+        Ok(host.command(peer()?).args(["drain", &from.to_string(), &span.as_millis().to_string()]))
+    }
+
     /// Sends a line per millisecond for as long as the connection lives: `0\n`, `1\n`, …
     ///
     /// # Errors

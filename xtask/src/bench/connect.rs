@@ -5,18 +5,22 @@ mod echo;
 mod flood;
 mod floods;
 mod fwknop;
+mod ground;
 mod knocks;
 mod memory;
+mod pairs;
 mod rates;
 mod revocation;
 mod ssh;
 mod stage;
 mod starts;
+mod transport;
 mod tunnel;
 
 use super::{Effort, Row};
 use crate::run::Result;
 use crowd::Crowd;
+use ground::Ground;
 use stage::Stage;
 use starts::Starter;
 
@@ -26,7 +30,7 @@ pub(super) use stage::{example, free_tcp, listens, wait};
 pub(super) use fwknop::{INSIDE as FWKNOP_INSIDE, inside as fwknop_inside};
 
 /// What it has, in its order: each may be measured alone.
-const PARTS: [&str; 7] = ["knocks", "starts", "rates", "junk", "tunnel", "revocation", "memory"];
+const PARTS: [&str; 8] = ["knocks", "starts", "rates", "junk", "tunnel", "transport", "revocation", "memory"];
 
 /// What is measured only when it is asked for by name, and inside of a network of its own: [`in_own_network`].
 const FLOODS: &str = "floods";
@@ -41,7 +45,8 @@ pub(super) fn connect(effort: Effort, only: Option<&str>) -> Result<Vec<Row>> {
     }
     let wanted = |part: &str| only.is_none_or(|only| only == part);
     let mut rows = Vec::new();
-    let mut stage = Stage::set()?;
+    let ground = if only == Some(FLOODS) { Ground::across_a_veth()? } else { Ground::here() };
+    let mut stage = Stage::set(ground)?;
     let mut crowd = Crowd::enrol(&mut stage, effort)?;
     let starter = Starter::enrol(&stage, "starter")?;
     if only == Some(FLOODS) {
@@ -64,6 +69,9 @@ pub(super) fn connect(effort: Effort, only: Option<&str>) -> Result<Vec<Row>> {
     }
     if wanted("tunnel") {
         tunnel::beside_ssh(&stage, &starter, effort, &mut rows)?;
+    }
+    if wanted("transport") {
+        transport::beside_pairs(&stage, &starter, effort, &mut rows)?;
     }
     if wanted("revocation") {
         revocation::to_the_last_byte(&stage, &starter, effort, &mut rows)?;

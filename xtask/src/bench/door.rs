@@ -8,9 +8,23 @@ use super::connect::example;
 use super::{Effort, Row};
 use crate::run::{self, Result, output, which};
 
-/// Measures the back ends `nftables` and `xdp`. They take network namespaces, and `xdp` takes root.
-pub(crate) fn door(_effort: Effort, _only: Option<&str>) -> Result<Vec<Row>> {
-    Ok([nftables()?, xdp()?].concat())
+/// What it has, in its order: each may be measured alone.
+const PARTS: [&str; 3] = ["nftables", "xdp", "direct"];
+
+/// Measures the back ends `nftables` and `xdp`, and direct services. They take network namespaces, and `xdp` takes root.
+pub(crate) fn door(effort: Effort, only: Option<&str>) -> Result<Vec<Row>> {
+    if let Some(unknown) = only.filter(|part| !PARTS.contains(part)) {
+        return Err(format!("no part {unknown:?}; there are {}", PARTS.join(", ")).into());
+    }
+    let mut rows = Vec::new();
+    for part in PARTS.into_iter().filter(|part| only.is_none_or(|only| only == *part)) {
+        rows.extend(match part {
+            "nftables" => nftables()?,
+            "xdp" => xdp()?,
+            _ => direct(effort)?,
+        });
+    }
+    Ok(rows)
 }
 
 fn nftables() -> Result<Vec<Row>> {
@@ -96,9 +110,38 @@ fn measured(name: &str) -> Result<HashMap<String, f64>> {
     }
     let user: &[&str] = if is_root()? { &[] } else { &["-U", "-r"] };
     let text = output(Command::new("unshare").args(user).args(["-n", "-m", "--"]).arg(example(name)))?;
+    Ok(named_numbers(&text))
+}
+
+/// Direct services, in namespaces of the lab.
+fn direct(effort: Effort) -> Result<Vec<Row>> {
+    let programs = ["--package=vestibule", "--package=vestibule-lab", "--bins"];
+    let example_of = ["--package=vestibule-scenarios", "--example", "direct"];
+    for words in [&programs, &example_of] {
+        if !run::cargo(&["build", "--release", "--quiet"]).args(words).stdout(Stdio::null()).status()?.success() {
+            return Err("the release can't be built".into());
+        }
+    }
+    let mut measuring = Command::new(example("direct"));
+    measuring.arg(effort.pick(9, 3).to_string()).env("VESTIBULE_LAB_PROGRAMS", run::target().join("release"));
+    let numbers = named_numbers(&output(&mut measuring)?);
+    let get = |name: &str| numbers.get(name).copied().ok_or_else(|| format!("no `{name}` was measured"));
+    let (plain, direct) = (get("plain_gbits")?, get("direct_gbits")?);
+    Ok(vec![
+        Row::new("one stream, plain TCP through the same veth", plain, "Gbit/s"),
+        Row::new("one stream, direct service", direct, "Gbit/s"),
+        Row::new("… of plain TCP", direct / plain, "x").at_least(0.95),
+        Row::new("one stream, the same through the tunnel", get("tunnel_gbits")?, "Gbit/s"),
+        Row::new("`session revoke` to the last byte of a direct flow, p50", get("direct_end_ms")?, "ms"),
+        Row::new("… worst", get("direct_end_worst_ms")?, "ms").at_most(100.0),
+    ])
+}
+
+/// Lines of a name and a number, as measuring examples print them.
+pub(super) fn named_numbers(text: &str) -> HashMap<String, f64> {
     let line = |line: &str| {
         let (name, value) = line.split_once(' ')?;
         Some((name.to_owned(), value.parse().ok()?))
     };
-    Ok(text.lines().filter_map(line).collect())
+    text.lines().filter_map(line).collect()
 }

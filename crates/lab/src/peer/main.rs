@@ -6,6 +6,7 @@
 mod capture;
 mod checksum;
 mod dns;
+mod drain;
 mod hold;
 mod line;
 mod send;
@@ -21,12 +22,13 @@ fn main() -> ExitCode {
         ["capture"] => capture::capture(),
         ["send", from, listen] => send::send(from, listen),
         ["connect", to] => send::connect(to),
+        ["drain", from, span] => drain::drain(from, span),
         ["line", peer, words @ ..] => line::line(peer, words),
         ["serve", "dns", address] => dns::serve(address),
         ["ask", server, name, within] => dns::ask(server, name, within),
         ["serve", kind, address] => serve::serve(kind, address),
         _ => Err(io::Error::other(
-            "lab-peer hold OUTSIDE | capture | send PORT MS | connect ADDRESS | line … | serve KIND ADDRESS | ask SERVER NAME MS",
+            "lab-peer hold OUTSIDE | capture | send PORT MS | connect ADDRESS | drain ADDRESS MS | line … | serve KIND ADDRESS | ask SERVER NAME MS",
         )),
     };
     match outcome {

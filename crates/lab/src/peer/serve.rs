@@ -16,6 +16,7 @@ pub(crate) fn serve(kind: &str, address: &str) -> io::Result<()> {
     let handle = match kind {
         "echo" => echo,
         "hang" => hang,
+        "source" => source,
         "tick" => tick,
         "web" => web,
         _ => return Err(io::Error::other(format!("no upstream {kind:?}"))),
@@ -61,6 +62,13 @@ fn hang(stream: TcpStream) -> io::Result<()> {
         thread::park();
         // `park` may return by itself; the connection must stay.
         stream.take_error()?;
+    }
+}
+
+fn source(mut stream: TcpStream) -> io::Result<()> {
+    let zeros = vec![0; 1 << 18];
+    loop {
+        stream.write_all(&zeros)?;
     }
 }
 

@@ -6,8 +6,9 @@ use super::knocks::{failures, spans};
 use super::stage::Stage;
 use super::{Effort, Row};
 use crate::run::Result;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -95,13 +96,15 @@ impl Flood {
         Self::of(move |stop| send(to, u64::MAX, rate, stop))
     }
 
-    /// Connections to a TCP port at which nobody listens, one after the other: a SYN each.
+    /// Connections to a TCP port at which nobody listens, given up as soon as they are begun: a SYN each, as fast as it goes.
     pub(super) fn of_syns(to: SocketAddr) -> Self {
         Self::of(move |stop| {
+            let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
             let mut sent = 0;
             while !stop.load(Ordering::Relaxed) {
-                // It is refused, or nobody says anything.
-                let _ = TcpStream::connect_timeout(&to, Duration::from_millis(1));
+                let socket = socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK, None)?;
+                // Under way, or refused already.
+                let _ = connect(&socket, &to);
                 sent += 1;
             }
             Ok(sent)
@@ -126,7 +129,7 @@ impl Flood {
 
 /// Sends up to `count` datagrams that begin like a knock, at most `rate` a second; how many.
 pub(super) fn send(to: SocketAddr, count: u64, rate: Option<u64>, stop: &AtomicBool) -> io::Result<u64> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let mut datagram = [0x5a_u8; 1_200];
     datagram[..4].copy_from_slice(&[1, 1, 0, 0]);
     let begun = Instant::now();

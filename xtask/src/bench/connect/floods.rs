@@ -34,7 +34,7 @@ pub(in crate::bench) fn in_own_network() -> Result<bool> {
     if inside.status()?.success() { Ok(true) } else { Err("the measurement inside its own network failed".into()) }
 }
 
-/// Both floods against each door that works here.
+/// Both floods against each door that works here, over a veth.
 pub(super) fn against_each_door(
     stage: &mut Stage,
     crowd: &mut Crowd,
@@ -42,7 +42,7 @@ pub(super) fn against_each_door(
     effort: Effort,
     rows: &mut Vec<Row>,
 ) -> Result<()> {
-    for door in ["socket", "nftables"] {
+    for door in ["socket", "nftables", "xdp"] {
         if let Err(why) = stage.change_gateway(door) {
             rows.push(Row::skipped(format!("{door}: floods"), "ms", &why.to_string()));
             continue;

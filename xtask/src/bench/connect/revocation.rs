@@ -1,7 +1,7 @@
 //! From the owner's command to the last byte that still comes through.
 
 use super::super::samples::Samples;
-use super::echo::SOURCE;
+use super::echo::{SOURCE, UPGRADE};
 use super::stage::Stage;
 use super::starts::Starter;
 use super::tunnel;
@@ -19,12 +19,14 @@ const FLOWING: Duration = Duration::from_millis(300);
 /// How long nothing may come before a flow of datagrams is taken for ended.
 const SILENCE: Duration = Duration::from_millis(500);
 
-/// Revokes the session of a client that reads as fast as it can, again and again; and that of one that is sent datagrams.
+/// Revokes the session of a client that reads as fast as it can, again and again: a connection, datagrams, a WebSocket.
 pub(super) fn to_the_last_byte(stage: &Stage, starter: &Starter, effort: Effort, rows: &mut Vec<Row>) -> Result<()> {
     let of = "the command's own start counts";
-    for (last, once) in
-        [("byte through the tunnel", of_bytes as Once), ("datagram of a UDP service", of_datagrams as Once)]
-    {
+    for (last, once) in [
+        ("byte through the tunnel", of_bytes as Once),
+        ("datagram of a UDP service", of_datagrams),
+        ("frame of a WebSocket", of_frames),
+    ] {
         let spans: Result<Vec<Duration>> = (0..effort.pick(10, 3)).map(|_| once(stage, starter)).collect();
         let (samples, name) = (Samples::new(spans?), format!("`session revoke` to the last {last}"));
         rows.push(Row::new(format!("{name}, p50"), samples.micros(50.0) / 1e3, "ms").note(of));
@@ -39,6 +41,19 @@ fn of_bytes(stage: &Stage, starter: &Starter) -> Result<Duration> {
     let way = tunnel::up(stage, starter)?;
     let mut stream = way.connect()?;
     stream.write_all(&[SOURCE])?;
+    revoked(stage, move || last_byte(stream))
+}
+
+/// Through the page guard, which passes WebSockets on.
+fn of_frames(stage: &Stage, starter: &Starter) -> Result<Duration> {
+    let way = tunnel::up_web(stage, starter)?;
+    let mut stream = way.connect()?;
+    stream.write_all(UPGRADE.as_bytes())?;
+    let mut agreed = [0; 12];
+    stream.read_exact(&mut agreed)?;
+    if &agreed != b"HTTP/1.1 101" {
+        return Err(format!("no WebSocket: {}", String::from_utf8_lossy(&agreed)).into());
+    }
     revoked(stage, move || last_byte(stream))
 }
 

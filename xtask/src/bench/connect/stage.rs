@@ -1,6 +1,7 @@
 //! Both roles of the release build on loopback, and an echo upstream.
 
 use super::echo;
+use super::ground::Ground;
 use crate::run::{self, Result};
 use serde_json::Value;
 use std::io::Write;
@@ -21,6 +22,7 @@ pub(super) struct Stage {
     folder: PathBuf,
     controller: Option<Child>,
     gateway: Option<Child>,
+    ground: Ground,
     /// Where the controller listens.
     pub(super) controller_at: SocketAddr,
     /// Where the gateway does.
@@ -30,28 +32,35 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Builds the release, and starts a controller and a gateway whose new devices' passwords are hardly stretched.
-    pub(super) fn set() -> Result<Self> {
+    /// Builds the release, and starts a controller and, there, a gateway whose new devices' passwords are hardly stretched.
+    pub(super) fn set(ground: Ground) -> Result<Self> {
         build()?;
         let folder = env::temp_dir().join(format!("vestibule-bench-{}", process::id()));
         fs::create_dir(&folder)?;
-        let (controller_at, gateway_at) = (free_udp()?, free_udp()?);
-        let echo = echo::start()?;
-        let mut stage = Self { folder, controller: None, gateway: None, controller_at, gateway_at, echo };
+        let at = |address: Result<SocketAddr>| address.map(|free| SocketAddr::new(ground.roles, free.port()));
+        let (controller_at, gateway_at) = (at(free_udp())?, at(free_udp())?);
+        let upstreams = ground.upstreams;
+        let echo = echo::start(upstreams)?;
+        let mut stage = Self { folder, controller: None, gateway: None, ground, controller_at, gateway_at, echo };
         let (c, g) = (controller_at.to_string(), gateway_at.to_string());
         stage.ask("controller", &["controller", "init", "--listen", &c, "--public", &c])?;
         let run = ["controller", "run", "--dir"];
-        stage.controller = Some(stage.start(Command::new(program()).args(run).arg(stage.dir("controller")))?);
+        stage.controller = Some(stage.start(stage.ground.command(program()).args(run).arg(stage.dir("controller")))?);
         stage.wait("the controller", || stage.ask("controller", &["controller", "status"]).is_ok())?;
         let link = stage.ask("controller", &["controller", "invite", "bench"])?;
         let link = text(&link, "link")?;
         stage.ask("gateway", &["gateway", "init", "--controller", &link, "--listen", &g, "--public", &g])?;
-        let light = stage.start(Command::new(example("light")).arg(stage.dir("gateway")).arg(&g))?;
+        // A WebSocket that no page has opened.
+        let file = stage.dir("gateway").join("gateway.toml");
+        fs::write(&file, fs::read_to_string(&file)? + "\n[guard.frames]\nentry = [\"GET /frames\"]\n")?;
+        let light = stage.start(stage.ground.command(example("light")).arg(stage.dir("gateway")).arg(&g))?;
         stage.gateway = Some(light);
         stage.wait_linked()?;
         stage.ask("gateway", &["service", "add", "echo", "--tcp", &echo.to_string(), "--allow", "everyone"])?;
-        let datagrams = echo::start_udp()?.to_string();
+        let datagrams = echo::start_udp(upstreams)?.to_string();
         stage.ask("gateway", &["service", "add", "datagrams", "--udp", &datagrams, "--allow", "everyone"])?;
+        let frames = format!("http://{}", echo::start_web(upstreams)?);
+        stage.ask("gateway", &["service", "add", "frames", "--web", &frames, "--allow", "everyone"])?;
         stage.ask("gateway", &["user", "add", "bench"])?;
         Ok(stage)
     }
@@ -66,7 +75,7 @@ impl Stage {
             .map(|line| if line.starts_with("door = ") { format!("door = \"{door}\"") } else { line.to_owned() });
         fs::write(&file, lines.collect::<Vec<_>>().join("\n") + "\n")?;
         let run = ["gateway", "run", "--dir"];
-        self.gateway = Some(self.start(Command::new(program()).args(run).arg(self.dir("gateway")))?);
+        self.gateway = Some(self.start(self.ground.command(program()).args(run).arg(self.dir("gateway")))?);
         self.wait_linked()
     }
 
@@ -156,7 +165,7 @@ pub(in crate::bench) fn wait(what: &str, ready: impl Fn() -> bool) -> Result<()>
 
 /// The program as it is shipped, and apart from it (cargo would unite their features) what measures from a process of its own.
 pub(super) fn build() -> Result<()> {
-    let examples = ["connects", "light", "knock_rate", "junk"].map(|example| ["--example", example]);
+    let examples = ["connects", "light", "knock_rate", "junk", "handshakes"].map(|example| ["--example", example]);
     let packages = ["client", "gateway", "proto", "dark"].map(|package| format!("--package=vestibule-{package}"));
     let mut program = run::cargo(&["build", "--release", "--quiet", "--package", "vestibule"]);
     let mut tools = run::cargo(&["build", "--release", "--quiet"]);

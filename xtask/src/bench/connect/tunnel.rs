@@ -24,7 +24,7 @@ pub(super) struct Way {
 
 /// What was measured of a way.
 #[derive(Default)]
-struct Measured {
+pub(super) struct Measured {
     trips: Vec<Duration>,
     opens: Vec<Duration>,
     gbits: Vec<f64>,
@@ -55,21 +55,36 @@ pub(super) fn beside_ssh(stage: &Stage, starter: &Starter, effort: Effort, rows:
 
 /// `vestibule up` with a forward to the echo.
 pub(super) fn up(stage: &Stage, starter: &Starter) -> Result<Way> {
+    up_by("auto", stage, starter)
+}
+
+/// The same by this transport alone.
+pub(super) fn up_by(transport: &str, stage: &Stage, starter: &Starter) -> Result<Way> {
     let address = free_tcp()?;
-    forwarding(stage, starter, address, &format!("{address}=echo"))
+    forwarding(stage, starter, address, &[&format!("{address}=echo"), "--transport", transport])
 }
 
 /// `vestibule up` with a forward to the upstream over UDP.
 pub(super) fn up_udp(stage: &Stage, starter: &Starter) -> Result<Way> {
     let address = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-    forwarding(stage, starter, address, &format!("{address}/udp=datagrams"))
+    forwarding(stage, starter, address, &[&format!("{address}/udp=datagrams")])
 }
 
-fn forwarding(stage: &Stage, starter: &Starter, address: SocketAddr, forward: &str) -> Result<Way> {
-    let (http, socks) = (free_tcp()?, free_tcp()?.to_string());
-    let at = http.to_string();
-    let words = ["up", "--password-stdin", "--forward", forward, "--http", &at, "--socks", &socks];
-    let mut up = starter.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+/// `vestibule up`; the way is its proxy for browsers.
+pub(super) fn up_web(stage: &Stage, starter: &Starter) -> Result<Way> {
+    let http = free_tcp()?;
+    upped(stage, starter, (http, http), &[])
+}
+
+fn forwarding(stage: &Stage, starter: &Starter, address: SocketAddr, forward: &[&str]) -> Result<Way> {
+    upped(stage, starter, (address, free_tcp()?), &[&["--forward"], forward].concat())
+}
+
+/// The way is `address`; the proxy for browsers listens at `http`.
+fn upped(stage: &Stage, starter: &Starter, (address, http): (SocketAddr, SocketAddr), more: &[&str]) -> Result<Way> {
+    let (at, socks) = (http.to_string(), free_tcp()?.to_string());
+    let words = ["up", "--password-stdin", "--http", &at, "--socks", &socks];
+    let mut up = starter.command(&[&words, more].concat()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     type_in(&mut up, &format!("{PASSWORD}\n"))?;
     let way = Way { address, pids: vec![up.id(), stage.gateway()], children: vec![up] };
     // Bound with all other ports.
@@ -102,7 +117,7 @@ impl Drop for Way {
 
 impl Measured {
     /// One round of everything.
-    fn round(&mut self, way: &Way, effort: Effort) -> Result<()> {
+    pub(super) fn round(&mut self, way: &Way, effort: Effort) -> Result<()> {
         let mut stream = way.connect()?;
         for _ in 0..200 {
             trip(&mut stream)?;
@@ -133,14 +148,24 @@ impl Measured {
         Ok(())
     }
 
-    fn tell(&self, name: &str, rows: &mut Vec<Row>) {
+    /// One stream's throughput, Gbit/s.
+    pub(super) fn gbits(&self) -> f64 {
+        median(&self.gbits)
+    }
+
+    /// Processor time of both halves, seconds per gigabyte.
+    pub(super) fn cpu_per_gb(&self) -> f64 {
+        median(&self.cpu_per_gb)
+    }
+
+    pub(super) fn tell(&self, name: &str, rows: &mut Vec<Row>) {
         let (trips, opens) = (Samples::new(self.trips.clone()), Samples::new(self.opens.clone()));
         for (what, samples) in [("64 B round trip", trips), ("new connection and 64 B", opens)] {
             rows.push(Row::new(format!("{name}: {what}, p50"), samples.micros(50.0), "us"));
             rows.push(Row::new(format!("{name}: {what}, p99"), samples.micros(99.0), "us"));
         }
-        rows.push(Row::new(format!("{name}: one stream"), median(&self.gbits), "Gbit/s"));
-        rows.push(Row::new(format!("{name}: processor time of both halves"), median(&self.cpu_per_gb), "s/GB"));
+        rows.push(Row::new(format!("{name}: one stream"), self.gbits(), "Gbit/s"));
+        rows.push(Row::new(format!("{name}: processor time of both halves"), self.cpu_per_gb(), "s/GB"));
     }
 
     fn compare(&self, peer: &Self, rows: &mut Vec<Row>) {
@@ -149,12 +174,12 @@ impl Measured {
         rows.push(Row::new("64 B round trip, of ssh -L", trip, "x").at_most(1.2));
         let open = p50(&self.opens) / p50(&peer.opens);
         rows.push(Row::new("new connection in the session, of ssh -L's channel", open, "x").at_most(1.0));
-        let stream = median(&self.gbits) / median(&peer.gbits);
+        let stream = self.gbits() / peer.gbits();
         rows.push(Row::new("one stream, of ssh -L with its default cipher", stream, "x").at_least(1.0));
     }
 }
 
-fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or_default()
