@@ -9,7 +9,7 @@
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use vestibule_lab::{Context, Fixture, Host, Person, Result, Upstream};
+use vestibule_lab::{Context, Fixture, Person, Result, Upstream};
 
 /// How long a stream is read for its throughput.
 const SPAN: Duration = Duration::from_secs(2);
