@@ -19,7 +19,7 @@ use crate::local::{self, create_error, save_error};
 use crate::timings::LocalTimes;
 use crate::why::Passage;
 use channel::Agreed;
-use place::Place;
+use place::{Place, is_for_now};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -90,7 +90,9 @@ pub struct TpmOutlook {
 }
 
 impl TpmOutlook {
-    fn find(choice: TpmChoice, sources: &Sources) -> Self {
+    /// Asks this machine's TPM, by sealing something to it. Some commands, in which it blocks.
+    #[must_use]
+    pub fn find(choice: TpmChoice, sources: &Sources) -> Self {
         let wanted = sources.tpm().filter(|_| choice != TpmChoice::Never);
         let Some(path) = wanted else { return Self { tpm: TpmUse::None, reason: None, path: None } };
         match tpm::look(path) {
@@ -98,6 +100,24 @@ impl TpmOutlook {
             Err(error) => Self { tpm: TpmUse::None, reason: Some(error.to_string()), path: None },
         }
     }
+
+    /// The same for the credential of this file. Some commands to the TPM, in which it blocks: to be called while nothing waits.
+    ///
+    /// # Errors
+    /// [`CredentialTrouble::TpmRequired`].
+    fn wanted(choice: TpmChoice, sources: &Sources, file: &CredentialFile) -> Result<Self, ClientError> {
+        let found = Self::find(choice, sources);
+        if choice == TpmChoice::Require && found.tpm == TpmUse::None {
+            let reason = found.reason.unwrap_or_else(|| "this machine has no TPM".to_owned());
+            return Err(required(file, reason));
+        }
+        Ok(found)
+    }
+}
+
+fn required(file: &CredentialFile, reason: String) -> ClientError {
+    let path = file.path.display().to_string();
+    ClientError::Credential { trouble: CredentialTrouble::TpmRequired { reason }, path }
 }
 
 /// A device that was enrolled.
@@ -193,8 +213,9 @@ impl<'a> Prepared<'a> {
     fn new(invitation: &'a Invitation, options: &'a EnrolOptions) -> Result<Self, ClientError> {
         let user = invited(invitation)?;
         options.home.prepare()?;
-        let place = Place::choose(&options.home, &user, invitation, &options.sources);
-        Self::at(place, user, invitation, options)
+        let place = Place::choose(&options.home, &user, invitation, &options.sources)?;
+        let tpm = TpmOutlook::wanted(options.tpm, &options.sources, &place.file)?;
+        Self::at(place, user, invitation, options, tpm)
     }
 
     fn at(
@@ -202,6 +223,7 @@ impl<'a> Prepared<'a> {
         user: UserName,
         invitation: &'a Invitation,
         options: &'a EnrolOptions,
+        tpm: TpmOutlook,
     ) -> Result<Self, ClientError> {
         if !options.replace && place.is_taken() {
             let path = place.file.path.display().to_string();
@@ -211,12 +233,6 @@ impl<'a> Prepared<'a> {
             trouble: CredentialTrouble::NoFingerprint,
             path: place.file.path.display().to_string(),
         })?;
-        let tpm = TpmOutlook::find(options.tpm, &options.sources);
-        if options.tpm == TpmChoice::Require && tpm.tpm == TpmUse::None {
-            let reason = tpm.reason.unwrap_or_else(|| "this machine has no TPM".to_owned());
-            let path = place.file.path.display().to_string();
-            return Err(ClientError::Credential { trouble: CredentialTrouble::TpmRequired { reason }, path });
-        }
         Ok(Self { invitation, options, user, fingerprint, place, tpm })
     }
 
@@ -237,16 +253,16 @@ impl<'a> Prepared<'a> {
         let (agreed, control) = connect::closing(&dialled, said)?;
         let (device, awaits) = (agreed.enrolled.device, agreed.awaits);
         let kept = self.keep(agreed, secrets, Arc::clone(password)).await;
-        connect::closing(&dialled, kept)?;
+        let tpm = connect::closing(&dialled, kept)?;
         let confirmed = channel::confirm(control, device).await;
         let published = connect::closing(&dialled, confirmed)?;
         self.place.take()?;
         connect::close(&dialled.endpoint, &dialled.connection).await;
-        Ok(EnrolledDevice { published, awaits, ..self.enrolled(device, false, self.tpm.tpm) })
+        Ok(EnrolledDevice { published, awaits, ..self.enrolled(device, false, tpm) })
     }
 
-    /// Seals the credential and writes it beside its place: on the disk when this returns.
-    async fn keep(&self, agreed: Agreed, secrets: Secrets, password: Arc<Password>) -> Result<(), ClientError> {
+    /// Seals the credential and writes it beside its place: on the disk when this returns. What a TPM does for it.
+    async fn keep(&self, agreed: Agreed, secrets: Secrets, password: Arc<Password>) -> Result<TpmUse, ClientError> {
         let params =
             self.options.stretching.with_typo_bits(agreed.enrolled.typo_bits).map_err(ClientError::unexpected)?;
         let (sealed, tpm) = (self.sealed(agreed, &secrets), self.tpm.path.clone());
@@ -255,7 +271,8 @@ impl<'a> Prepared<'a> {
         let kept = tokio::task::spawn_blocking(move || {
             let credential = Credential::create(new, &password, &fingerprint, params, &mut SystemEntropy);
             let credential = credential.map_err(create_error)?;
-            credential.save(&pending).map_err(|error| save_error(&pending, error))
+            credential.save(&pending).map_err(|error| save_error(&pending, error))?;
+            Ok(credential.tpm())
         });
         kept.await.map_err(ClientError::unexpected)?
     }
@@ -310,7 +327,11 @@ async fn take_up(
     password: &Arc<Password>,
 ) -> Result<Option<(DeviceId, TpmUse)>, ClientError> {
     let file = CredentialFile { path: place.pending(), ..place.file.clone() };
-    let Ok(recognised) = local::recognise(&file, sources) else { return Ok(None) };
+    let recognised = match local::recognise(&file, sources) {
+        Ok(recognised) => recognised,
+        Err(error) if is_for_now(&error) => return Err(error),
+        Err(_) => return Ok(None),
+    };
     if recognised.sealed().gateway != gateway {
         return Ok(None);
     }

@@ -84,12 +84,12 @@ impl Swtpm {
         Ok(())
     }
 
-    /// So many wrong tries, and one more each so many seconds.
+    /// So many wrong tries, and one more each so many seconds; of the lock-out's password one each `recovery` seconds.
     ///
     /// # Errors
     /// The TPM refuses.
-    pub fn limit(&self, tries: u32, interval: u32) -> Result<()> {
-        let parameters = [tries, interval, 0].map(u32::to_be_bytes).concat();
+    pub fn limit(&self, tries: u32, interval: u32, recovery: u32) -> Result<()> {
+        let parameters = [tries, interval, recovery].map(u32::to_be_bytes).concat();
         self.command(0x13a, RH_LOCKOUT, &parameters)
     }
 

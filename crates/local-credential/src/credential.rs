@@ -79,6 +79,7 @@ pub struct NewCredential {
 /// A sealed credential, ready to be written.
 pub struct Credential {
     bytes: Vec<u8>,
+    tpm: TpmUse,
 }
 
 impl Credential {
@@ -119,7 +120,13 @@ impl Credential {
         };
         let content = Content { readings: slots::readings(fingerprint), sealed: new.sealed, appended: Vec::new() };
         layers::seal_content(&mut layout, &content, &k1, entropy)?;
-        Ok(Self { bytes: layout.encode() })
+        Ok(Self { bytes: layout.encode(), tpm: layout.tpm_use() })
+    }
+
+    /// What a TPM does for it.
+    #[must_use]
+    pub fn tpm(&self) -> TpmUse {
+        self.tpm
     }
 
     /// Writes the credential to `path`, mode 0600: the former file is replaced whole, or untouched if this fails or the
@@ -303,7 +310,7 @@ impl DeviceUnlocked {
         let content = Content { sealed, ..self.content.clone() };
         let mut layout = self.layout.clone();
         layers::seal_content(&mut layout, &content, &self.k1, entropy)?;
-        Ok(Credential { bytes: layout.encode() })
+        Ok(Credential { bytes: layout.encode(), tpm: layout.tpm_use() })
     }
 }
 

@@ -34,14 +34,16 @@ pub struct Lockout {
     pub most: u32,
     /// After so many seconds one of them counts no more; 0: none ever counts.
     pub interval: u32,
+    /// After a wrong auth value of the lock-out itself, so many seconds until another is taken; 0: at the next start.
+    pub recovery: u32,
     /// Whether it takes an auth value to set the count back or to change these limits. Without, anybody on this machine may.
     pub reserved: bool,
 }
 
 impl Lockout {
     /// Most tries in a row that a guesser may have.
-    const MOST_TRIES: u32 = 256;
-    /// Least seconds for each try after that.
+    const MOST_TRIES: u32 = 32;
+    /// Least seconds for each try after that, and for each try at the lock-out's own auth value, by which the limit falls.
     const LEAST_INTERVAL: u32 = 600;
 
     /// Whether a password may be checked in full by this TPM: who holds the whole machine has few tries in a row, then one in
@@ -49,7 +51,8 @@ impl Lockout {
     #[must_use]
     pub const fn limits_guesses(&self) -> bool {
         let few = self.most >= 1 && self.most <= Self::MOST_TRIES;
-        self.reserved && few && self.interval >= Self::LEAST_INTERVAL
+        let slow = self.interval >= Self::LEAST_INTERVAL && self.recovery >= Self::LEAST_INTERVAL;
+        self.reserved && few && slow
     }
 }
 
@@ -76,7 +79,7 @@ impl Tpm {
         const LOCKOUT_AUTH_SET: u32 = 1 << 2;
         const COUNTER: u32 = 0x20e;
         let permanent = self.properties(PERMANENT, 1)?;
-        let counters = self.properties(COUNTER, 3)?;
+        let counters = self.properties(COUNTER, 4)?;
         let value = |properties: &[(u32, u32)], wanted| {
             properties.iter().find(|(number, _)| *number == wanted).map(|(_, value)| *value).ok_or(TpmError::Malformed)
         };
@@ -84,6 +87,7 @@ impl Tpm {
             counted: value(&counters, COUNTER)?,
             most: value(&counters, COUNTER + 1)?,
             interval: value(&counters, COUNTER + 2)?,
+            recovery: value(&counters, COUNTER + 3)?,
             reserved: value(&permanent, PERMANENT)? & LOCKOUT_AUTH_SET != 0,
         })
     }
@@ -171,17 +175,16 @@ impl Tpm {
     fn with_parent<T>(&mut self, work: impl FnOnce(&mut Self, &Parent) -> Result<T, TpmError>) -> Result<T, TpmError> {
         let create = command::create_primary();
         let bytes = self.send(&create)?;
-        let (handle, point, name) = match response::answer(&create, &bytes)? {
-            Ok(answer) => {
-                let public = response::primary(answer.parameters)?;
-                (answer.handle, parent_point(public), command::name(public))
-            }
+        let (handle, public) = match response::answer(&create, &bytes)? {
+            Ok(answer) => (answer.handle, response::primary(answer.parameters)),
             Err(Refusal::Auth) => return Err(TpmError::OwnerAuth),
             Err(refusal @ (Refusal::Later | Refusal::Lockout | Refusal::Integrity | Refusal::Other(_))) => {
                 return Err(refusal.of(create.code));
             }
         };
-        let done = point.and_then(|point| work(self, &Parent { handle, point, name }));
+        let parent = public
+            .and_then(|public| parent_point(public).map(|point| Parent { handle, point, name: command::name(public) }));
+        let done = parent.and_then(|parent| work(self, &parent));
         self.flush(handle);
         done
     }
@@ -195,11 +198,13 @@ impl Tpm {
     ) -> Result<T, TpmError> {
         let salt = Salt::to(&parent.point, entropy)?;
         let nonce: [u8; 32] = entropy::bytes(entropy);
-        let session = self.run(&command::start_session(parent.handle, &nonce, &salt.point), |answer| {
-            Ok(Session::new(answer.handle, &salt, response::session_nonce(answer.parameters)?, &nonce))
+        let start = command::start_session(parent.handle, &nonce, &salt.point);
+        let (handle, session) = self.run(&start, |answer| {
+            let theirs = response::session_nonce(answer.parameters);
+            Ok((answer.handle, theirs.map(|theirs| Session::new(answer.handle, &salt, theirs, &nonce))))
         })?;
-        let done = work(self, &session, entropy);
-        self.flush(session.handle);
+        let done = session.and_then(|session| work(self, &session, entropy));
+        self.flush(handle);
         done
     }
 

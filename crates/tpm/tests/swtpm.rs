@@ -80,7 +80,7 @@ fn another_tpm_or_a_cleared_one_gives_nothing() -> Result<()> {
 fn wrong_auth_values_count_and_lock_out_the_right_one_too() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let tpm = Swtpm::start(folder.path())?;
-    tpm.limit(4, 7_200)?;
+    tpm.limit(4, 7_200, 7_200)?;
     let (plain, guarded) = (seal(&tpm, None)?, seal(&tpm, Some(&auth(1)))?);
     for tries in 1..=4 {
         assert_eq!(unseal(&tpm, &guarded, Some(&auth(2))), Err(TpmError::WrongAuth), "try {tries}");
@@ -99,13 +99,20 @@ fn guesses_are_limited_where_nobody_may_lift_the_limit() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut tpm = Swtpm::start(folder.path())?;
     let open = lockout(&tpm)?;
-    assert_eq!(open, Lockout { counted: 0, most: 3, interval: 1_000, reserved: false });
+    assert_eq!(open, Lockout { counted: 0, most: 3, interval: 1_000, recovery: 1_000, reserved: false });
     assert!(!open.limits_guesses(), "who has the machine may reset it");
     tpm.reserve_lockout("of the owner")?;
     assert!(lockout(&tpm)?.limits_guesses());
-    for (tries, interval, limited) in [(3, 0, false), (3, 599, false), (257, 600, false), (256, 600, true)] {
-        tpm.limit(tries, interval)?;
-        assert_eq!(lockout(&tpm)?.limits_guesses(), limited, "{tries} tries, {interval} s");
+    for (tries, interval, recovery, limited) in [
+        (3, 0, 600, false),
+        (3, 599, 600, false),
+        (33, 600, 600, false),
+        (32, 600, 599, false),
+        (32, 600, 0, false),
+        (32, 600, 600, true),
+    ] {
+        tpm.limit(tries, interval, recovery)?;
+        assert_eq!(lockout(&tpm)?.limits_guesses(), limited, "{tries} tries, {interval} s, {recovery} s");
     }
     Ok(())
 }

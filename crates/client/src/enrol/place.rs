@@ -1,6 +1,6 @@
 //! Where a new credential goes: beside its place first, then into it.
 
-use crate::error::ClientError;
+use crate::error::{ClientError, CredentialTrouble, TpmTrouble};
 use crate::home::{CredentialFile, Home};
 use crate::kept::alone;
 use crate::local;
@@ -10,6 +10,12 @@ use vestibule_local_credential::Sources;
 use vestibule_proto::id::UserName;
 use vestibule_proto::invitation::Invitation;
 
+/// Whether a credential does not open because its TPM, which may be the right one, does not answer now.
+pub(super) fn is_for_now(error: &ClientError) -> bool {
+    let ClientError::Credential { trouble: CredentialTrouble::Tpm(trouble), .. } = error else { return false };
+    matches!(trouble, TpmTrouble::Denied | TpmTrouble::LockedOut { .. } | TpmTrouble::Failed { .. })
+}
+
 /// The place of a credential.
 pub(super) struct Place {
     /// The file that it will be.
@@ -18,16 +24,27 @@ pub(super) struct Place {
 
 impl Place {
     /// `USER@GATEWAY`, unless another gateway of the same name has that place: then with the head of the gateway's id.
-    pub(super) fn choose(home: &Home, user: &UserName, invitation: &Invitation, sources: &Sources) -> Self {
+    ///
+    /// # Errors
+    /// [`CredentialTrouble::Tpm`]: whose it is that lies there can't be told now.
+    pub(super) fn choose(
+        home: &Home,
+        user: &UserName,
+        invitation: &Invitation,
+        sources: &Sources,
+    ) -> Result<Self, ClientError> {
         let file = home.file(user, &invitation.gateway_name);
-        let other_gateway =
-            local::recognise(&file, sources).is_ok_and(|recognised| recognised.sealed().gateway != invitation.gateway);
+        let other_gateway = match local::recognise(&file, sources) {
+            Ok(recognised) => recognised.sealed().gateway != invitation.gateway,
+            Err(error) if is_for_now(&error) => return Err(error),
+            Err(_) => false,
+        };
         if !other_gateway {
-            return Self { file };
+            return Ok(Self { file });
         }
         let id = invitation.gateway.to_string();
         let name = format!("{}-{}", file.gateway, id.get(..8).unwrap_or(&id));
-        Self { file: home.file(user, &name) }
+        Ok(Self { file: home.file(user, &name) })
     }
 
     /// Whether anything is there already.

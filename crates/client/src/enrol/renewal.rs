@@ -6,10 +6,12 @@
 //! its place and is taken by the same command.
 
 use super::place::Place;
-use super::{EnrolOptions, EnrolledDevice, Prepared, TpmChoice, check_new_password, read_link, take_up};
+use super::{
+    EnrolOptions, EnrolledDevice, Prepared, TpmChoice, TpmOutlook, check_new_password, read_link, required, take_up,
+};
 use crate::channel::Control;
 use crate::connect::{self, Connected};
-use crate::error::ClientError;
+use crate::error::{ClientError, CredentialTrouble};
 use crate::home::{CredentialFile, Home};
 use crate::identity::{Identity, Names};
 use crate::local::Unlocked;
@@ -49,13 +51,26 @@ pub async fn renew(
     let names = Names::of(&sealed);
     let identity = Identity::of_device(&sealed, &keys, path);
     let place = Place { file: file.clone() };
+    let choice = kept_sealed(options.tpm, tpm);
+    // Before there is a session that would wait for it.
+    let outlook = TpmOutlook::wanted(choice, &options.sources, file)?;
+    if options.tpm == TpmChoice::Auto && tpm == TpmUse::Password && outlook.tpm == TpmUse::Device {
+        let reason =
+            "the TPM no longer limits guesses; `--tpm require` seals the credential to it without that".to_owned();
+        return Err(required(file, reason));
+    }
     let passage = &mut Passage::default();
     let mut connected = match connect::log_in(&identity, &names, login_input, times, None, passage).await {
         Ok(connected) => connected,
         Err(error @ ClientError::LoginFailed { .. }) => return Err(error),
         // The former device may have ended already: then its successor waits beside its place.
         Err(error) => {
-            let (device, tpm) = take_up(&place, &options.sources, sealed.gateway, &password).await?.ok_or(error)?;
+            let taken = match take_up(&place, &options.sources, sealed.gateway, &password).await {
+                // It waits there since another attempt, with another password.
+                Err(ClientError::Credential { trouble: CredentialTrouble::WrongPassword, .. }) => None,
+                taken => taken?,
+            };
+            let (device, tpm) = taken.ok_or(error)?;
             return Ok(EnrolledDevice {
                 file: file.clone(),
                 device,
@@ -72,10 +87,10 @@ pub async fn renew(
         sources: options.sources,
         replace: true,
         stretching: options.stretching,
-        tpm: kept_sealed(options.tpm, tpm),
+        tpm: choice,
     };
     let renewed = match invited(&mut connected.control, &identity, &sealed.user).await {
-        Ok(invitation) => replace(place, &invitation, &options, &password).await,
+        Ok(invitation) => replace(place, &invitation, (&options, outlook), &password).await,
         Err(error) => Err(error),
     };
     farewell(connected, renewed.is_ok()).await;
@@ -114,11 +129,11 @@ async fn invited(control: &mut Control, identity: &Identity, user: &UserName) ->
 async fn replace(
     place: Place,
     invitation: &Invitation,
-    options: &EnrolOptions,
+    (options, tpm): (&EnrolOptions, TpmOutlook),
     password: &Arc<Password>,
 ) -> Result<EnrolledDevice, ClientError> {
     let user = place.file.user.clone();
-    Prepared::at(place, user, invitation, options)?.run(password).await
+    Prepared::at(place, user, invitation, options, tpm)?.run(password).await
 }
 
 /// The session ends: with its device if that was replaced, else in order.

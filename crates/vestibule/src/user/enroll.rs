@@ -9,8 +9,7 @@ use crate::roles;
 use std::io::Read;
 use std::process::ExitCode;
 use std::sync::Arc;
-use vestibule_client::enrol::{self, EnrolOptions, TpmOutlook};
-use vestibule_local_credential::TpmUse;
+use vestibule_client::enrol::{self, EnrolOptions};
 use vestibule_local_credential::credential::Params;
 use vestibule_proto::invitation::LINK_LIMIT;
 use vestibule_proto::words::DeviceWords;
@@ -43,7 +42,7 @@ pub(crate) fn run(arguments: EnrollArgs, output: &Output) -> Result<ExitCode, Fa
         tpm: arguments.tpm,
     };
     // Everything that can fail here is tried before the person is asked to think of a password.
-    output::note(&outlook(&enrol::check(&invitation, &options)?));
+    output::note(&super::outlook(&enrol::check(&invitation, &options)?));
     let password = Source::choose(&arguments.password)?
         .ask_new("Choose a password: ", |password| enrol::check_password(&invitation, password).map_err(Fault::from))?;
     let enrolled = roles::client_runtime()?.block_on(enrol::enrol(&invitation, Arc::new(password), &options))?;
@@ -69,20 +68,6 @@ pub(crate) fn run(arguments: EnrollArgs, output: &Output) -> Result<ExitCode, Fa
         output::note("note: the gateway could not tell the controller yet; `vestibule up` works as soon as it has.");
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What becomes of a copy of the file, in one line.
-fn outlook(found: &TpmOutlook) -> String {
-    match (found.tpm, &found.reason) {
-        (TpmUse::Password, _) => {
-            "This machine's TPM seals the credential: a copy opens nowhere else, and the TPM limits \
-                                  wrong passwords."
-                .to_owned()
-        }
-        (TpmUse::Device, _) => "This machine's TPM seals the credential: a copy opens nowhere else.".to_owned(),
-        (TpmUse::None, Some(reason)) => format!("No TPM seals the credential: {reason}."),
-        (TpmUse::None, None) => "No TPM seals the credential, as you asked.".to_owned(),
-    }
 }
 
 /// What is left to be done by somebody else.

@@ -18,6 +18,7 @@ use crate::output::{self, Output};
 use crate::password::Source;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
+use vestibule_client::enrol::TpmOutlook;
 use vestibule_client::error::{CredentialTrouble, Trouble};
 use vestibule_client::forward::{Carries, Forward};
 use vestibule_client::home::{CredentialFile, Home};
@@ -102,6 +103,20 @@ pub(crate) fn tpm_word(tpm: TpmUse) -> Option<&'static str> {
         TpmUse::None => None,
         TpmUse::Device => Some("device"),
         TpmUse::Password => Some("password"),
+    }
+}
+
+/// What becomes of a copy of a new credential's file, in one line.
+pub(crate) fn outlook(found: &TpmOutlook) -> String {
+    match (found.tpm, &found.reason) {
+        (TpmUse::Password, _) => {
+            "This machine's TPM seals the credential: a copy opens nowhere else, and the TPM limits \
+                                  wrong passwords."
+                .to_owned()
+        }
+        (TpmUse::Device, _) => "This machine's TPM seals the credential: a copy opens nowhere else.".to_owned(),
+        (TpmUse::None, Some(reason)) => format!("No TPM seals the credential: {reason}."),
+        (TpmUse::None, None) => "No TPM seals the credential, as you asked.".to_owned(),
     }
 }
 

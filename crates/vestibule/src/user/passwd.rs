@@ -7,7 +7,7 @@ use crate::password::Source;
 use std::process::ExitCode;
 use std::sync::Arc;
 use vestibule_client::agent::Agent;
-use vestibule_client::enrol::{self, RenewOptions};
+use vestibule_client::enrol::{self, RenewOptions, TpmOutlook};
 use vestibule_client::local;
 use vestibule_local_credential::Params;
 
@@ -20,6 +20,7 @@ pub(crate) fn run(arguments: &PasswdArgs, output: &Output) -> Result<ExitCode, F
     let runtime = crate::roles::client_runtime()?;
     // The sessions of the former keys end: a running `up` is told before the person types anything.
     let _alone = runtime.block_on(async { Agent::bind(&file) })?;
+    output::note(&super::outlook(&TpmOutlook::find(arguments.tpm, &super::sources())));
     let source = Source::choose(&arguments.password)?;
     let typed = source.ask(&format!("Password of {}: ", file.name()))?;
     let unlocked = recognised.unlock(&typed)?;

@@ -57,7 +57,7 @@ fn t13_a_file_moved_to_another_tpm_does_not_open() -> Result<()> {
 fn t13_wrong_passwords_in_a_row_lock_out_and_the_right_one_too() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut tpm = Swtpm::start(folder.path())?;
-    tpm.limit(5, 7_200)?;
+    tpm.limit(5, 7_200, 7_200)?;
     tpm.reserve_lockout("of the owner")?;
     // Whatever the gateway says of typo bits: the TPM's word is complete.
     let file = sealed_to(&tpm.socket(), 0)?;
