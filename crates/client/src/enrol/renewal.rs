@@ -11,7 +11,7 @@ use super::{
 };
 use crate::channel::Control;
 use crate::connect::{self, Connected};
-use crate::error::{ClientError, CredentialTrouble};
+use crate::error::ClientError;
 use crate::home::{CredentialFile, Home};
 use crate::identity::{Identity, Names};
 use crate::local::Unlocked;
@@ -65,11 +65,7 @@ pub async fn renew(
         Err(error @ ClientError::LoginFailed { .. }) => return Err(error),
         // The former device may have ended already: then its successor waits beside its place.
         Err(error) => {
-            let taken = match take_up(&place, &options.sources, sealed.gateway, &password).await {
-                // It waits there since another attempt, with another password.
-                Err(ClientError::Credential { trouble: CredentialTrouble::WrongPassword, .. }) => None,
-                taken => taken?,
-            };
+            let taken = take_up(&place, &options.sources, sealed.gateway, &password).await?;
             let (device, tpm) = taken.ok_or(error)?;
             return Ok(EnrolledDevice {
                 file: file.clone(),
