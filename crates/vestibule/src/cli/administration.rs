@@ -30,14 +30,19 @@ pub(crate) enum UserCommand {
         dir: DirArgs,
     },
     /// List users.
+    #[command(after_help = "Examples:\n  vestibule user list\n  vestibule user list --json")]
     List(DirArgs),
     /// Show a user with devices and sessions.
+    #[command(after_help = "Example:\n  vestibule user show alice")]
     Show(Named),
     /// Remove a user: every session is cut, every device revoked.
+    #[command(after_help = "Example:\n  vestibule user remove alice")]
     Remove(Named),
     /// Suspend a user: every session is cut; devices stay enrolled.
+    #[command(after_help = "Example:\n  vestibule user suspend alice")]
     Suspend(Named),
     /// Lift a suspension.
+    #[command(after_help = "Example:\n  vestibule user resume alice")]
     Resume(Named),
 }
 
@@ -45,6 +50,7 @@ pub(crate) enum UserCommand {
 #[derive(Subcommand)]
 pub(crate) enum DeviceCommand {
     /// List devices.
+    #[command(after_help = "Examples:\n  vestibule device list\n  vestibule device list --user alice")]
     List {
         /// Only this user's.
         #[arg(long, value_name = "USER")]
@@ -53,6 +59,7 @@ pub(crate) enum DeviceCommand {
         dir: DirArgs,
     },
     /// Show a device.
+    #[command(after_help = "Example:\n  vestibule device show alice/laptop")]
     Show(Named),
     /// Let a device be used that waits for your word (`approve` in gateway.toml): first compare its six words with those on its screen.
     #[command(
@@ -60,8 +67,10 @@ pub(crate) enum DeviceCommand {
     )]
     Approve(Named),
     /// Revoke a device for good: its sessions are cut within a second.
+    #[command(after_help = "Example:\n  vestibule device revoke alice/laptop")]
     Revoke(Named),
     /// Lift the suspension that too many wrong passwords caused.
+    #[command(after_help = "Example:\n  vestibule device resume alice/laptop")]
     Resume(Named),
 }
 
@@ -95,12 +104,16 @@ pub(crate) struct InviteAddArgs {
 #[derive(Subcommand)]
 pub(crate) enum InviteCommand {
     /// Invite a user: the same as `vestibule invite USER`.
+    #[command(after_help = "Example:\n  vestibule invite add alice --expires 2h")]
     Add(InviteAddArgs),
     /// List invitations.
+    #[command(after_help = "Example:\n  vestibule invite list")]
     List(DirArgs),
     /// Show an invitation (never its secrets).
+    #[command(after_help = "Examples:\n  vestibule invite list        # tells the ids\n  vestibule invite show ID")]
     Show(Named),
     /// Withdraw an invitation.
+    #[command(after_help = "Example:\n  vestibule invite revoke ID")]
     Revoke(Named),
 }
 
@@ -113,10 +126,13 @@ pub(crate) enum ServiceCommand {
     )]
     Add(ServiceAddArgs),
     /// List services.
+    #[command(after_help = "Example:\n  vestibule service list")]
     List(DirArgs),
     /// Show a service.
+    #[command(after_help = "Example:\n  vestibule service show db")]
     Show(Named),
     /// Remove a service: its flows are cut within a second.
+    #[command(after_help = "Example:\n  vestibule service remove db")]
     Remove(Named),
 }
 
@@ -150,6 +166,7 @@ pub(crate) struct ServiceAddArgs {
 #[derive(Subcommand)]
 pub(crate) enum SessionCommand {
     /// List sessions.
+    #[command(after_help = "Examples:\n  vestibule session list\n  vestibule session list --all --json")]
     List {
         /// Also those that have ended.
         #[arg(long)]
@@ -158,8 +175,10 @@ pub(crate) enum SessionCommand {
         dir: DirArgs,
     },
     /// Show a session.
+    #[command(after_help = "Examples:\n  vestibule session list        # tells the ids\n  vestibule session show ID")]
     Show(Named),
     /// End a session: its flows are cut within a second and it can't be resumed.
+    #[command(after_help = "Example:\n  vestibule session revoke ID")]
     Revoke(Named),
 }
 

@@ -119,8 +119,10 @@ pub(crate) enum GuardUserCommand {
         dir: GuardDirArgs,
     },
     /// List users.
+    #[command(after_help = "Example:\n  vestibule guard user list")]
     List(GuardDirArgs),
     /// Remove a user: every session is cut within a second.
+    #[command(after_help = "Example:\n  vestibule guard user remove alice")]
     Remove {
         /// The user.
         #[arg(value_parser = user_name)]
@@ -129,6 +131,7 @@ pub(crate) enum GuardUserCommand {
         dir: GuardDirArgs,
     },
     /// Give a user another password; sessions go on.
+    #[command(after_help = "Example:\n  vestibule guard user passwd alice")]
     Passwd {
         /// The user.
         #[arg(value_parser = user_name)]
@@ -156,6 +159,9 @@ pub(crate) enum GuardUserCommand {
 #[derive(Subcommand)]
 pub(crate) enum GuardSessionCommand {
     /// List sessions that go on.
+    #[command(
+        after_help = "Examples:\n  vestibule guard session list\n  vestibule guard session list --dir /var/lib/vestibule/gateway"
+    )]
     List(AnyGuardArgs),
     /// End sessions: their pages are worthless, what they have open is cut within a second.
     #[command(

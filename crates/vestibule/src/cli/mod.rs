@@ -117,12 +117,16 @@ pub(crate) enum Command {
     /// Log in and offer the services on this machine until `down` or Ctrl-C.
     Up(UpArgs),
     /// Sign off: end the session that `up` holds.
+    #[command(after_help = "Examples:\n  vestibule down\n  vestibule down --as alice@office")]
     Down(AgentArgs),
     /// What `up` is doing.
+    #[command(after_help = "Examples:\n  vestibule status\n  vestibule status --json")]
     Status(AgentArgs),
     /// The services that this user may use.
+    #[command(after_help = "Example:\n  vestibule services")]
     Services(AgentArgs),
     /// The enrolled credentials on this machine.
+    #[command(after_help = "Example:\n  vestibule devices")]
     Devices(CredentialArgs),
     /// Connect stdin and stdout to a service, as OpenSSH's ProxyCommand wants it.
     Pipe(PipeArgs),
@@ -136,6 +140,9 @@ pub(crate) enum Command {
     /// Check configuration files without running anything.
     Check(CheckArgs),
     /// Run everything on this machine over loopback addresses and tell what happens.
+    #[command(
+        after_help = "Examples:\n  vestibule demo               # stays, to be clicked through\n  vestibule demo --once        # ends after the story; the exit code tells whether it went well"
+    )]
     Demo(DemoArgs),
     /// Serve one of the demo's sample upstreams.
     #[command(hide = true)]
@@ -146,11 +153,15 @@ pub(crate) enum Command {
         address: std::net::SocketAddr,
     },
     /// Print the completions of a shell.
+    #[command(
+        after_help = "Example:\n  vestibule completions bash > ~/.local/share/bash-completion/completions/vestibule"
+    )]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
     },
     /// Write the man pages into a folder.
+    #[command(after_help = "Example:\n  vestibule man ~/.local/share/man/man1")]
     Man {
         /// An existing folder.
         folder: PathBuf,
@@ -174,6 +185,23 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
         PipeAlone::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example() {
+        fn without(command: &clap::Command, above: &str, missing: &mut Vec<String>) {
+            let name = format!("{above} {}", command.get_name());
+            let shown = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let has_one = shown.contains("Example") && shown.contains(name.trim());
+            let needs_none = command.is_subcommand_required_set() || command.is_hide_set();
+            if !has_one && !needs_none {
+                missing.push(name.clone());
+            }
+            command.get_subcommands().for_each(|command| without(command, &name, missing));
+        }
+        let mut missing = Vec::new();
+        without(&Cli::command(), "", &mut missing);
+        assert_eq!(missing, [""; 0]);
     }
 
     fn words(line: &str) -> Vec<std::ffi::OsString> {

@@ -11,6 +11,7 @@ pub(crate) enum ControllerCommand {
     #[command(after_help = "Example:\n  vestibule controller init --public controller.example.org:4433")]
     Init(ControllerInitArgs),
     /// Run the controller in the foreground; SIGTERM ends it, SIGHUP reloads its configuration.
+    #[command(after_help = "Examples:\n  vestibule controller run\n  vestibule controller run --dir /srv/controller")]
     Run(RoleArgs),
     /// Invite a gateway: prints a single-use link for `vestibule gateway init --controller`.
     #[command(
@@ -30,8 +31,10 @@ pub(crate) enum ControllerCommand {
         role: RoleArgs,
     },
     /// List the gateways and whether their links stand.
+    #[command(after_help = "Example:\n  vestibule controller gateways")]
     Gateways(RoleArgs),
     /// Forget a gateway, its link and its rows.
+    #[command(after_help = "Example:\n  vestibule controller remove office")]
     Remove {
         /// The gateway's name.
         name: String,
@@ -53,6 +56,7 @@ pub(crate) enum ControllerCommand {
         role: RoleArgs,
     },
     /// Counters of the running controller.
+    #[command(after_help = "Examples:\n  vestibule controller status\n  vestibule controller status --json")]
     Status(RoleArgs),
 }
 
@@ -84,8 +88,10 @@ pub(crate) enum GatewayCommand {
         role: RoleArgs,
     },
     /// Run the gateway in the foreground; SIGTERM ends it, SIGHUP reloads its services.
+    #[command(after_help = "Examples:\n  vestibule gateway run\n  vestibule gateway run --dir /srv/gateway")]
     Run(RoleArgs),
     /// The link, the door, sessions and counters of the running gateway.
+    #[command(after_help = "Examples:\n  vestibule gateway status\n  vestibule gateway status --json")]
     Status(RoleArgs),
     /// Make a new TLS key: the controller gets it over the link, devices in their sessions; the present one counts beside it for a while.
     #[command(
@@ -105,6 +111,9 @@ pub(crate) enum GatewayCommand {
         role: RoleArgs,
     },
     /// What each kind of door lacks here, and what to do; changes nothing. Run it as the user that the gateway runs as.
+    #[command(
+        after_help = "Examples:\n  vestibule gateway doctor\n  sudo -u vestibule-gateway vestibule gateway doctor"
+    )]
     Doctor(RoleArgs),
 }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 use vestibule_client::ClientError;
-use vestibule_client::agent::{RunningUp, SessionState, Status};
+use vestibule_client::agent::{Listening, RunningUp, SessionState, Status};
 use vestibule_client::home::CredentialFile;
 use vestibule_client::local;
 use vestibule_client::timings::Timings;
@@ -128,24 +128,44 @@ pub(super) struct Offer {
     upstream: String,
     /// Of a web service, while `up` runs.
     url: Option<String>,
+    /// Where a forward of `up` leads to it.
+    forward: Option<SocketAddr>,
 }
 
 impl Offer {
     pub(super) const HEADS: [&'static str; 4] = ["service", "kind", "upstream", "address here"];
 
-    /// `service`, with the HTTP proxy that offers it.
-    pub(super) fn of(service: &ServiceInfo, http: Option<SocketAddr>) -> Self {
+    /// The services, with what `up` has opened on this machine: the HTTP proxy, the SOCKS proxy, then the forwards.
+    pub(super) fn all(services: &[ServiceInfo], listening: &[Listening]) -> Vec<Self> {
+        let (http, forwards) = match listening {
+            [http, _, forwards @ ..] => (Some(http.address), forwards),
+            [] | [_] => (None, listening),
+        };
+        services.iter().map(|service| Self::of(service, http, forwards)).collect()
+    }
+
+    fn of(service: &ServiceInfo, http: Option<SocketAddr>, forwards: &[Listening]) -> Self {
+        let (name, upstream) = (service.name.to_string(), service.upstream.clone());
         let url = match service.kind {
-            ServiceKind::Web => http.map(|http| format!("http://{}.localhost:{}/", service.name, http.port())),
+            ServiceKind::Web => http.map(|http| format!("http://{name}.localhost:{}/", http.port())),
             ServiceKind::Tcp | ServiceKind::Udp => None,
         };
-        let upstream = service.upstream.clone();
-        Self { name: service.name.to_string(), kind: super::kind(service.kind), upstream, url }
+        let forward = forwards.iter().find(|forward| [&name, &upstream].contains(&&forward.what));
+        let forward = forward.map(|forward| forward.address);
+        Self { name, kind: super::kind(service.kind), upstream, url, forward }
     }
 
     pub(super) fn cells(&self) -> Vec<String> {
-        let url = self.url.clone().unwrap_or_default();
-        vec![self.name.clone(), self.kind.to_owned(), self.upstream.clone(), url]
+        let here = self.url.clone().or_else(|| self.forward.map(|forward| forward.to_string()));
+        vec![self.name.clone(), self.kind.to_owned(), self.upstream.clone(), here.unwrap_or_default()]
+    }
+
+    /// How to come to a service that has no address on this machine, where there is such a one.
+    pub(super) fn hint(offers: &[Self]) -> Option<String> {
+        let offer = offers.iter().find(|offer| offer.url.is_none() && offer.forward.is_none())?;
+        let (name, local) = (&offer.name, if offer.kind == "udp" { "5353/udp" } else { "7000" });
+        let without = if offer.kind == "udp" { "" } else { "; or through the SOCKS proxy, or `vestibule pipe`" };
+        Some(format!("An address here for `{name}`: vestibule forward {local}={name}{without}."))
     }
 }
 
@@ -156,9 +176,11 @@ pub(crate) fn services(arguments: AgentArgs, output: &Output) -> Result<ExitCode
         let up = RunningUp::find(&file).await?;
         Ok::<_, vestibule_client::ClientError>((up.services().await?, up.status().await?))
     })?;
-    let http = status.listening.iter().find(|listening| listening.what == "http").map(|listening| listening.address);
-    let offers: Vec<Offer> = services.iter().map(|service| Offer::of(service, http)).collect();
+    let offers = Offer::all(&services, &status.listening);
     output.list(&offers, &Offer::HEADS, Offer::cells)?;
+    if let Some(hint) = Offer::hint(&offers).filter(|_| !output.is_json()) {
+        output::note(&format!("\n{hint}"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -195,4 +217,37 @@ async fn ends(file: &CredentialFile) -> bool {
 
 fn file(arguments: &AgentArgs) -> Result<CredentialFile, Fault> {
     super::choose(&super::home(&arguments.credential)?, &arguments.credential)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vestibule_proto::id::ServiceName;
+
+    fn service(name: &str, kind: ServiceKind, upstream: &str) -> ServiceInfo {
+        ServiceInfo { name: ServiceName::parse(name).unwrap(), kind, upstream: upstream.to_owned() }
+    }
+
+    fn listening(what: &str, port: u16) -> Listening {
+        Listening { what: what.to_owned(), address: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+
+    #[test]
+    fn a_service_tells_where_it_is_on_this_machine() {
+        let services = [
+            service("orders", ServiceKind::Web, "http://10.0.0.8:8000"),
+            service("db", ServiceKind::Tcp, "10.0.0.5:5432"),
+            service("host1", ServiceKind::Tcp, "10.0.0.6:22"),
+            service("socks", ServiceKind::Tcp, "10.0.0.7:1080"),
+        ];
+        let open = [listening("http", 8118), listening("socks", 1080), listening("db", 5432)];
+        let by_upstream = listening("10.0.0.6:22", 2222);
+        let offers = Offer::all(&services, &[&open[..], &[by_upstream]].concat());
+        let here: Vec<String> = offers.iter().filter_map(|offer| offer.cells().pop()).collect();
+        assert_eq!(here, ["http://orders.localhost:8118/", "127.0.0.1:5432", "127.0.0.1:2222", ""]);
+        assert!(Offer::hint(&offers).is_some_and(|hint| hint.contains("vestibule forward 7000=socks")));
+        assert_eq!(Offer::hint(&Offer::all(&services[..2], &open)), None);
+        let away = Offer::all(&services, &[]);
+        assert!(away.iter().all(|offer| offer.cells().pop().is_some_and(|cell| cell.is_empty())));
+    }
 }

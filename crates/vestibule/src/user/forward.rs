@@ -19,7 +19,7 @@ pub(crate) fn run(arguments: ForwardArgs, output: &Output) -> Result<ExitCode, F
     forwards.iter().try_for_each(super::try_forward)?;
     let unlocked = super::unlock(&file, &arguments.password, output)?;
     crate::roles::client_runtime()?.block_on(async {
-        let client = Client::connect(unlocked, options).await?;
+        let client = super::patiently(Client::connect(unlocked, options)).await?;
         for forward in &forwards {
             let forwarder = match Forwarder::bind(forward, client.clone(), neighbours.clone()).await {
                 Ok(forwarder) => forwarder,

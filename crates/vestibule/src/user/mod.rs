@@ -16,6 +16,7 @@ use crate::directories::Role;
 use crate::fault::Fault;
 use crate::output::{self, Output};
 use crate::password::Source;
+use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 use vestibule_client::enrol::TpmOutlook;
@@ -79,6 +80,21 @@ pub(crate) fn try_forward(forward: &Forward) -> Result<(), Fault> {
             Err(error) => Err(ClientError::Listen { address, trouble: Trouble::from(&error) }.into()),
         },
     }
+}
+
+/// How long a person at a terminal waits without a word.
+const WORDLESS: Duration = Duration::from_secs(2);
+
+/// A connect; the person at the terminal hears of it when it takes long.
+pub(crate) async fn patiently<T>(connect: impl Future<Output = T>) -> T {
+    let mut connect = std::pin::pin!(connect);
+    if let Ok(connected) = tokio::time::timeout(WORDLESS, &mut connect).await {
+        return connected;
+    }
+    if io::stderr().is_terminal() {
+        output::note("no answer yet; knocking again for some seconds…");
+    }
+    connect.await
 }
 
 /// Ends the session that a command began and can't use, so that none is left over at the gateway.

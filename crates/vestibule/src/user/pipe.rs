@@ -64,7 +64,7 @@ fn alone(
 ) -> Result<Piped, Fault> {
     let unlocked = super::unlock(file, &arguments.password, output)?;
     runtime.block_on(async {
-        let client = Client::connect(unlocked, options).await?;
+        let client = super::patiently(Client::connect(unlocked, options)).await?;
         if arguments.timings {
             let times = serde_json::to_string(&Millis::from(client.timings())).unwrap_or_default();
             output::note(&times);

@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: UpArgs, output: &Output) -> Result<ExitCode, Fault>
     forwards.iter().try_for_each(super::try_forward)?;
     let unlocked = super::unlock(&file, &arguments.password, output)?;
     runtime.block_on(async {
-        let client = Client::connect(unlocked, options).await?;
+        let client = super::patiently(Client::connect(unlocked, options)).await?;
         let listening = match listen(&client, &neighbours, http, socks, &forwards).await {
             Ok(listening) => listening,
             Err(error) => return Err(super::give_up(&client, error).await),
@@ -74,8 +74,7 @@ async fn listen(
 }
 
 fn tell(client: &Client, name: &str, listening: &[Listening], output: &Output) -> Result<(), Fault> {
-    let http = listening.iter().find(|listening| listening.what == "http").map(|listening| listening.address);
-    let services: Vec<Offer> = client.services().iter().map(|service| Offer::of(service, http)).collect();
+    let services = Offer::all(&client.services(), listening);
     if output.is_json() {
         return output.say(&serde_json::json!({ "listening": listening, "services": services }), String::new);
     }
@@ -84,6 +83,9 @@ fn tell(client: &Client, name: &str, listening: &[Listening], output: &Output) -
     output.show(&listening, &lines)?;
     output::line("");
     output.list(&services, &Offer::HEADS, Offer::cells)?;
+    if let Some(hint) = Offer::hint(&services) {
+        output::note(&format!("\n{hint}"));
+    }
     output::note(&format!("\n{name} is logged in, until Ctrl-C here or `vestibule down` elsewhere."));
     Ok(())
 }

@@ -54,7 +54,7 @@ fn go(arguments: &WhyArgs, output: &Output, passage: &mut Passage) -> Result<(),
     let unlocked = super::open(&recognised, &typed, output)?;
     let options = Options { transport: config.transport, ..Options::default() };
     crate::roles::client_runtime()?.block_on(async {
-        let client = Client::connect_passing(unlocked, options, passage).await?;
+        let client = super::patiently(Client::connect_passing(unlocked, options, passage)).await?;
         let served = serve(&client, arguments.service.as_deref(), passage).await;
         // What was asked is answered; a gateway that can't be told ends the session by its idle limit.
         let _ = client.sign_off().await;
