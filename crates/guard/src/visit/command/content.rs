@@ -6,7 +6,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use memchr::memmem::Finder;
 
 /// So many bytes of a content are its beginning.
-pub(super) const START: usize = 256 << 10;
+pub(super) const START: usize = 64 << 10;
 
 /// The digest of a body, taken piece by piece: SHA-256 of it, or of what stands between the boundaries of an upload, each part
 /// with its length.
