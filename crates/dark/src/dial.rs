@@ -19,7 +19,7 @@ use crate::flow::is_same;
 use crate::guarded::{Guard, Guarded};
 use crate::quiet;
 use crate::shape::{Shape, shape};
-use crate::tls::{self, ClientPins};
+use crate::tls;
 use crate::transport::fit_to_path;
 use crate::wire::{KernelFilter, Wire};
 
@@ -93,7 +93,7 @@ pub async fn dial(
 ) -> Result<(Endpoint, Connection), DialError> {
     fit_to_path(&mut transport, to.ip());
     let config = client_config(tls::client_config(own, server_pins, alpn)?, tag, transport)?;
-    let endpoint = endpoint(bind, to, own)?;
+    let endpoint = endpoint(bind, to)?;
     let connecting = endpoint.connect_with(config, to, NO_NAME)?;
     let connection = tokio::time::timeout(DIAL_LIMIT, connecting).await.map_err(|_| DialError::NoAnswer)??;
     Ok((endpoint, connection))
@@ -112,9 +112,9 @@ pub(crate) fn client_config(
     Ok(config)
 }
 
-fn endpoint(bind: SocketAddr, peer: SocketAddr, own: &SigningKey) -> Result<Endpoint, DialError> {
+fn endpoint(bind: SocketAddr, peer: SocketAddr) -> Result<Endpoint, DialError> {
     let socket = socket(bind, peer)?;
-    let nobody = quiet::nobody(tls::server_config(own, ClientPins::Exact(own.spki()), b"")?)?;
+    let nobody = quiet::nobody()?;
     let runtime = Arc::new(TokioRuntime);
     Ok(Endpoint::new_with_abstract_socket(quiet::endpoint_config(), Some(nobody), socket, runtime)?)
 }

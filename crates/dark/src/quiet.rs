@@ -1,14 +1,16 @@
 //! How quinn must be set up so that it never answers on its own account.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
+use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{ConnectionIdGenerator, EndpointConfig, ServerConfig, TransportConfig, ValidationTokenConfig};
 use quinn_proto::{ConnectionId, InvalidCid};
 use vestibule_proto::entropy::{self, SystemEntropy};
 
+use crate::dial::DialError;
 use crate::shape::{CID_LEN, QUIC_V1};
 use crate::tcp::PACKET_MAX;
+use crate::tls;
 
 /// The largest UDP payload that there is (over IPv6). Buffers for receiving are made to hold it.
 const PAYLOAD_LIMIT: u16 = 65_527;
@@ -57,8 +59,15 @@ pub(crate) fn server_config(crypto: Arc<dyn quinn::crypto::ServerConfig>, transp
 
 /// What a client's endpoint has instead of no server configuration at all: with none, quinn answers an unexpected Initial
 /// by a stateless reset; with one that has room for nobody, it says nothing.
-pub(crate) fn nobody(tls: rustls::ServerConfig) -> Result<ServerConfig, NoInitialCipherSuite> {
-    let crypto = Arc::new(QuicServerConfig::try_from(tls)?);
+pub(crate) fn nobody() -> Result<ServerConfig, DialError> {
+    static CRYPTO: OnceLock<Arc<QuicServerConfig>> = OnceLock::new();
+    let crypto = match CRYPTO.get() {
+        Some(crypto) => Arc::clone(crypto),
+        None => {
+            let made = Arc::new(QuicServerConfig::try_from(tls::nobody()?)?);
+            Arc::clone(CRYPTO.get_or_init(|| made))
+        }
+    };
     let mut config = server_config(crypto, TransportConfig::default());
     config.max_incoming(0);
     Ok(config)

@@ -9,9 +9,10 @@ use std::sync::{Arc, LazyLock};
 use quinn::rustls;
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::sign::any_eddsa_type;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::server::{AlwaysResolvesServerRawPublicKeys, ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
@@ -70,6 +71,28 @@ pub fn server_config(own: &SigningKey, clients: ClientPins, alpn: &[u8]) -> Resu
     Ok(config)
 }
 
+/// What a server is that has no key and greets nobody.
+///
+/// # Errors
+/// If the library does not take our protocol version; no known reason.
+pub(crate) fn nobody() -> Result<ServerConfig, rustls::Error> {
+    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13])?;
+    Ok(builder.with_no_client_auth().with_cert_resolver(Arc::new(NoKey)))
+}
+
+#[derive(Debug)]
+struct NoKey;
+
+impl ResolvesServerCert for NoKey {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn only_raw_public_keys(&self) -> bool {
+        true
+    }
+}
+
 /// What a client is with this key, towards a server that holds one of these keys. Without any, it connects to nobody.
 ///
 /// # Errors
@@ -116,7 +139,7 @@ pub fn exporter(connection: &quinn::Connection) -> Result<[u8; 32], NoExporter> 
 /// Our key as TLS presents it: for a raw public key the "certificate" is its SubjectPublicKeyInfo.
 fn certified(own: &SigningKey) -> Result<Arc<CertifiedKey>, rustls::Error> {
     let pkcs8 = own.pkcs8();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8.as_slice()));
-    let signer = provider().key_provider.load_private_key(key.clone_key())?;
+    // By its kind: the provider would try it as a key of RSA and of ECDSA first.
+    let signer = any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8.as_slice()))?;
     Ok(Arc::new(CertifiedKey::new(vec![CertificateDer::from(own.spki().as_bytes().to_vec())], signer)))
 }

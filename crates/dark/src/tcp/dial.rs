@@ -17,7 +17,7 @@ use super::lossless::Life;
 use super::pipe::Pipe;
 use crate::dial::{DIAL_LIMIT, DialError, NO_NAME, client_config, unspecified};
 use crate::quiet;
-use crate::tls::{self, ClientPins};
+use crate::tls;
 
 /// The pauses between two of D0: datagrams get lost, and the gateway does not say that one has come.
 const PAUSES: [Duration; 6] = [
@@ -80,7 +80,7 @@ pub async fn dial_over_tcp(
         life.fit(&mut transport);
         let config = client_config(tls::client_config(own, server_pins, alpn)?, *preface, transport)?;
         let pipe = Arc::new(Pipe::new(stream, way.to, From::Gateway)?);
-        let nobody = quiet::nobody(tls::server_config(own, ClientPins::Exact(own.spki()), b"")?)?;
+        let nobody = quiet::nobody()?;
         let (ours, runtime) = (quiet::stream_endpoint_config(), Arc::new(TokioRuntime));
         let endpoint = Endpoint::new_with_abstract_socket(ours, Some(nobody), pipe.clone(), runtime)?;
         tokio::spawn(pipe.attend(endpoint.clone(), (over, CancellationToken::new()), CancellationToken::new()));
