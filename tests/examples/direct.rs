@@ -2,10 +2,12 @@
 //! --example direct [ROUNDS]`.
 //!
 //! A client and a gateway in network namespaces of their own, joined by a veth; a source of bytes at the gateway's machine. In turns one
-//! stream of plain TCP, of the direct service, and of the same service through the tunnel; then the session is revoked while bytes flow.
-//! Prints medians, in Gbit/s and ms. `cargo xtask bench door` runs it.
+//! stream of plain TCP, of the direct service and of the same service through the tunnel, each as the client gets it and by a local
+//! port of `vestibule up` that somebody else reads; then the session is revoked while bytes flow. Prints medians, in Gbit/s and ms.
+//! `cargo xtask bench door` runs it.
 #![allow(clippy::print_stdout, reason = "an example that measures prints its measurements")]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -38,25 +40,52 @@ fn main() -> Result<()> {
     add("direct", direct.address(), &["--direct", &port])?;
     add("carried", carried.address(), &[])?;
     let alice = fixture.add_person("alice", &[])?;
+    fixture.network.uncut(gateway)?;
+    fixture.network.uncut(&alice.host)?;
 
-    let up = alice.up(&["--forward=127.0.0.1:7000=direct", "--forward=127.0.0.1:7001=carried"])?;
-    let ways = [("plain", plain.address()), ("direct", at(7000)), ("tunnel", at(7001))];
-    let mut gbits = [(); 3].map(|()| Vec::new());
+    let link = || -> Result<String> {
+        let invited = fixture.at_gateway(&["invite", "alice", "--json"])?.run()?.ok()?.json()?;
+        Ok(invited["link"].as_str().context("a link")?.to_owned() + "\n")
+    };
+    let mut up = alice.up(&["--forward=127.0.0.1:7000=direct", "--forward=127.0.0.1:7001=carried"])?;
+    let ports = [("plain", plain.address()), ("direct_port", at(7000)), ("tunnel_port", at(7001))];
+    let clients = [("direct", "direct", true), ("tunnel", "carried", false)];
+    let mut gbits: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for _ in 0..rounds {
-        for ((_, from), gbits) in ways.iter().zip(&mut gbits) {
-            let [bytes, nanos, _] = numbers(&Upstream::drain(&alice.host, *from, SPAN)?.run()?.ok()?.out())?;
-            gbits.push(bytes * 8.0 / nanos);
+        let mut tell = |name, bytes: f64, nanos| gbits.entry(name).or_default().push(bytes * 8.0 / nanos);
+        for (name, from) in ports {
+            let [bytes, nanos, _] = numbers(&Upstream::drain(&alice.host, from, SPAN)?.run()?.ok()?.out())?;
+            tell(name, bytes, nanos);
+        }
+        for (name, service, directly) in clients {
+            let [bytes, nanos, opened] = numbers(&client(&fixture, &alice, service, link()?)?)?;
+            ((opened > 0.0) == directly).then_some(()).context("a connection took the other way")?;
+            tell(name, bytes, nanos);
         }
     }
-    for ((name, _), gbits) in ways.iter().zip(gbits) {
+    for (name, gbits) in gbits {
         println!("{name}_gbits {:.3}", median(gbits));
     }
-    drop(up);
+    // Signed off: each of the sessions to come is the only one.
+    up.terminate()?;
 
     let ended = (0..rounds).map(|_| revoked(&fixture, &alice)).collect::<Result<Vec<f64>>>()?;
     println!("direct_end_worst_ms {:.3}", ended.iter().copied().fold(0.0, f64::max));
     println!("direct_end_ms {:.3}", median(ended));
     Ok(())
+}
+
+/// What a client of its own says that reads this service.
+fn client(fixture: &Fixture, alice: &Person, service: &str, link: String) -> Result<String> {
+    let folder = tempfile::tempdir_in(fixture.dir()).ok().context("a folder")?;
+    let drain = std::env::current_exe()
+        .ok()
+        .and_then(|own| Some(own.parent()?.join("drain")))
+        .context("the example `drain`")?;
+    let drain = alice.host.command(drain.to_str().context("a path")?);
+    let (folder, span) = (folder.path().join("client"), SPAN.as_millis().to_string());
+    let words = [folder.to_str().context("a path")?, service, &span];
+    Ok(drain.args(words).stdin(link).run()?.ok()?.out())
 }
 
 /// Milliseconds from the command to the last byte of a direct flow.

@@ -72,13 +72,14 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// What it prints on standard output.
+/// What it prints on standard output. What it says on standard error is shown if it fails.
 ///
 /// # Errors
 /// It can't be started, ends with another exit code than 0, or prints no UTF-8.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let output = command.stderr(Stdio::inherit()).output().map_err(|error| not_started(command, &error))?;
+    let output = command.output().map_err(|error| not_started(command, &error))?;
     if !output.status.success() {
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
         return Err(format!("{} failed ({})", words(command), output.status).into());
     }
     Ok(String::from_utf8(output.stdout)?)

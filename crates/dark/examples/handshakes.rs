@@ -1,6 +1,6 @@
 //! What it costs to come in: `cargo run --release -p vestibule-dark --example handshakes [SECONDS]`.
 //!
-//! Binds a gateway's endpoint on loopback; many clients come in at once, by QUIC's datagrams and then over TCP, each with a tag of its
+//! Binds gateways' endpoints on loopback; many clients come in at once, by QUIC's datagrams and then over TCP, each with a tag of its
 //! own: mutually authenticated TLS 1.3, 64 bytes there and back, the end. Prints how many a second, and the processor time of both ends
 //! of each, in microseconds.
 #![allow(clippy::print_stdout, reason = "an example that measures prints its measurements")]
@@ -23,10 +23,16 @@ use vestibule_proto::ticket::{NatPolicy, Ticket};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
-/// Who come in at once: over TCP each waits a moment between its datagram and its connect, so there are more of them.
-const AT_ONCE: [(Way, &str, usize); 2] = [(Way::Quic, "quic", 16), (Way::Tcp, "tcp", 48)];
+/// Where the gateways listen, one behind the other: below the ports that the comers' own connections get, one of which could be a gateway's.
+const FIRST_PORT: u16 = 20_433;
+
+/// A gateway lets eight connections of one address wait for their preface, and all come from one: so there are several gateways.
+const GATEWAYS: usize = 6;
+
+/// Who come in at once at each: over TCP a comer waits a moment between its datagram and its connect, so there are more of them.
+const AT_ONCE: [(Way, &str, usize); 2] = [(Way::Quic, "quic", 3), (Way::Tcp, "tcp", 8)];
 
 fn main() -> Outcome<()> {
     let seconds = std::env::args().nth(1).and_then(|argument| argument.parse().ok()).unwrap_or(3.0);
@@ -34,22 +40,31 @@ fn main() -> Outcome<()> {
     let (gateway, client) = (SigningKey::random(&mut entropy), SigningKey::random(&mut entropy));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let door = Arc::new(SocketDoor::default());
-        let (dark, _knocks) = Dark::bind(HERE, Role::Gateway, door.clone())?;
-        let comer = Comer { to: dark.local_addr()?, door, key: client.clone(), server: gateway.spki() };
-        tokio::spawn(serve(dark, gateway, client.spki()));
+        let mut comers = Vec::new();
+        let mut unheard = Vec::new();
+        for port in (FIRST_PORT..).take(GATEWAYS) {
+            let door = Arc::new(SocketDoor::default());
+            let (dark, knocks) = Dark::bind((HERE, port).into(), Role::Gateway, door.clone())?;
+            unheard.push(knocks);
+            let comer = Comer { to: dark.local_addr()?, door, key: client.clone(), server: gateway.spki() };
+            comers.push(Arc::new(comer));
+            tokio::spawn(serve(dark, gateway.clone(), client.spki()));
+        }
         for (way, name, at_once) in AT_ONCE {
-            measure(&Arc::new(comer.clone()), way, name, at_once, Duration::from_secs_f64(seconds)).await?;
+            measure(&comers, way, name, at_once, Duration::from_secs_f64(seconds)).await?;
         }
         Ok(())
     })
 }
 
-async fn measure(comer: &Arc<Comer>, way: Way, name: &str, at_once: usize, span: Duration) -> Outcome<()> {
-    comer.comes_in(way).await?;
+async fn measure(comers: &[Arc<Comer>], way: Way, name: &str, at_once: usize, span: Duration) -> Outcome<()> {
+    for comer in comers {
+        comer.comes_in(way).await?;
+    }
     let (begun, cpu) = (Instant::now(), processor_time());
-    let tasks: Vec<_> = (0..at_once)
-        .map(|_| {
+    let each = comers.iter().flat_map(|comer| std::iter::repeat_n(comer, at_once));
+    let tasks: Vec<_> = each
+        .map(|comer| {
             let comer = comer.clone();
             tokio::spawn(async move {
                 let mut times = 0;
@@ -72,7 +87,6 @@ async fn measure(comer: &Arc<Comer>, way: Way, name: &str, at_once: usize, span:
 }
 
 /// A device that is admitted again and again.
-#[derive(Clone)]
 struct Comer {
     to: SocketAddr,
     door: Arc<SocketDoor>,
@@ -89,7 +103,7 @@ impl Comer {
             ticket: id,
             tags,
             tcp: Some(Box::new(tcp.clone())),
-            announced: HERE.ip(),
+            announced: HERE.into(),
             policy: NatPolicy::Strict,
             deadline: now + Duration::from_secs(8),
         };
@@ -111,7 +125,7 @@ impl Comer {
     ) -> Result<(Endpoint, Connection), DialError> {
         let transport = transport(TransportKind::Session);
         match way {
-            Way::Quic => dial(HERE, self.to, tag, &self.key, &[self.server], ALPN_SESSION, transport).await,
+            Way::Quic => dial((HERE, 0).into(), self.to, tag, &self.key, &[self.server], ALPN_SESSION, transport).await,
             Way::Tcp => {
                 let over = DialledOverTcp { to: self.to, tags, nth: 0, own: Some(self.to.ip()) };
                 dial_over_tcp(over, &self.key, &[self.server], ALPN_SESSION, transport).await

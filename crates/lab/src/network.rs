@@ -16,6 +16,8 @@ use crate::{
 
 const FIRST_NUMBER: u8 = 11;
 const LAST_NUMBER: u8 = 250;
+/// What Linux puts into one packet on its own links, in segments.
+const SEGMENTS: u32 = 65_535;
 /// Networks of one world.
 const LAST_NETWORK: u8 = 100;
 
@@ -117,6 +119,22 @@ impl Network {
              link set {interface} address {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} gso_max_segs 1 addrgenmode none\n"
         );
         host.command("ip").args(["-batch", "-"]).stdin(script).run()?.ok().map(drop)
+    }
+
+    /// Lets packets of many segments cross between this host and the wire, as they do on a machine's own veth: for measuring. A
+    /// capture sees no packets any more that a network would carry.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn uncut(&self, host: &Host) -> Result<()> {
+        let link = host.command("ip").args(["-json", "link", "show", "eth0"]).run()?.ok()?.json()?;
+        let peer = link[0]["link_index"].as_u64().context("the number of the wire's end")?;
+        let ports = self.command("ip").args(["-json", "link", "show"]).run()?.ok()?.json()?;
+        let port = ports.as_array().into_iter().flatten().find(|port| port["ifindex"] == peer);
+        let port = port.and_then(|port| port["ifname"].as_str()).context("the wire's end")?;
+        self.on_wire(&format!("link set {port} gso_max_segs {SEGMENTS}\nlink set wire gso_max_segs {SEGMENTS}\n"))?;
+        let own = format!("link set eth0 gso_max_segs {SEGMENTS}\n");
+        host.command("ip").args(["-batch", "-"]).stdin(own).run()?.ok().map(drop)
     }
 
     pub(crate) fn wire(&self) -> &Holder {

@@ -16,6 +16,7 @@ mod stage;
 mod starts;
 mod transport;
 mod tunnel;
+mod wireguard;
 
 use super::{Effort, Row};
 use crate::run::Result;
@@ -32,7 +33,8 @@ pub(super) use fwknop::{INSIDE as FWKNOP_INSIDE, inside as fwknop_inside};
 /// What it has, in its order: each may be measured alone.
 const PARTS: [&str; 8] = ["knocks", "starts", "rates", "junk", "tunnel", "transport", "revocation", "memory"];
 
-/// What is measured only when it is asked for by name, and inside of a network of its own: [`in_own_network`].
+/// What is measured only when it is asked for by name. Inside of a network of its own, as `transport` is that is asked for by name:
+/// [`in_own_network`].
 const FLOODS: &str = "floods";
 
 /// All of it, or the one part.
@@ -71,7 +73,7 @@ pub(super) fn connect(effort: Effort, only: Option<&str>) -> Result<Vec<Row>> {
         tunnel::beside_ssh(&stage, &starter, effort, &mut rows)?;
     }
     if wanted("transport") {
-        transport::beside_pairs(&stage, &starter, effort, &mut rows)?;
+        transport::beside_pairs(&stage, effort, &mut rows)?;
     }
     if wanted("revocation") {
         revocation::to_the_last_byte(&stage, &starter, effort, &mut rows)?;

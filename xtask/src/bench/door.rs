@@ -116,8 +116,9 @@ fn measured(name: &str) -> Result<HashMap<String, f64>> {
 /// Direct services, in namespaces of the lab.
 fn direct(effort: Effort) -> Result<Vec<Row>> {
     let programs = ["--package=vestibule", "--package=vestibule-lab", "--bins"];
-    let example_of = ["--package=vestibule-scenarios", "--example", "direct"];
-    for words in [&programs, &example_of] {
+    let examples =
+        ["--package=vestibule-scenarios", "--package=vestibule-client", "--example", "direct", "--example", "drain"];
+    for words in [&programs[..], &examples] {
         if !run::cargo(&["build", "--release", "--quiet"]).args(words).stdout(Stdio::null()).status()?.success() {
             return Err("the release can't be built".into());
         }
@@ -132,6 +133,8 @@ fn direct(effort: Effort) -> Result<Vec<Row>> {
         Row::new("one stream, direct service", direct, "Gbit/s"),
         Row::new("… of plain TCP", direct / plain, "x").at_least(0.95),
         Row::new("one stream, the same through the tunnel", get("tunnel_gbits")?, "Gbit/s"),
+        Row::new("one stream, direct, by a local port of `up`", get("direct_port_gbits")?, "Gbit/s"),
+        Row::new("one stream, through the tunnel, by a local port", get("tunnel_port_gbits")?, "Gbit/s"),
         Row::new("`session revoke` to the last byte of a direct flow, p50", get("direct_end_ms")?, "ms"),
         Row::new("… worst", get("direct_end_worst_ms")?, "ms").at_most(100.0),
     ])

@@ -74,7 +74,7 @@ pub(crate) fn bench(args: &Args) -> Result<bool> {
         }
         return Ok(true);
     };
-    if name == "connect" && args.only.as_deref() == Some("floods") && connect::in_own_network()? {
+    if name == "connect" && matches!(args.only.as_deref(), Some("floods" | "transport")) && connect::in_own_network()? {
         return Ok(true);
     }
     if name == connect::FWKNOP_INSIDE {

@@ -23,7 +23,7 @@ const INSIDE: &str = "VESTIBULE_BENCH_NETWORK";
 /// Does what this program was called for in a network namespace of its own, unless it is in one already: kernel doors change
 /// nothing of the machine then. `true` if that was all.
 pub(in crate::bench) fn in_own_network() -> Result<bool> {
-    if env::var_os(INSIDE).is_some() {
+    if is_in_own_network() {
         Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
         return Ok(false);
     }
@@ -32,6 +32,11 @@ pub(in crate::bench) fn in_own_network() -> Result<bool> {
     let mut inside = Command::new("unshare");
     inside.args(user).args(["-n", "--"]).arg(env::current_exe()?).args(env::args_os().skip(1)).env(INSIDE, "1");
     if inside.status()?.success() { Ok(true) } else { Err("the measurement inside its own network failed".into()) }
+}
+
+/// Whether this process has been started again there.
+pub(super) fn is_in_own_network() -> bool {
+    env::var_os(INSIDE).is_some()
 }
 
 /// Both floods against each door that works here, over a veth.

@@ -3,10 +3,13 @@
 
 use super::stage::wait;
 use crate::run::{Result, output};
+use rustix::io::Errno;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::ffi::OsStr;
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
+use std::{fs, thread};
 
 /// Both ends of the veth.
 const ROLES: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
@@ -54,6 +57,18 @@ impl Ground {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={namespace}")).arg("--").arg(program);
         command
+    }
+
+    /// Does something in a thread that is where the roles are, as are the threads that it starts.
+    pub(super) fn inside<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let there = self.namespace().map(fs::File::open).transpose()?;
+        let acting = thread::spawn(move || {
+            if let Some(there) = there {
+                move_into_link_name_space(there.as_fd(), Some(LinkNameSpaceType::Network))?;
+            }
+            Ok::<T, Errno>(act())
+        });
+        Ok(acting.join().map_err(|_| "a thread panicked")??)
     }
 
     fn namespace(&self) -> Option<String> {

@@ -4,7 +4,7 @@ use super::super::door::named_numbers;
 use super::stage::{Stage, example};
 use super::starts::Starter;
 use super::tunnel::{Measured, Way, median, trip, up_by};
-use super::{Effort, Row, pairs, ssh};
+use super::{Effort, Row, pairs, ssh, wireguard};
 use crate::run::{Result, output};
 use std::collections::HashMap;
 use std::process::Command;
@@ -25,10 +25,12 @@ struct Entry {
 }
 
 /// Measures all of them, and ours beside HAProxy's pair.
-pub(super) fn beside_pairs(stage: &Stage, starter: &Starter, effort: Effort, rows: &mut Vec<Row>) -> Result<()> {
+pub(super) fn beside_pairs(stage: &Stage, effort: Effort, rows: &mut Vec<Row>) -> Result<()> {
+    // A person's device is up once at a time.
+    let [by_tcp, by_quic] = [Starter::enrol(stage, "by-tcp")?, Starter::enrol(stage, "by-quic")?];
     let mut entries = vec![
-        Entry::new("over TCP", up_by("tcp", stage, starter)?),
-        Entry::new("by QUIC", up_by("quic", stage, starter)?),
+        Entry::new("over TCP", up_by("tcp", stage, &by_tcp)?),
+        Entry::new("by QUIC", up_by("quic", stage, &by_quic)?),
     ];
     for (name, peer) in [
         ("HAProxy's pair", pairs::haproxy(stage)?),
@@ -40,6 +42,16 @@ pub(super) fn beside_pairs(stage: &Stage, starter: &Starter, effort: Effort, row
             Err(skipped) => rows.push(skipped),
         }
     }
+    let _far = match wireguard::way(stage)? {
+        Ok((way, far)) => {
+            entries.push(Entry::new("WireGuard (boringtun)", way));
+            Some(far)
+        }
+        Err(skipped) => {
+            rows.push(skipped);
+            None
+        }
+    };
     let span = Duration::from_millis(effort.pick(2_000, 500) as u64);
     let mut comings = Vec::new();
     for _ in 0..effort.pick(5, 1) {
