@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a panic in a test is the report")]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use vestibule_dark::{
 };
 use vestibule_dark::{dial, transport};
 use vestibule_door::{Admission, Command, Door, SocketDoor};
-use vestibule_proto::entropy::{SeededEntropy, SystemEntropy};
+use vestibule_proto::entropy::{self, SeededEntropy, SystemEntropy};
 use vestibule_proto::id::TicketId;
 use vestibule_proto::key::{Secret, SigningKey};
 use vestibule_proto::ticket::{NatPolicy, Tag, Ticket};
@@ -49,7 +49,11 @@ impl Gateway {
         Self::bind_at(HERE, Role::Gateway, true)
     }
 
-    pub fn bind_at(address: SocketAddr, role: Role, kernel_filter: bool) -> Self {
+    /// Port 0 becomes one that no connection of anybody's gets by itself: TCP must be free there, too, whenever it opens.
+    pub fn bind_at(mut address: SocketAddr, role: Role, kernel_filter: bool) -> Self {
+        if address.port() == 0 {
+            address.set_port(lasting_port(address.ip()));
+        }
         let door = Arc::new(SocketDoor::default());
         let mut options = Options::default();
         options.kernel_filter = kernel_filter;
@@ -105,6 +109,15 @@ impl Gateway {
         let (endpoint, client) = dialled.unwrap();
         Both { endpoint, client, server: accepted.unwrap() }
     }
+}
+
+/// A port below those that the kernel gives to connections (32768 and up, `net.ipv4.ip_local_port_range`), free for UDP and TCP.
+fn lasting_port(at: IpAddr) -> u16 {
+    let mut entropy = SystemEntropy;
+    (0..100)
+        .map(|_| 10_000 + u16::from_be_bytes(entropy::bytes(&mut entropy)) % 20_000)
+        .find(|port| UdpSocket::bind((at, *port)).is_ok() && TcpListener::bind((at, *port)).is_ok())
+        .expect("a free port")
 }
 
 /// The two ends of a connection.
