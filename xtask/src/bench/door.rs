@@ -40,6 +40,10 @@ fn nftables() -> Result<Vec<Row>> {
         rows.push(Row::new("… processor time", get(&format!("admission_cpu_us_{live}"))?, "us").at_most(10.0));
         rows.push(Row::new("… one element over a bare socket, p50", bare, "us"));
         rows.push(Row::new("… of that", ours / bare, "x").at_most(3.0));
+        let both = get(&format!("admission_tcp_us_{live}"))?;
+        rows.push(Row::new("one that opens TCP, too, p50", both, "us").note("eight elements"));
+        let cpu = get(&format!("admission_tcp_cpu_us_{live}"))?;
+        rows.push(Row::new("… processor time", cpu, "us").at_most(10.0));
     }
     let exec = get("exec_us")?;
     rows.push(Row::new("one element by running `nft`, p50", exec, "us"));
