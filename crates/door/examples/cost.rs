@@ -52,10 +52,8 @@ fn main() {
     );
     for live in [1, 1_000, 100_000] {
         let (bare, _) = bare(live);
-        let (alone, cpu) = ours(live, admission);
-        println!("bare_us_{live} {bare}\nadmission_us_{live} {alone}\nadmission_cpu_us_{live} {cpu}");
-        let (both, cpu) = ours(live, with_tcp);
-        println!("admission_tcp_us_{live} {both}\nadmission_tcp_cpu_us_{live} {cpu}");
+        let (took, cpu) = ours(live);
+        println!("bare_us_{live} {bare}\nadmission_us_{live} {took}\nadmission_cpu_us_{live} {cpu}");
     }
     println!("exec_us {}", exec());
     println!("anew_per_s {}", anew(100_000));
@@ -104,8 +102,8 @@ fn bare(live: u64) -> (f64, f64) {
     measure(|n| write(Verb::NewElements, CREATE, key(live + n)), |n| write(Verb::DeleteElements, 0, key(live + n)))
 }
 
-/// One admission, which is four elements; eight, where TCP may be opened by it, too.
-fn ours(live: u64, admission: fn(u64) -> Admission) -> (f64, f64) {
+/// One admission, for QUIC and TCP.
+fn ours(live: u64) -> (f64, f64) {
     let door = door();
     (0..live).for_each(|number| admit(&door, number));
     let withdraw = |n| door.apply(&Command::Withdraw(ticket(live + n)), Instant::now()).unwrap();
@@ -215,12 +213,9 @@ fn ticket(number: u64) -> TicketId {
 }
 
 fn admission(number: u64) -> Admission {
-    suite::admission(ticket(number), [192, 0, 2, 1].into(), Instant::now() + WINDOW)
-}
-
-fn with_tcp(number: u64) -> Admission {
+    let alone = suite::admission(ticket(number), [192, 0, 2, 1].into(), Instant::now() + WINDOW);
     let ticket = Ticket::derive([0; 32], &Secret::new([7; 32]), ticket(number));
-    Admission { tags: ticket.quic_tags(), tcp: Some(Box::new(TcpTags::of(&ticket))), ..admission(number) }
+    Admission { tags: ticket.quic_tags(), tcp: Some(Box::new(TcpTags::of(&ticket))), ..alone }
 }
 
 /// Processor time of this thread, in nanoseconds.

@@ -1,16 +1,16 @@
 //! A door of two layers: the kernel ends what strangers send, and behind it the back end `socket`, which is exact.
 //!
-//! The kernel's half holds the unspent tags and the live sources, and nothing else: what passes is a packet that bears an
-//! unspent tag, or one from a source that has spent one. Whose tag it is and that two sources don't share one, user space
-//! decides. The kernel never lets in more than that: each change of what user space knows is written to it before the call
-//! returns, and each element has its own end.
+//! The kernel's half holds the tickets of the admissions and the live sources, and nothing else: what passes is a packet whose
+//! tag begins with such a ticket, or one from a source that has spent a tag. Whether the ticket has that tag, and nobody has spent
+//! it, user space decides; nothing is answered before. So an admission is one element, whatever the number of its tags, and a
+//! stranger would have to guess 64 bits within the window to come as far as user space. Each change is written to the kernel before
+//! the call returns, and each element has its own end.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use vestibule_proto::id::TicketId;
-use vestibule_proto::ticket::Tag;
 
 use crate::keeper::{Keeper, Kept, lock};
 use crate::nftables::Stay;
@@ -25,11 +25,8 @@ pub(crate) trait KernelHalf: Kept {
     /// The tags of an admission open. After an error none of them does.
     fn admit(&mut self, admission: &Admission, now: Instant) -> Result<(), DoorError>;
 
-    /// The unspent tags of a ticket open nothing any more.
+    /// No tag of the ticket opens any more.
     fn withdraw(&mut self, ticket: &TicketId, now: Instant) -> Result<(), DoorError>;
-
-    /// A tag was spent by a source, which stands so now.
-    fn spend(&mut self, tag: &Tag, source: Source, stay: Stay, now: Instant) -> Result<(), DoorError>;
 
     /// A source stands so now.
     fn stay(&mut self, source: Source, stay: Stay, now: Instant) -> Result<(), DoorError>;
@@ -104,11 +101,8 @@ impl<K: KernelHalf> Door for Layered<K> {
 
     fn first_packet(&self, source: SocketAddr, dcid: &[u8], now: Instant) -> FirstPacket {
         let answer = self.exact.first_packet(source, dcid, now);
-        if let (FirstPacket::Spent(_), Ok(tag)) = (answer, dcid.try_into()) {
-            let source = Source::from(source);
-            let mut kernel = self.kernel();
-            let spent = kernel.spend(&Tag::new(tag), source, self.exact.stay(source, now), now);
-            tell(spent, "a client's way in");
+        if let FirstPacket::Spent(_) = answer {
+            tell(self.write(Source::from(source), now), "a client's way in");
         }
         answer
     }

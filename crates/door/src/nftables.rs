@@ -1,10 +1,10 @@
 //! The back end `nftables`: a table of our own in the kernel's packet filter, before connection tracking, that drops what
 //! strangers send to the gateway's port, and behind it the back end `socket`, which is exact.
 //!
-//! The kernel's sets hold the unspent tags and the live sources, and nothing else: what passes is a packet that bears an
-//! unspent tag, or one from a source that has spent one. Whose tag it is, from which network it may come and that two
-//! sources don't share one, user space decides, as with the back end `socket`. The sets never let in more than that: each
-//! change of what user space knows is written to the kernel before the call returns, over one long-lived netlink socket,
+//! The kernel's sets hold the tickets of the admissions and the live sources, and nothing else: what passes is a packet whose tag
+//! begins with such a ticket, or one from a source that has spent a tag. Whether the ticket has that tag, from which network it may
+//! come and that nobody else has spent it, user space decides; nothing is answered before. So an admission is one element, whatever
+//! the number of its tags. Each change is written to the kernel before the call returns, over one long-lived netlink socket,
 //! and each element has its own end, so that a table whose process died shuts by itself. An established flow is an element,
 //! too, not an entry of connection tracking: taken out, the flow's next packet is dropped.
 //!
@@ -31,8 +31,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use vestibule_proto::ticket::Tag;
-
 pub(crate) use book::Stay;
 pub use fault::NftablesError;
 pub(crate) use message::attribute;
@@ -46,9 +44,6 @@ use crate::{
 };
 use kernel::Kernel;
 use table::{Key, Plan};
-
-/// Tags of an admission that datagrams may bear.
-const TAGS: usize = 8;
 
 /// Elements of the kernel's sets for each that is of use: what has gone takes its place for some time.
 const SPARE: usize = 2;
@@ -160,11 +155,8 @@ impl Door for NftablesDoor {
 
     fn first_packet(&self, source: SocketAddr, dcid: &[u8], now: Instant) -> FirstPacket {
         let answer = self.exact.first_packet(source, dcid, now);
-        if let (FirstPacket::Spent(_), Ok(tag)) = (answer, dcid.try_into()) {
-            let source = Source::from(source);
-            let mut kernel = self.kernel();
-            let spent = kernel.spend(&Tag::new(tag), key(source), self.exact.stay(source, now), now);
-            tell(spent, "a client's way in");
+        if let FirstPacket::Spent(_) = answer {
+            tell(self.write(Source::from(source), now), "a client's way in");
         }
         answer
     }
@@ -256,8 +248,8 @@ fn tell(done: Result<(), DoorError>, what: &str) {
 
 fn plan(listen: &[SocketAddr], limits: Limits) -> Plan {
     let count = |each: usize| u32::try_from(each.saturating_mul(SPARE)).unwrap_or(u32::MAX);
-    let tags = count(limits.admissions.saturating_mul(TAGS));
-    Plan { listen: listen.to_vec(), tags, sources: count(limits.sources), direct: Vec::new(), own: Vec::new() }
+    let tickets = count(limits.admissions);
+    Plan { listen: listen.to_vec(), tickets, sources: count(limits.sources), direct: Vec::new(), own: Vec::new() }
 }
 
 fn key(source: Source) -> Key {

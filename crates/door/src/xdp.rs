@@ -1,9 +1,10 @@
 //! The back end `xdp`: a program in the driver of each interface that strangers come by, which drops what they send to the
 //! gateway's port before the kernel makes anything of it, and behind it the back end `socket`, which is exact.
 //!
-//! The program (`door.bpf.c`) looks at two maps: the unspent tags, each with its end and the addresses that its admission
-//! accepts, and the live sources, each with its end. What neither opens is dropped, fragments included. Ends are read in
-//! the program, against the same clock as ours, so that nothing of it stays open if nobody takes it out.
+//! The program (`door.bpf.c`) looks at two maps: the tickets of the admissions, each with its end and the addresses that it
+//! accepts, and the live sources, each with its end. Which tags a ticket has, and which of them are spent, user space knows. What
+//! neither opens is dropped, fragments included. Ends are read in the program, against the same clock as ours, so that nothing of
+//! it stays open if nobody takes it out.
 //!
 //! The program hangs on the kernel's links, which belong to this process: the kernel closes them with it, however it ends,
 //! together with the socket. An interface that comes, goes, or whose program somebody takes away is noticed within half a

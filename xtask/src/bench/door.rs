@@ -36,14 +36,10 @@ fn nftables() -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for live in ["1", "1000", "100000"] {
         let (ours, bare) = (get(&format!("admission_us_{live}"))?, get(&format!("bare_us_{live}"))?);
-        rows.push(Row::new(format!("admission, {live} live, p50"), ours, "us").note("four elements"));
+        rows.push(Row::new(format!("admission, {live} live, p50"), ours, "us").note("for QUIC and TCP"));
         rows.push(Row::new("… processor time", get(&format!("admission_cpu_us_{live}"))?, "us").at_most(10.0));
         rows.push(Row::new("… one element over a bare socket, p50", bare, "us"));
         rows.push(Row::new("… of that", ours / bare, "x").at_most(3.0));
-        let both = get(&format!("admission_tcp_us_{live}"))?;
-        rows.push(Row::new("one that opens TCP, too, p50", both, "us").note("eight elements"));
-        let cpu = get(&format!("admission_tcp_cpu_us_{live}"))?;
-        rows.push(Row::new("… processor time", cpu, "us").at_most(10.0));
     }
     let exec = get("exec_us")?;
     rows.push(Row::new("one element by running `nft`, p50", exec, "us"));
@@ -83,10 +79,10 @@ fn xdp() -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for live in ["1", "1000", "100000"] {
         let (ours, bare) = (get(&format!("xdp_admission_us_{live}"))?, get(&format!("xdp_bare_us_{live}"))?);
-        rows.push(Row::new(format!("xdp: admission, {live} live, p50"), ours, "us").note("four elements"));
+        rows.push(Row::new(format!("xdp: admission, {live} live, p50"), ours, "us").note("for QUIC and TCP"));
         rows.push(Row::new("… processor time", get(&format!("xdp_admission_cpu_us_{live}"))?, "us").at_most(10.0));
         rows.push(Row::new("… one update of a bare map, p50", bare, "us"));
-        rows.push(Row::new("… an element of ours, of that", ours / 4.0 / bare, "x").at_most(3.0));
+        rows.push(Row::new("… of that", ours / bare, "x").at_most(3.0));
     }
     let (ours, bare) = (get("xdp_program_ns")?, get("xdp_bare_program_ns")?);
     rows.push(Row::new("xdp: the program alone, a stranger's packet", ours, "ns"));

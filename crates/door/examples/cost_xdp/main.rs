@@ -20,6 +20,9 @@ use rustix::net::netdevice::name_to_index;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use vestibule_door::{Admission, Command, Door, Limits, XdpDoor, suite};
 use vestibule_proto::id::TicketId;
+use vestibule_proto::key::Secret;
+use vestibule_proto::tcp::TcpTags;
+use vestibule_proto::ticket::Ticket;
 
 /// Admissions between two looks at the processor's clock.
 const BLOCK: u64 = 100;
@@ -62,7 +65,7 @@ fn updates(bare: &mut Ebpf, live: u64) -> (f64, f64) {
     done
 }
 
-/// One admission, which is four elements.
+/// One admission, for QUIC and TCP.
 fn admissions(live: u64) -> (f64, f64) {
     let door = door();
     (0..live).for_each(|number| door.apply(&Command::Admit(admission(number)), Instant::now()).unwrap());
@@ -174,7 +177,9 @@ fn ticket(number: u64) -> TicketId {
 }
 
 fn admission(number: u64) -> Admission {
-    suite::admission(ticket(number), [192, 0, 2, 1].into(), Instant::now() + WINDOW)
+    let alone = suite::admission(ticket(number), [192, 0, 2, 1].into(), Instant::now() + WINDOW);
+    let ticket = Ticket::derive([0; 32], &Secret::new([7; 32]), ticket(number));
+    Admission { tags: ticket.quic_tags(), tcp: Some(Box::new(TcpTags::of(&ticket))), ..alone }
 }
 
 /// Median and processor time of one call, in microseconds; `undo` is not measured.

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use vestibule_proto::id::TicketId;
-use vestibule_proto::ticket::Tag;
 
 use super::table::Key;
 
@@ -42,19 +41,13 @@ pub(super) struct Change {
     pub(super) leave: Vec<Key>,
 }
 
-/// Unspent tags and live sources, each with the time at which the kernel forgets it.
+/// Admissions and live sources, each with the time at which the kernel forgets it.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    tickets: HashMap<TicketId, Unspent>,
+    tickets: HashMap<TicketId, Instant>,
     live: HashMap<Key, Live>,
     /// Live sources at each address; none of them is 0.
     addresses: HashMap<Key, u32>,
-}
-
-#[derive(Debug)]
-struct Unspent {
-    tags: Vec<Option<Tag>>,
-    until: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,28 +58,16 @@ struct Live {
 
 impl Book {
     /// The tags of an admission open until `deadline`.
-    pub(super) fn admit(&mut self, ticket: TicketId, tags: &[Tag], deadline: Instant, now: Instant) -> Change {
+    pub(super) fn admit(&mut self, ticket: TicketId, deadline: Instant, now: Instant) -> Change {
         let until = deadline + MARGIN;
-        self.tickets.insert(ticket, Unspent { tags: tags.iter().copied().map(Some).collect(), until });
-        let time = until.saturating_duration_since(now);
-        Change { add: tags.iter().map(|tag| (Key::tag(tag), time)).collect(), ..Change::default() }
+        self.tickets.insert(ticket, until);
+        Change { add: vec![(Key::ticket(ticket), until.saturating_duration_since(now))], ..Change::default() }
     }
 
     /// No tag of the ticket opens any more.
     pub(super) fn withdraw(&mut self, ticket: &TicketId, now: Instant) -> Change {
-        let Some(unspent) = self.tickets.remove(ticket) else { return Change::default() };
-        let tags = unspent.tags.iter().flatten().filter(|_| is_there(unspent.until, now));
-        Change { delete: tags.map(Key::tag).collect(), ..Change::default() }
-    }
-
-    /// A tag was spent: it opens nothing any more.
-    pub(super) fn spend(&mut self, tag: &Tag, now: Instant) -> Change {
-        let mut change = Change::default();
-        if let Some(unspent) = self.tickets.get_mut(&tag.ticket()) {
-            let found = unspent.tags.iter_mut().find(|unspent| unspent.as_ref() == Some(tag)).and_then(Option::take);
-            change.delete.extend(found.filter(|_| is_there(unspent.until, now)).map(|tag| Key::tag(&tag)));
-        }
-        change
+        let until = self.tickets.remove(ticket).filter(|until| is_there(*until, now));
+        Change { delete: until.map(|_| Key::ticket(*ticket)).into_iter().collect(), ..Change::default() }
     }
 
     /// A source stands so now.
@@ -144,7 +125,7 @@ impl Book {
     /// Forgets what the kernel has forgotten, and renews the held sources that it would forget in the second half of their
     /// time.
     pub(super) fn renew(&mut self, now: Instant) -> Change {
-        self.tickets.retain(|_, unspent| unspent.until > now);
+        self.tickets.retain(|_, until| *until > now);
         let gone: Vec<Key> =
             self.live.extract_if(|_, live| !live.held && live.until <= now).map(|(key, _)| key).collect();
         let mut change = Change::default();
@@ -169,13 +150,10 @@ impl Book {
         for live in self.live.values_mut().filter(|live| live.held) {
             live.until = now + HELD;
         }
-        let unspent = self
-            .tickets
-            .values()
-            .flat_map(|unspent| unspent.tags.iter().flatten().map(|tag| (Key::tag(tag), unspent.until)));
+        let tickets = self.tickets.iter().map(|(ticket, until)| (Key::ticket(*ticket), *until));
         let live = self.live.iter().map(|(key, live)| (*key, live.until));
         let left = |(key, until): (Key, Instant)| Some((key, until.checked_duration_since(now)?));
-        unspent.chain(live).filter_map(left).collect()
+        tickets.chain(live).filter_map(left).collect()
     }
 }
 
@@ -218,10 +196,8 @@ mod tests {
         }
     }
 
-    fn tag(ticket: u8, n: u8) -> Tag {
-        let mut bytes = [n; Tag::SIZE];
-        bytes[..8].fill(ticket);
-        Tag::new(bytes)
+    fn ticket(number: u8) -> TicketId {
+        TicketId::new([number; 8])
     }
 
     /// Two of them are at one address.
@@ -233,7 +209,6 @@ mod tests {
     enum Step {
         Admit(u8),
         Withdraw(u8),
-        Spend(u8, u8),
         Stay(u8, u8),
         Renew,
         Pass(u32),
@@ -243,7 +218,6 @@ mod tests {
         prop_oneof![
             (0..3u8).prop_map(Step::Admit),
             (0..3u8).prop_map(Step::Withdraw),
-            (0..3u8, 0..4u8).prop_map(|(ticket, n)| Step::Spend(ticket, n)),
             (0..3u8, 0..3u8).prop_map(|(from, how)| Step::Stay(from, how)),
             Just(Step::Renew),
             (0..40_000u32).prop_map(Step::Pass),
@@ -259,15 +233,14 @@ mod tests {
             let mut held = [false; 3];
             for step in steps {
                 let change = match step {
-                    Step::Admit(ticket) => {
+                    Step::Admit(number) => {
                         // The door admits no ticket twice.
-                        let withdrawn = book.withdraw(&tag(ticket, 0).ticket(), now);
+                        let withdrawn = book.withdraw(&ticket(number), now);
                         sets.take(&withdrawn, now);
-                        sets.0.retain(|key, _| (0..4).all(|n| *key != Key::tag(&tag(ticket, n))));
-                        book.admit(tag(ticket, 0).ticket(), &[0, 1, 2, 3].map(|n| tag(ticket, n)), now + 10 * SECOND, now)
+                        sets.0.retain(|key, _| *key != Key::ticket(ticket(number)));
+                        book.admit(ticket(number), now + 10 * SECOND, now)
                     }
-                    Step::Withdraw(ticket) => book.withdraw(&tag(ticket, 0).ticket(), now),
-                    Step::Spend(ticket, n) => book.spend(&tag(ticket, n), now),
+                    Step::Withdraw(number) => book.withdraw(&ticket(number), now),
                     Step::Stay(from, how) => {
                         let stay = [Stay::Out, Stay::Until(now + 3 * SECOND), Stay::Held][usize::from(how)];
                         held[usize::from(from)] = stay == Stay::Held;
@@ -299,13 +272,12 @@ mod tests {
     }
 
     #[test]
-    fn a_spent_tag_goes_and_the_others_of_its_ticket_stay() {
+    fn an_admission_is_one_element_and_is_taken_out_once() {
         let (mut book, now) = (Book::default(), Instant::now());
-        let tags = [0, 1, 2, 3].map(|n| tag(1, n));
-        assert_eq!(book.admit(tags[0].ticket(), &tags, now + 10 * SECOND, now).add.len(), 4);
-        assert_eq!(book.spend(&tags[2], now).delete, [Key::tag(&tags[2])]);
-        assert_eq!(book.spend(&tags[2], now), Change::default());
-        assert_eq!(book.withdraw(&tags[0].ticket(), now).delete.len(), 3);
+        let key = Key::ticket(ticket(1));
+        assert_eq!(book.admit(ticket(1), now + 10 * SECOND, now).add, [(key, 10 * SECOND + MARGIN)]);
+        assert_eq!(book.withdraw(&ticket(1), now).delete, [key]);
+        assert_eq!(book.withdraw(&ticket(1), now), Change::default());
         assert!(book.all(now).is_empty());
     }
 

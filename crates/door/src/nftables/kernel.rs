@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use vestibule_proto::id::TicketId;
-use vestibule_proto::ticket::Tag;
 
 use super::book::{Book, Change, Stay};
 use super::fault::NftablesError;
@@ -91,7 +90,7 @@ impl Kernel {
     /// The tags of an admission open.
     pub(super) fn admit(&mut self, admission: &Admission, now: Instant) -> Result<(), DoorError> {
         self.mend(now)?;
-        let change = self.book.admit(admission.ticket, &admission.in_datagrams(), admission.deadline, now);
+        let change = self.book.admit(admission.ticket, admission.deadline, now);
         let done = self.carry_out(&change, now);
         if done.is_err() {
             self.book.withdraw(&admission.ticket, now);
@@ -99,20 +98,9 @@ impl Kernel {
         done
     }
 
-    /// The unspent tags of a ticket open nothing any more.
+    /// No tag of the ticket opens any more.
     pub(super) fn withdraw(&mut self, ticket: &TicketId, now: Instant) -> Result<(), DoorError> {
         let change = self.book.withdraw(ticket, now);
-        self.carry_out(&change, now)
-    }
-
-    /// A tag was spent by a source, which stands so now.
-    pub(super) fn spend(&mut self, tag: &Tag, source: Key, stay: Stay, now: Instant) -> Result<(), DoorError> {
-        let mut change = self.book.spend(tag, now);
-        let enters = self.book.stay(source, stay, now);
-        change.delete.extend(enters.delete);
-        change.add.extend(enters.add);
-        change.arrive.extend(enters.arrive);
-        change.leave.extend(enters.leave);
         self.carry_out(&change, now)
     }
 
@@ -254,7 +242,7 @@ impl Kernel {
             let part = step * PER_MESSAGE..(step + 1) * PER_MESSAGE;
             match self.write(&Step::of(change, &part)) {
                 Ok(()) => {}
-                Err(Errno::NFILE) => return Err(DoorError::Full { limit: self.plan.tags as usize / super::TAGS }),
+                Err(Errno::NFILE) => return Err(DoorError::Full { limit: self.plan.tickets as usize }),
                 Err(errno) => {
                     tracing::warn!(%errno, "the kernel refused a change of the table `inet vestibule`: it is made anew");
                     return self.restore(now);

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use vestibule_proto::id::TicketId;
 use vestibule_proto::ticket::Tag;
 
 use super::expression::{self, Base, Expression, Register, Verdict};
@@ -126,15 +127,14 @@ fn guarded_rules(chain: Guarded, batch: &mut Batch) {
             Then(Verdict::Accept),
         ],
     );
-    let tag_len = Tag::SIZE as u32;
     rule(
         batch,
         chain.name(),
         &[
             Load(Base::Transport, AT_CID_LEN, 1, first),
             Equals(first, &[Tag::SIZE as u8]),
-            Load(Base::Transport, AT_CID, tag_len, first),
-            IsIn(first, Set::Tags.name()),
+            Load(Base::Transport, AT_CID, TicketId::SIZE as u32, first),
+            IsIn(first, Set::Tickets.name()),
             Then(Verdict::Accept),
         ],
     );

@@ -2,16 +2,16 @@
 //!
 //! ```text
 //! table inet vestibule {
-//!     set tags  { 20 bytes;               timeout }   # what a first packet may bear
-//!     set live4 { ipv4_addr . port;       timeout }   # who is in
-//!     set live6 { ipv6_addr . port;       timeout }
+//!     set tickets { 8 bytes;           timeout }      # what a first packet's tag may begin with
+//!     set live4 { ipv4_addr . port;    timeout }      # who is in
+//!     set live6 { ipv6_addr . port;    timeout }
 //!     set from4 { ipv4_addr }                         # addresses that somebody in `live4` has
 //!     set from6 { ipv6_addr }
 //!     chain door { type filter hook prerouting priority -310; policy accept;
 //!         <to where the gateway listens, no tag, source not @from> drop       # see `shortcut`
 //!         <to where the gateway listens> goto guarded…
 //!     }
-//!     chain guarded… { <source> @live accept; <connection id> @tags accept; drop }
+//!     chain guarded… { <source> @live accept; <connection id> @tickets accept; drop }
 //! }
 //! ```
 //!
@@ -23,7 +23,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use vestibule_proto::ticket::Tag;
+use vestibule_proto::id::TicketId;
 
 use super::message::{Attributes, Batch, CREATE, Verb, attribute, attributes};
 use super::{gated, rules, shortcut};
@@ -55,8 +55,8 @@ const ONE_IN: Duration = Duration::from_secs(86_400);
 pub(super) struct Plan {
     /// Where the gateway listens.
     pub(super) listen: Vec<SocketAddr>,
-    /// Tags at a time.
-    pub(super) tags: u32,
+    /// Admissions at a time.
+    pub(super) tickets: u32,
     /// Sources at a time, for each family.
     pub(super) sources: u32,
     /// The TCP ports that it stands before as well.
@@ -68,8 +68,8 @@ pub(super) struct Plan {
 /// One of our sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Set {
-    /// Unspent tags.
-    Tags,
+    /// Admissions whose tags open.
+    Tickets,
     /// Live sources of IPv4.
     Live4,
     /// Live sources of IPv6.
@@ -102,8 +102,9 @@ pub(super) struct Key {
 }
 
 impl Key {
-    pub(super) fn tag(tag: &Tag) -> Self {
-        Self::of(Set::Tags, &[tag.as_bytes()])
+    /// What the tags of an admission begin with.
+    pub(super) fn ticket(ticket: TicketId) -> Self {
+        Self::of(Set::Tickets, &[ticket.as_bytes()])
     }
 
     /// The source's address and port. Interfaces of link-local addresses are no part of it: user space tells them apart.
@@ -116,7 +117,7 @@ impl Key {
         let (set, len) = match self.set {
             Set::Live4 => (Set::From4, 4),
             Set::Live6 => (Set::From6, 16),
-            Set::Tags | Set::From4 | Set::From6 | Set::Ports | Set::Flow4 | Set::Flow6 => return None,
+            Set::Tickets | Set::From4 | Set::From6 | Set::Ports | Set::Flow4 | Set::Flow6 => return None,
             Set::Slot4 | Set::Slot6 | Set::Claim4 | Set::Claim6 => return None,
         };
         Some(Self::of(set, &[&self.bytes[..len]]))
@@ -175,14 +176,14 @@ impl Key {
 
 impl Set {
     /// Those without which no gateway is.
-    const ALWAYS: [Self; 5] = [Self::Tags, Self::Live4, Self::Live6, Self::From4, Self::From6];
+    const ALWAYS: [Self; 5] = [Self::Tickets, Self::Live4, Self::Live6, Self::From4, Self::From6];
     /// Those of direct services.
     const GATED: [Self; 7] =
         [Self::Ports, Self::Flow4, Self::Flow6, Self::Slot4, Self::Slot6, Self::Claim4, Self::Claim6];
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Tags => "tags",
+            Self::Tickets => "tickets",
             Self::Live4 => "live4",
             Self::Live6 => "live6",
             Self::From4 => "from4",
@@ -200,8 +201,8 @@ impl Set {
     /// Bytes; each part of a key of several takes a multiple of four.
     fn key_len(self) -> usize {
         match self {
-            Self::Tags | Self::Live6 | Self::Slot6 => 20,
-            Self::Live4 | Self::Slot4 => 8,
+            Self::Live6 | Self::Slot6 => 20,
+            Self::Tickets | Self::Live4 | Self::Slot4 => 8,
             Self::From4 => 4,
             Self::From6 => 16,
             Self::Ports => 2,
@@ -213,7 +214,7 @@ impl Set {
     fn key_type(self) -> u32 {
         let and_port = |kind: u32| kind << CONCATENATED_BITS | PORT;
         match self {
-            Self::Tags => INTEGER,
+            Self::Tickets => INTEGER,
             Self::Live4 | Self::Slot4 => and_port(IPV4_ADDRESS),
             Self::Live6 | Self::Slot6 => and_port(IPV6_ADDRESS),
             Self::From4 => IPV4_ADDRESS,
@@ -228,13 +229,15 @@ impl Set {
         match self {
             Self::From4 | Self::From6 | Self::Ports => 0,
             Self::Claim4 | Self::Claim6 => TIMEOUT | WRITTEN,
-            Self::Tags | Self::Live4 | Self::Live6 | Self::Flow4 | Self::Flow6 | Self::Slot4 | Self::Slot6 => TIMEOUT,
+            Self::Tickets | Self::Live4 | Self::Live6 | Self::Flow4 | Self::Flow6 | Self::Slot4 | Self::Slot6 => {
+                TIMEOUT
+            }
         }
     }
 
     fn size(self, plan: &Plan) -> u32 {
         match self {
-            Self::Tags => plan.tags,
+            Self::Tickets => plan.tickets,
             Self::Ports => plan.direct.len() as u32,
             Self::Live4 | Self::Live6 | Self::From4 | Self::From6 => plan.sources,
             Self::Flow4 | Self::Flow6 | Self::Slot4 | Self::Slot6 | Self::Claim4 | Self::Claim6 => plan.sources,

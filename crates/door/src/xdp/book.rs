@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use vestibule_proto::id::TicketId;
-use vestibule_proto::ticket::Tag;
 
 use super::place::Place;
 use crate::nftables::Stay;
@@ -12,19 +11,13 @@ use crate::nftables::Stay;
 /// How long a held source stays in the map unless it is renewed: so long, at most, do flows pass if this process stands still.
 pub(super) const HELD: Duration = Duration::from_secs(120);
 
-/// Unspent tags and live sources.
+/// Admissions and live sources.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    tickets: HashMap<TicketId, Unspent>,
+    tickets: HashMap<TicketId, Instant>,
     /// One entry for each ticket.
     ends: BTreeSet<(Instant, TicketId)>,
     live: HashMap<Place, Live>,
-}
-
-#[derive(Debug)]
-struct Unspent {
-    tags: Vec<Option<Tag>>,
-    until: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,34 +36,25 @@ pub(super) enum Change {
 
 impl Book {
     /// The tags of an admission open until then.
-    pub(super) fn admit(&mut self, ticket: TicketId, tags: &[Tag], until: Instant) {
+    pub(super) fn admit(&mut self, ticket: TicketId, until: Instant) {
         self.ends.insert((until, ticket));
-        self.tickets.insert(ticket, Unspent { tags: tags.iter().copied().map(Some).collect(), until });
+        self.tickets.insert(ticket, until);
     }
 
-    /// The tags of the ticket that are to be taken out.
-    pub(super) fn withdraw(&mut self, ticket: &TicketId) -> Vec<Tag> {
-        let Some(unspent) = self.tickets.remove(ticket) else { return Vec::new() };
-        self.ends.remove(&(unspent.until, *ticket));
-        unspent.tags.into_iter().flatten().collect()
+    /// Whether the ticket is there, and is to be taken out.
+    pub(super) fn withdraw(&mut self, ticket: &TicketId) -> bool {
+        let until = self.tickets.remove(ticket);
+        until.is_some_and(|until| self.ends.remove(&(until, *ticket)))
     }
 
-    /// A tag was spent: it is to be taken out.
-    pub(super) fn spend(&mut self, tag: &Tag) {
-        if let Some(unspent) = self.tickets.get_mut(&tag.ticket())
-            && let Some(found) = unspent.tags.iter_mut().find(|unspent| unspent.as_ref() == Some(tag))
-        {
-            *found = None;
-        }
-    }
-
-    /// The tags whose window is over.
-    pub(super) fn over(&mut self, now: Instant) -> Vec<Tag> {
+    /// The tickets whose window is over: they are to be taken out.
+    pub(super) fn over(&mut self, now: Instant) -> Vec<TicketId> {
         let mut over = Vec::new();
         while let Some(&(until, ticket)) = self.ends.first()
             && until <= now
         {
-            over.extend(self.withdraw(&ticket));
+            self.withdraw(&ticket);
+            over.push(ticket);
         }
         over
     }
@@ -127,36 +111,21 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn tag(ticket: u8, n: u8) -> Tag {
-        let mut bytes = [n; Tag::SIZE];
-        bytes[..8].fill(ticket);
-        Tag::new(bytes)
-    }
-
     fn source(n: u8) -> Place {
         Place::new([192, 0, 2, n].into(), 7)
     }
 
     #[test]
-    fn spent_and_withdrawn_tags_are_taken_out_once() {
+    fn tickets_are_taken_out_once_when_they_are_withdrawn_or_their_window_is_over() {
         let (mut book, now) = (Book::default(), Instant::now());
-        let tags = [0, 1, 2, 3].map(|n| tag(1, n));
-        book.admit(tags[0].ticket(), &tags, now + SECOND);
-        book.spend(&tags[2]);
-        assert_eq!(book.over(now), []);
-        assert_eq!(book.withdraw(&tags[0].ticket()), [tags[0], tags[1], tags[3]]);
-        assert_eq!((book.withdraw(&tags[0].ticket()), book.over(now + SECOND)), (vec![], vec![]));
-    }
-
-    #[test]
-    fn tags_are_over_with_their_window() {
-        let (mut book, now) = (Book::default(), Instant::now());
-        for ticket in 1..=3 {
-            let tags = [0, 1, 2, 3].map(|n| tag(ticket, n));
-            book.admit(tags[0].ticket(), &tags, now + SECOND * ticket.into());
+        let [first, second, third] = [1, 2, 3].map(|number| TicketId::new([number; 8]));
+        for (ticket, seconds) in [(first, 3), (second, 2), (third, 1)] {
+            book.admit(ticket, now + SECOND * seconds);
         }
-        assert_eq!(book.over(now + SECOND * 2).len(), 8);
-        assert_eq!(book.over(now + SECOND * 3).len(), 4);
+        assert_eq!(book.over(now), []);
+        assert_eq!([book.withdraw(&second), book.withdraw(&second)], [true, false]);
+        assert_eq!(book.over(now + SECOND * 2), [third]);
+        assert_eq!(book.over(now + SECOND * 3), [first]);
         assert!(book.ends.is_empty() && book.tickets.is_empty());
     }
 

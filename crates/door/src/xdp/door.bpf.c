@@ -7,8 +7,9 @@
 //
 // A packet is the gateway's if it is UDP to an address and port of `guarded`. Of those pass
 //   - one from a source in `live`, until its time;
-//   - one with a long header of QUIC whose destination connection id, or "I moved" or a tag datagram whose tag, is in `tags`, until its time, from an address that the
-//     admission accepts.
+//   - one with a long header of QUIC whose destination connection id, or "I moved" or a tag datagram whose tag, is one of a ticket
+//     in `tickets` by its first eight bytes, until its time, from an address that the admission accepts. Which tags the ticket has,
+//     and which of them are spent, user space knows.
 // The others are dropped, fragments of them included: no datagram of QUIC may be fragmented (RFC 9000, section 14). Every
 // other packet passes: another protocol, address or port, fragments that are not the first of their datagram, and what is
 // neither IPv4 nor IPv6. A packet to an address of the gateway that does not show its port, although it may be the first of
@@ -19,7 +20,7 @@
 // the kernel's memory. So CAP_BPF and CAP_NET_ADMIN are enough, and the kernel must be 5.18 or later.
 //
 // User space (xdp/program.rs) writes the maps. All numbers of a packet are in network order there, too; addresses of IPv4
-// are mapped into IPv6; times are nanoseconds of CLOCK_MONOTONIC. With `tags` and `live` empty, the port is shut.
+// are mapped into IPv6; times are nanoseconds of CLOCK_MONOTONIC. With `tickets` and `live` empty, the port is shut.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -59,8 +60,9 @@ struct place {
 	u32 port;
 };
 
-struct tag {
-	u32 bytes[5];
+// What the tags of an admission begin with.
+struct ticket {
+	u32 bytes[2];
 };
 
 struct admission {
@@ -76,7 +78,7 @@ struct map ports SECTION("maps") = { ARRAY, sizeof(u32), sizeof(u64), 1024 };
 struct map guarded SECTION("maps") = { HASH, sizeof(struct place), sizeof(u32), 4096, GROWS_AS_NEEDED };
 // One of these again, or zeros: of what comes to the gateway most comes to one place, and to compare is faster than to look up.
 struct map first SECTION("maps") = { ARRAY, sizeof(u32), sizeof(struct place), 1 };
-struct map tags SECTION("maps") = { HASH, sizeof(struct tag), sizeof(struct admission), 1, GROWS_AS_NEEDED };
+struct map tickets SECTION("maps") = { HASH, sizeof(struct ticket), sizeof(struct admission), 1, GROWS_AS_NEEDED };
 struct map live SECTION("maps") = { HASH, sizeof(struct place), sizeof(u64), 1, GROWS_AS_NEEDED };
 // Packets of the gateway: dropped, passed by a tag, passed by their source.
 struct map counts SECTION("maps") = { ARRAY_PER_CPU, sizeof(u32), sizeof(u64), 3 };
@@ -183,12 +185,13 @@ struct first {
 	u8 flags;
 	u8 version[4];
 	u8 id_len;
-	struct tag id;
+	struct ticket ticket;
+	u8 rest_of_tag[12];
 };
 
 // "I moved" (docs/protocol.md, R2) and the tag datagram (D0) have their tag in the same place, and these in the place of the flags.
 enum { FIRST_LEN = sizeof(struct first) - 2, LONG_HEADER = 0xc0, TAG_DATAGRAM = 4, MOVED = 5 };
-enum { AT_ID_LEN = sizeof(struct udp) + 5, AT_ID = sizeof(struct udp) + 6 };
+enum { AT_ID_LEN = sizeof(struct udp) + 5, AT_ID = sizeof(struct udp) + 6, TAG_LEN = 20 };
 
 INLINE int read_first(const struct datagram *it, struct first *first)
 {
@@ -198,11 +201,11 @@ INLINE int read_first(const struct datagram *it, struct first *first)
 		return 0;
 	first->flags = it->at[sizeof(struct udp)];
 	first->id_len = it->at[AT_ID_LEN];
-	first->id = *(const struct tag *)(it->at + AT_ID);
+	first->ticket = *(const struct ticket *)(it->at + AT_ID);
 	return 1;
 }
 
-// Whether this is a first packet with a tag that opens for its source.
+// Whether this is a first packet with a tag whose ticket opens for its source.
 INLINE int bears_tag(const struct datagram *it)
 {
 	struct first first;
@@ -211,10 +214,10 @@ INLINE int bears_tag(const struct datagram *it)
 		return 0;
 	if ((first.flags & LONG_HEADER) != LONG_HEADER && first.flags != MOVED && first.flags != TAG_DATAGRAM)
 		return 0;
-	if (first.id_len != sizeof(first.id))
+	if (first.id_len != TAG_LEN)
 		return 0;
 
-	const struct admission *admission = look_up(&tags, &first.id);
+	const struct admission *admission = look_up(&tickets, &first.ticket);
 	const u64 *from = (const u64 *)it->from.address;
 
 	if (!admission || admission->until <= now())

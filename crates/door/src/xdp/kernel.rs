@@ -6,7 +6,6 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::Instant;
 
 use vestibule_proto::id::TicketId;
-use vestibule_proto::ticket::Tag;
 
 use super::book::{Book, Change};
 use super::fault::XdpError;
@@ -114,15 +113,8 @@ impl Kernel {
         fault.map_or(Ok(()), Err)
     }
 
-    fn open_tags(&mut self, admission: &Admission, tags: &[Tag]) -> Result<(), DoorError> {
-        for tag in tags {
-            self.program.open(tag, admission)?.ok_or(DoorError::Full { limit: self.limits.admissions })?;
-        }
-        Ok(())
-    }
-
-    fn close_all(&mut self, tags: &[Tag]) -> Result<(), DoorError> {
-        let closed: Vec<_> = tags.iter().map(|tag| self.program.close(tag)).collect();
+    fn close_all(&mut self, tickets: &[TicketId]) -> Result<(), DoorError> {
+        let closed: Vec<_> = tickets.iter().map(|ticket| self.program.close(ticket)).collect();
         Ok(closed.into_iter().collect::<Result<(), _>>()?)
     }
 
@@ -150,26 +142,16 @@ impl KernelHalf for Kernel {
         }
         let over = self.book.over(now);
         self.close_all(&over)?;
-        let tags = admission.in_datagrams();
-        let opened = self.open_tags(admission, &tags);
-        match &opened {
-            Ok(()) => self.book.admit(admission.ticket, &tags, admission.deadline),
-            Err(_) => self.close_all(&tags)?,
-        }
-        opened
+        self.program.open(admission)?.ok_or(DoorError::Full { limit: self.limits.admissions })?;
+        self.book.admit(admission.ticket, admission.deadline);
+        Ok(())
     }
 
     fn withdraw(&mut self, ticket: &TicketId, _now: Instant) -> Result<(), DoorError> {
-        let tags = self.book.withdraw(ticket);
-        self.close_all(&tags)
-    }
-
-    fn spend(&mut self, tag: &Tag, source: Source, stay: Stay, now: Instant) -> Result<(), DoorError> {
-        // The source is in before its tag is out, so that nothing of its first flight is dropped between the two.
-        let entered = self.stay(source, stay, now);
-        self.book.spend(tag);
-        self.program.close(tag)?;
-        entered
+        if self.book.withdraw(ticket) {
+            self.program.close(ticket)?;
+        }
+        Ok(())
     }
 
     fn stay(&mut self, source: Source, stay: Stay, now: Instant) -> Result<(), DoorError> {
@@ -255,22 +237,15 @@ mod tests {
 
     /// User space never asks for more than its limits; what follows if the kernel's map is full nevertheless.
     #[test]
-    fn a_full_map_refuses_an_admission_whole_and_keeps_what_it_has() {
+    fn a_full_map_refuses_an_admission_and_keeps_what_it_has() {
         let Some(mut kernel) = kernel(Limits { admissions: 1, sources: 1 }) else { return };
         let now = Instant::now();
         assert_eq!(kernel.admit(&admission(1), now), Ok(()));
-        let spent = admission(1).tags[0];
-        kernel
-            .spend(&spent, Source::from("192.0.2.1:1".parse::<std::net::SocketAddr>().unwrap()), Stay::Held, now)
-            .unwrap();
-        assert_eq!(kernel.admit(&admission(2), now), Ok(()), "eight tags are an admission's, and these have four");
-        assert_eq!(kernel.admit(&admission(3), now), Err(DoorError::Full { limit: 1 }), "there is room for one tag");
-        for number in [3, 2, 1] {
+        assert_eq!(kernel.admit(&admission(2), now), Err(DoorError::Full { limit: 1 }));
+        for number in [2, 1] {
             assert_eq!(kernel.withdraw(&admission(number).ticket, now), Ok(()));
         }
-        for number in [4, 5] {
-            assert_eq!(kernel.admit(&admission(number), now), Ok(()), "nothing of the others is left");
-        }
+        assert_eq!(kernel.admit(&admission(3), now), Ok(()), "nothing of the others is left");
     }
 
     #[test]

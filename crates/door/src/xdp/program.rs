@@ -9,7 +9,8 @@ use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
-use vestibule_proto::ticket::{NatPolicy, Tag};
+use vestibule_proto::id::TicketId;
+use vestibule_proto::ticket::NatPolicy;
 
 use super::fault::{XdpError, errno};
 use super::place::{Place, mapped};
@@ -30,7 +31,7 @@ pub(super) struct Program {
     clock: Clock,
     guarded: HashMap<MapData, [u8; 20], u32>,
     first: Array<MapData, [u8; 20]>,
-    tags: HashMap<MapData, [u8; Tag::SIZE], [u8; 40]>,
+    tickets: HashMap<MapData, [u8; 8], [u8; 40]>,
     live: HashMap<MapData, [u8; 20], u64>,
     counts: PerCpuArray<MapData, u64>,
 }
@@ -60,7 +61,7 @@ impl Program {
         let count = |each: usize| u32::try_from(each).unwrap_or(u32::MAX).max(1);
         let mut ebpf = EbpfLoader::new()
             .btf(None)
-            .map_max_entries("tags", count(limits.admissions.saturating_mul(8)))
+            .map_max_entries("tickets", count(limits.admissions))
             // What has gone takes its place until the keeper comes.
             .map_max_entries("live", count(limits.sources.saturating_mul(2)))
             .load(aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/xdp/door.bpf.o")))
@@ -72,7 +73,7 @@ impl Program {
             clock: Clock::now(),
             guarded: map(&mut ebpf, "guarded")?,
             first: map(&mut ebpf, "first")?,
-            tags: map(&mut ebpf, "tags")?,
+            tickets: map(&mut ebpf, "tickets")?,
             live: map(&mut ebpf, "live")?,
             counts: map(&mut ebpf, "counts")?,
             ebpf,
@@ -118,19 +119,19 @@ impl Program {
         self.first.set(0, bytes, 0).map_err(|error| XdpError::at_change(&error))
     }
 
-    /// A tag opens as its admission says; `None` if there is no room for it.
-    pub(super) fn open(&mut self, tag: &Tag, admission: &Admission) -> Result<Option<()>, XdpError> {
+    /// The tags of an admission open as it says; `None` if there is no room for it.
+    pub(super) fn open(&mut self, admission: &Admission) -> Result<Option<()>, XdpError> {
         let mask = mask(admission);
         let mut value = [0; 40];
         value[..8].copy_from_slice(&self.clock.at(admission.deadline).to_ne_bytes());
         value[8..24].copy_from_slice(&mask.to_be_bytes());
         value[24..].copy_from_slice(&(mapped(admission.announced.to_canonical()) & mask).to_be_bytes());
-        has_room(self.tags.insert(tag.as_bytes(), value, 0))
+        has_room(self.tickets.insert(admission.ticket.as_bytes(), value, 0))
     }
 
-    /// A tag opens nothing any more.
-    pub(super) fn close(&mut self, tag: &Tag) -> Result<(), XdpError> {
-        removed(self.tags.remove(tag.as_bytes()))
+    /// No tag of the ticket opens any more.
+    pub(super) fn close(&mut self, ticket: &TicketId) -> Result<(), XdpError> {
+        removed(self.tickets.remove(ticket.as_bytes()))
     }
 
     /// A source is in until then; `None` if there is no room for it.

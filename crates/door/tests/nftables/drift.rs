@@ -46,11 +46,14 @@ fn compare(both: &Both<NftablesDoor>, round: usize) {
     let anybody = |address: &IpAddr| may.iter().any(|source| source.ip() == *address);
     assert!(from.iter().all(anybody), "round {round}: an address that nobody has: {from:?}");
 
-    let tags = nft("list set inet vestibule tags");
+    let tickets = nft("list set inet vestibule tickets");
     for tag in both.open_tags(Instant::now() + SECOND / 10) {
-        // nft lists them as numbers; the first four bytes of these are 0.
-        let number = tag.as_bytes().iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
-        assert!(tags.contains(&format!("{number} ")), "round {round}: the open tag {number} is missing:\n{tags}");
+        // nft lists them as numbers.
+        let number = u64::from_be_bytes(*tag.ticket().as_bytes());
+        assert!(
+            tickets.contains(&format!("{number} ")),
+            "round {round}: the open ticket {number} is missing:\n{tickets}"
+        );
     }
 }
 

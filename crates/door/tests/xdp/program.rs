@@ -32,7 +32,7 @@ impl Program {
     fn load() -> Self {
         let object = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/xdp/door.bpf.o"));
         let mut ebpf =
-            aya::EbpfLoader::new().map_max_entries("tags", 8).map_max_entries("live", 8).load(object).unwrap();
+            aya::EbpfLoader::new().map_max_entries("tickets", 8).map_max_entries("live", 8).load(object).unwrap();
         for name in ["vestibule_door", "vestibule_ip"] {
             let program: &mut Xdp = ebpf.program_mut(name).unwrap().try_into().unwrap();
             program.load().unwrap();
@@ -42,7 +42,7 @@ impl Program {
         program
     }
 
-    /// Opens the port to a tag from anywhere, to one from the home alone, and to a source; some of each are over.
+    /// Opens the port to a ticket from anywhere, to one from the home alone, and to a source; some of each are over.
     fn fill(&mut self) {
         let mut ports = Array::<_, u64>::try_from(self.0.map_mut("ports").unwrap()).unwrap();
         ports.set(u32::from(PORT / 64), 1 << (PORT % 64), 0).unwrap();
@@ -59,11 +59,11 @@ impl Program {
             live.insert(place(family.home(), LIVE), u64::MAX, 0).unwrap();
             live.insert(place(family.home(), GONE), 1, 0).unwrap();
         }
-        let mut tags = HashMap::<_, [u8; 20], [u8; 40]>::try_from(self.0.map_mut("tags").unwrap()).unwrap();
+        let mut tickets = HashMap::<_, [u8; 8], [u8; 40]>::try_from(self.0.map_mut("tickets").unwrap()).unwrap();
         let home = mapped(FAMILIES[0].home());
-        tags.insert(TAG, admission(u64::MAX, [0; 16], [0; 16]), 0).unwrap();
-        tags.insert(OVER, admission(1, [0; 16], [0; 16]), 0).unwrap();
-        tags.insert(STRICT, admission(u64::MAX, [0xff; 16], home), 0).unwrap();
+        tickets.insert(ticket(&TAG), admission(u64::MAX, [0; 16], [0; 16]), 0).unwrap();
+        tickets.insert(ticket(&OVER), admission(1, [0; 16], [0; 16]), 0).unwrap();
+        tickets.insert(ticket(&STRICT), admission(u64::MAX, [0xff; 16], home), 0).unwrap();
     }
 
     fn verdict_of(&self, name: &str, bytes: &[u8]) -> Verdict {
@@ -140,6 +140,11 @@ enum Opens {
     AtHome,
 }
 
+/// What a tag begins with.
+fn ticket(tag: &[u8; 20]) -> [u8; 8] {
+    tag[..8].try_into().unwrap()
+}
+
 fn long_header(first: u8, id: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first, 0, 0, 0, 1, id.len() as u8];
     bytes.extend(id);
@@ -151,7 +156,7 @@ fn payloads() -> Vec<Payload> {
     let of = |name, opens, bytes| Payload { name, bytes, opens };
     let shifted: Vec<u8> = [&[0xc0, 0, 0, 0, 1, 20, 0][..], &TAG, &[0; 40]].concat();
     let mut near = TAG;
-    near[19] ^= 1;
+    near[7] ^= 1;
     vec![
         of("nothing", Opens::Nowhere, vec![]),
         of("zeros", Opens::Nowhere, vec![0; 60]),
@@ -166,6 +171,7 @@ fn payloads() -> Vec<Payload> {
         of("a window that is over", Opens::Nowhere, long_header(0xc0, &OVER)),
         of("a tag", Opens::Anywhere, long_header(0xc0, &TAG)),
         of("a tag, other low bits", Opens::Anywhere, long_header(0xef, &TAG)),
+        of("a tag of the same ticket", Opens::Anywhere, long_header(0xc0, &[&TAG[..8], &[1; 12]].concat())),
         of("a tag and nothing more", Opens::Anywhere, long_header(0xc0, &TAG)[..26].to_vec()),
         of("a tag for the home", Opens::AtHome, long_header(0xc0, &STRICT)),
     ]
@@ -367,21 +373,11 @@ fn chains_of_headers_that_hide_the_port_are_dropped() {
 fn an_empty_door_is_shut() {
     with_programs("program::an_empty_door_is_shut", || {
         let mut program = Program::load();
-        for map in ["tags", "live"] {
-            let keys: Vec<[u8; 20]> = match map {
-                "tags" => vec![TAG, STRICT, OVER],
-                _ => FAMILIES.iter().flat_map(|of| [place(of.home(), LIVE), place(of.home(), GONE)]).collect(),
-            };
-            match map {
-                "tags" => {
-                    let mut tags = HashMap::<_, [u8; 20], [u8; 40]>::try_from(program.0.map_mut(map).unwrap()).unwrap();
-                    keys.iter().for_each(|key| tags.remove(key).unwrap());
-                }
-                _ => {
-                    let mut live = HashMap::<_, [u8; 20], u64>::try_from(program.0.map_mut(map).unwrap()).unwrap();
-                    keys.iter().for_each(|key| live.remove(key).unwrap());
-                }
-            }
+        let mut tickets = HashMap::<_, [u8; 8], [u8; 40]>::try_from(program.0.map_mut("tickets").unwrap()).unwrap();
+        [TAG, STRICT, OVER].iter().for_each(|tag| tickets.remove(&ticket(tag)).unwrap());
+        let mut live = HashMap::<_, [u8; 20], u64>::try_from(program.0.map_mut("live").unwrap()).unwrap();
+        for source in FAMILIES.iter().flat_map(|of| [place(of.home(), LIVE), place(of.home(), GONE)]) {
+            live.remove(&source).unwrap();
         }
         for Made { name, packet, .. } in all_packets() {
             let is_for_port = name.contains(&format!("to ({}, {PORT})", Family::Four.gateway()))
