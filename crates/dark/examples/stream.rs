@@ -1,6 +1,6 @@
 //! What a connection carries: `cargo run --release -p vestibule-dark --example stream [SECONDS]`.
 //!
-//! Binds a gateway's endpoint on loopback and dials it from a runtime of its own; prints the round trip of 64 bytes over one
+//! Binds a gateway's endpoint on loopback and dials it from a runtime of its own, by QUIC's datagrams and then over TCP; prints the round trip of 64 bytes over one
 //! stream (median and 99th percentile), the throughput of one stream, and the processor time per gigabyte of both ends
 //! together. The transport parameters in `transport.rs` were chosen by it.
 #![allow(clippy::print_stdout, reason = "an example that measures prints its measurements")]
@@ -10,14 +10,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use vestibule_dark::tls::{self, ALPN_SESSION, ClientPins};
-use vestibule_dark::{Dark, Role, TransportKind, dial, transport};
+use vestibule_dark::{Dark, DialError, DialledOverTcp, Role, TransportKind, Way, dial, dial_over_tcp, transport};
 use vestibule_door::{Admission, Command, Door, SocketDoor};
 use vestibule_proto::entropy::SystemEntropy;
 use vestibule_proto::id::TicketId;
 use vestibule_proto::key::{Secret, SigningKey, Spki};
-use vestibule_proto::ticket::{NatPolicy, Tag, Ticket};
+use vestibule_proto::tcp::TcpTags;
+use vestibule_proto::ticket::{NatPolicy, Ticket};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -29,8 +30,13 @@ fn main() -> Outcome<()> {
     let mut entropy = SystemEntropy;
     let (gateway, client) = (SigningKey::random(&mut entropy), SigningKey::random(&mut entropy));
     let (at_gateway, at_client) = (runtime()?, runtime()?);
-    let (address, tag) = at_gateway.block_on(serve(gateway.clone(), client.spki()))?;
-    at_client.block_on(measure(address, tag, &client, gateway.spki(), Duration::from_secs_f64(seconds)))
+    let (address, ticket) = at_gateway.block_on(serve(gateway.clone(), client.spki()))?;
+    for way in [Way::Quic, Way::Tcp] {
+        println!("{way:?}");
+        let connection = dialled(way, address, &ticket, &client, gateway.spki());
+        at_client.block_on(measure(connection, Duration::from_secs_f64(seconds)))?;
+    }
+    Ok(())
 }
 
 /// As the program has it: as many workers as processors.
@@ -38,15 +44,21 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
-async fn serve(key: SigningKey, client: Spki) -> Outcome<(SocketAddr, Tag)> {
+async fn serve(key: SigningKey, client: Spki) -> Outcome<(SocketAddr, Ticket)> {
     let door = Arc::new(SocketDoor::default());
     let (dark, _knocks) = Dark::bind(HERE, Role::Gateway, door.clone())?;
     let id = TicketId::random(&mut SystemEntropy);
-    let tags = Ticket::derive([0; 32], &Secret::random(&mut SystemEntropy), id).quic_tags();
+    let ticket = Ticket::derive([0; 32], &Secret::random(&mut SystemEntropy), id);
     let now = Instant::now();
     let deadline = now + Duration::from_secs(60);
-    let admission =
-        Admission { ticket: id, tags, tcp: None, announced: HERE.ip(), policy: NatPolicy::Strict, deadline };
+    let admission = Admission {
+        ticket: id,
+        tags: ticket.quic_tags(),
+        tcp: Some(Box::new(TcpTags::of(&ticket))),
+        announced: HERE.ip(),
+        policy: NatPolicy::Strict,
+        deadline,
+    };
     door.apply(&Command::Admit(admission), now)?;
     let address = dark.local_addr()?;
     tokio::spawn(async move {
@@ -57,7 +69,7 @@ async fn serve(key: SigningKey, client: Spki) -> Outcome<(SocketAddr, Tag)> {
         }
         Outcome::Ok(())
     });
-    Ok((address, tags[0]))
+    Ok((address, ticket))
 }
 
 /// Echoes small pieces; of a stream that begins with a zero it counts the bytes.
@@ -87,10 +99,29 @@ async fn sink(mut recv: RecvStream, mut send: SendStream) -> Outcome<()> {
     Ok(send.finish()?)
 }
 
-async fn measure(to: SocketAddr, tag: Tag, own: &SigningKey, server: Spki, time: Duration) -> Outcome<()> {
+async fn dialled(
+    way: Way,
+    to: SocketAddr,
+    ticket: &Ticket,
+    own: &SigningKey,
+    server: Spki,
+) -> Result<(Endpoint, Connection), DialError> {
+    let (pins, transport) = ([server], transport(TransportKind::Session));
+    match way {
+        Way::Quic => dial(HERE, to, ticket.quic_tags()[0], own, &pins, ALPN_SESSION, transport).await,
+        Way::Tcp => {
+            let over = DialledOverTcp { to, tags: TcpTags::of(ticket), nth: 0, own: Some(to.ip()) };
+            dial_over_tcp(over, own, &pins, ALPN_SESSION, transport).await
+        }
+    }
+}
+
+async fn measure(
+    dialled: impl Future<Output = Result<(Endpoint, Connection), DialError>>,
+    time: Duration,
+) -> Outcome<()> {
     let begun = Instant::now();
-    let (_endpoint, connection) =
-        dial(HERE, to, tag, own, &[server], ALPN_SESSION, transport(TransportKind::Session)).await?;
+    let (_endpoint, connection) = dialled.await?;
     println!("connected after {:.2} ms", begun.elapsed().as_secs_f64() * 1e3);
     round_trips(&connection).await?;
     throughput(&connection, time).await?;

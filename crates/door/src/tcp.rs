@@ -3,7 +3,7 @@
 //! One list for all back ends, asked by the gateway's listener. A back end in the kernel lets the datagrams pass by their tags, as it
 //! does first packets; the listener itself exists only while somebody is awaited, and takes connections from nobody else's address.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -18,8 +18,15 @@ use crate::Admission;
 /// The list.
 pub struct TcpDoor(Mutex<Table>);
 
-/// The admissions that a device may use over TCP, until their windows end.
-type Table = ExpiringMap<TicketId, Standing>;
+/// The admissions that a device may use over TCP, until their windows end. Of many thousands few are awaited, for most devices come in
+/// by QUIC: who that is is known without looking through all of them.
+struct Table {
+    admissions: ExpiringMap<TicketId, Standing>,
+    /// How many tags of datagrams were spent for each address; none of these is 0.
+    awaited: BTreeMap<IpAddr, usize>,
+    /// When the last window of those ends.
+    latest: Option<Instant>,
+}
 
 struct Standing {
     tags: TcpTags,
@@ -35,50 +42,55 @@ struct Standing {
 impl TcpDoor {
     /// One that awaits nobody, and never more than so many.
     pub(crate) fn new(limit: usize) -> Self {
-        Self(Mutex::new(Table::with_limit(limit)))
+        let admissions = ExpiringMap::with_limit(limit);
+        Self(Mutex::new(Table { admissions, awaited: BTreeMap::new(), latest: None }))
     }
 
     /// D0: TCP opens for the datagram's source, until the moment that this returns. `None`: for nobody. The same datagram from the
     /// same address opens again, from another one it never does.
     pub fn datagram(&self, source: SocketAddr, datagram: &TagDatagram<'_>, now: Instant) -> Option<Instant> {
         let address = source.ip().to_canonical();
-        let mut table = self.table();
-        let standing = table.get_mut(&datagram.tag.ticket()).filter(|standing| now < standing.until)?;
+        let mut table = self.table(now);
+        let Table { admissions, awaited, latest } = &mut *table;
+        let standing = admissions.get_mut(&datagram.tag.ticket())?;
         let n = standing.tags.datagrams.iter().position(|own| *own == datagram.tag)?;
         let named = standing.tags.check(datagram)?;
         let comes_rightly = standing.policy.matches(standing.announced, address)
             && named.is_none_or(|named| (named.ip(), named.port()) == (address, source.port()));
-        if !comes_rightly || *standing.opened[n].get_or_insert(address) != address {
+        if !comes_rightly || standing.opened[n].is_some_and(|opened| opened != address) {
             return None;
+        }
+        if standing.opened[n].replace(address).is_none() {
+            *awaited.entry(address).or_default() += 1;
+            *latest = (*latest).max(Some(standing.until));
         }
         Some(standing.until)
     }
 
-    /// Until when somebody is awaited; `None`: nobody is.
+    /// Until when somebody is awaited, if nobody is withdrawn; `None`: nobody is.
     pub fn awaits(&self, now: Instant) -> Option<Instant> {
-        awaited(&self.table(), now).map(|standing| standing.until).max()
+        self.table(now).latest
     }
 
     /// The addresses that somebody is awaited from, each once.
     pub fn addresses(&self, now: Instant) -> BTreeSet<IpAddr> {
-        awaited(&self.table(), now).flat_map(|standing| standing.opened.iter().flatten().copied()).collect()
+        self.table(now).awaited.keys().copied().collect()
     }
 
     /// Whether anybody is awaited from this address.
     pub fn takes(&self, source: SocketAddr, now: Instant) -> bool {
-        let address = source.ip().to_canonical();
-        awaited(&self.table(), now).any(|standing| standing.is_open_for(address))
+        self.table(now).awaited.contains_key(&source.ip().to_canonical())
     }
 
     /// The ticket of a preface, which is spent by that. `None`: it is nobody's, or was spent before, or its admission awaits nobody
     /// from this address.
     pub fn preface(&self, source: SocketAddr, tag: &Tag, now: Instant) -> Option<TicketId> {
         let address = source.ip().to_canonical();
-        let mut table = self.table();
+        let mut table = self.table(now);
         let ticket = tag.ticket();
-        let standing = table.get_mut(&ticket)?;
+        let standing = table.admissions.get_mut(&ticket)?;
         let n = standing.tags.prefaces.iter().position(|own| own == tag)?;
-        if now >= standing.until || !standing.is_open_for(address) || std::mem::replace(&mut standing.begun[n], true) {
+        if !standing.is_open_for(address) || std::mem::replace(&mut standing.begun[n], true) {
             return None;
         }
         Some(ticket)
@@ -96,27 +108,49 @@ impl TcpDoor {
             begun: [false; 4],
         };
         // There is room for whoever found room among all admissions; without it, nobody comes in.
-        let _ = self.table().insert(admission.ticket, standing, until);
+        let _ = self.whole_table().admissions.insert(admission.ticket, standing, until);
     }
 
     pub(crate) fn withdraw(&self, ticket: &TicketId) {
-        self.table().remove(ticket);
+        let mut table = self.whole_table();
+        if let Some(standing) = table.admissions.remove(ticket) {
+            table.forget(&standing);
+        }
     }
 
     pub(crate) fn remove_expired(&self, now: Instant) {
-        let mut table = self.table();
-        while table.pop_expired(now).is_some() {}
+        drop(self.table(now));
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    /// The list, without those whose window is over.
+    fn table(&self, now: Instant) -> MutexGuard<'_, Table> {
+        let mut table = self.whole_table();
+        while let Some((_, standing)) = table.admissions.pop_expired(now) {
+            table.forget(&standing);
+        }
+        table
+    }
+
+    fn whole_table(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The admissions for which a datagram has come.
-fn awaited(table: &Table, now: Instant) -> impl Iterator<Item = &Standing> {
-    let all = table.iter().map(|(_, standing)| standing);
-    all.filter(move |standing| now < standing.until && standing.opened != [None; 4])
+impl Table {
+    /// Nobody is awaited any more for this one, which is out.
+    fn forget(&mut self, standing: &Standing) {
+        for address in standing.opened.iter().flatten() {
+            if let Some(count) = self.awaited.get_mut(address) {
+                *count -= 1;
+                if *count == 0 {
+                    self.awaited.remove(address);
+                }
+            }
+        }
+        if self.awaited.is_empty() {
+            self.latest = None;
+        }
+    }
 }
 
 impl Standing {
@@ -191,6 +225,31 @@ mod tests {
         assert_eq!(door.preface(at(HOME), &tcp.prefaces[0], now + WINDOW), None);
         door.withdraw(&TicketId::new([7; 8]));
         assert!(!door.takes(at(HOME), now) && door.awaits(now).is_none());
+    }
+
+    #[test]
+    fn an_address_is_awaited_as_long_as_any_admission_awaits_it() {
+        let now = Instant::now();
+        let (door, tcp) = door(NatPolicy::Follow, now);
+        let other = Ticket::derive([1; 32], &Secret::new([2; 32]), TicketId::new([8; 8]));
+        let others = TcpTags::of(&other);
+        door.admit(&Admission {
+            ticket: other.id,
+            tags: other.quic_tags(),
+            tcp: Some(Box::new(others.clone())),
+            announced: at(HOME).ip(),
+            policy: NatPolicy::Follow,
+            deadline: now + 2 * WINDOW,
+        });
+        for (tags, n, from) in [(&tcp, 0, HOME), (&tcp, 1, HOME), (&tcp, 2, AWAY), (&others, 0, HOME)] {
+            assert!(says(&door, tags, n, from, None, now));
+        }
+        assert_eq!(door.addresses(now), BTreeSet::from([at(HOME).ip(), at(AWAY).ip()]));
+        assert_eq!(door.awaits(now), Some(now + 2 * WINDOW));
+        assert_eq!(door.addresses(now + WINDOW), BTreeSet::from([at(HOME).ip()]), "the other admission's");
+        door.withdraw(&other.id);
+        assert_eq!((door.addresses(now + WINDOW), door.awaits(now + WINDOW)), (BTreeSet::new(), None));
+        assert!(door.whole_table().awaited.is_empty());
     }
 
     #[test]

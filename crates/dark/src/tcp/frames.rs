@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use bytes::BufMut;
+use bytes::buf::Limit;
 use vestibule_proto::ticket::Tag;
 
 use super::PACKET_MAX;
@@ -10,8 +12,8 @@ use crate::shape::{Shape, shape};
 /// Bytes of a packet's length in front of it.
 pub(crate) const LENGTH: usize = 2;
 
-/// Bytes that are read at a time, at most: a batch of QUIC's, ten packets.
-const BUFFER: usize = 10 * (LENGTH + PACKET_MAX as usize);
+/// Bytes that wait, at most; so many are read at a time.
+const BUFFER: usize = 4 * (LENGTH + PACKET_MAX as usize);
 
 /// Whose packets are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,34 +34,26 @@ pub(crate) struct NotOurs;
 /// Bytes that have come in and were not handed on yet.
 pub(crate) struct Inward {
     from: From,
-    buffer: Box<[u8]>,
+    /// Never longer than [`BUFFER`], for which it has room from the beginning.
+    buffer: Vec<u8>,
     start: usize,
-    end: usize,
 }
 
 impl Inward {
     pub(crate) fn new(from: From) -> Self {
-        Self { from, buffer: vec![0; BUFFER].into(), start: 0, end: 0 }
+        Self { from, buffer: Vec::with_capacity(BUFFER), start: 0 }
     }
 
-    /// Room for what comes next; never empty when no whole packet waits.
-    pub(crate) fn room(&mut self) -> &mut [u8] {
-        if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        &mut self.buffer[self.end..]
-    }
-
-    /// So many bytes were put into [`Inward::room`].
-    pub(crate) fn add(&mut self, count: usize) {
-        self.end = (self.end + count).min(self.buffer.len());
+    /// To this what comes next is appended. There is always room when no whole packet waits.
+    pub(crate) fn room(&mut self) -> Limit<&mut Vec<u8>> {
+        self.buffer.drain(..std::mem::take(&mut self.start));
+        let room = BUFFER - self.buffer.len();
+        (&mut self.buffer).limit(room)
     }
 
     /// The next packet, if it is whole.
     pub(crate) fn packet(&mut self) -> Result<Option<&[u8]>, NotOurs> {
-        let Some((length, rest)) = self.buffer[self.start..self.end].split_first_chunk::<LENGTH>() else {
+        let Some((length, rest)) = self.buffer[self.start..].split_first_chunk::<LENGTH>() else {
             return Ok(None);
         };
         let length = u16::from_be_bytes(*length);
@@ -79,7 +73,7 @@ impl Inward {
 
 impl fmt::Debug for Inward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inward").field("waiting", &(self.end - self.start)).finish_non_exhaustive()
+        f.debug_struct("Inward").field("waiting", &(self.buffer.len() - self.start)).finish_non_exhaustive()
     }
 }
 
@@ -127,11 +121,10 @@ mod tests {
         for piece in bytes.chunks(piece) {
             let mut piece = piece;
             while !piece.is_empty() {
-                let room = inward.room();
-                let count = piece.len().min(room.len());
+                let mut room = inward.room();
+                let count = piece.len().min(room.remaining_mut());
                 assert!(count > 0, "there is always room");
-                room[..count].copy_from_slice(&piece[..count]);
-                inward.add(count);
+                room.put_slice(&piece[..count]);
                 piece = &piece[count..];
                 while let Some(packet) = inward.packet()? {
                     packets.push(packet.to_vec());
@@ -180,6 +173,7 @@ mod tests {
         fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..3000), piece in 1..300usize) {
             let _ = fed(From::Client(Tag::new(TAG)), &bytes, piece);
             let _ = fed(From::Gateway, &bytes, piece);
+            crate::fuzzing::packets(&bytes);
         }
     }
 }

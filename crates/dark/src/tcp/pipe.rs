@@ -178,16 +178,9 @@ impl Shared {
         Ok(handed)
     }
 
-    /// One read: how many bytes have come; `None` at the end.
-    fn read(&self, inward: &mut Inward) -> io::Result<Option<usize>> {
-        match self.stream.try_read(inward.room()) {
-            Ok(0) => Ok(None),
-            Ok(count) => {
-                inward.add(count);
-                Ok(Some(count))
-            }
-            Err(error) => Err(error),
-        }
+    /// One read: how many bytes have come; 0 at the end.
+    fn read(&self, inward: &mut Inward) -> io::Result<usize> {
+        self.stream.try_read_buf(&mut inward.room())
     }
 
     fn outward(&self) -> MutexGuard<'_, Outward> {
@@ -292,9 +285,9 @@ impl AsyncUdpSocket for Pipe {
                 break;
             }
             match shared.read(&mut inward) {
-                Ok(Some(_)) => {}
+                Ok(count) if count > 0 => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(None) | Err(_) => break,
+                Ok(_) | Err(_) => break,
             }
         }
         // Not an error, which quinn would log: who attends the connection ends it.
