@@ -34,9 +34,9 @@ fn nft(host: &Host, command: &str) -> Result<String> {
     Ok(host.command("nft").arg(command).run()?.ok()?.out())
 }
 
-/// Elements of the kernel's sets: unspent tags, live sources of either family.
+/// Elements of the kernel's sets: tickets, live sources of either family.
 fn elements(host: &Host) -> Result<usize> {
-    let sets = ["tags", "live4", "live6"].map(|set| nft(host, &format!("list set inet vestibule {set}")));
+    let sets = ["tickets", "live4", "live6"].map(|set| nft(host, &format!("list set inet vestibule {set}")));
     sets.into_iter().map(|listed| Ok(listed?.matches("expires").count())).sum()
 }
 
@@ -67,7 +67,7 @@ fn a_person_comes_in_through_the_kernel_s_door_and_strangers_end_in_it() -> Resu
     until(Duration::from_secs(10), "the flow to end", || Ok((!running.is_running()?).then_some(())))?;
     let cut = given.elapsed();
     assert!(cut <= CUT_WITHIN, "{cut:?}");
-    // Tags that nobody spent go with their window.
+    // The ticket went when the device was heard; its moves go with the session.
     until(Duration::from_secs(15), "the kernel's sets to be empty", || Ok((elements(gateway)? == 0).then_some(())))?;
     drop(up);
     Ok(())

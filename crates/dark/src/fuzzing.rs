@@ -41,18 +41,19 @@ pub fn packets(bytes: &[u8]) {
 /// The tag of the client whose packets the fuzzer makes.
 const TAG: Tag = Tag::new([0x5a; Tag::SIZE]);
 
-/// Lengths and first bytes of the packets, until one is nobody's.
-fn fed(from: From, bytes: &[u8], piece: usize) -> (Vec<(usize, u8)>, Result<(), NotOurs>) {
+/// The packets, until one is nobody's.
+fn fed(from: From, bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Result<(), NotOurs>) {
     let (mut inward, mut packets) = (Inward::new(from), Vec::new());
     for mut piece in bytes.chunks(piece) {
         while !piece.is_empty() {
             let mut room = inward.room();
+            assert!(room.remaining_mut() > 0, "there is always room");
             let (now, later) = piece.split_at(piece.len().min(room.remaining_mut()));
             room.put_slice(now);
             piece = later;
             loop {
                 match inward.packet() {
-                    Ok(Some(packet)) => packets.push((packet.len(), packet[0])),
+                    Ok(Some(packet)) => packets.push(packet.to_vec()),
                     Ok(None) => break,
                     Err(not_ours) => return (packets, Err(not_ours)),
                 }

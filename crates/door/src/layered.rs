@@ -28,6 +28,9 @@ pub(crate) trait KernelHalf: Kept {
     /// No tag of the ticket opens any more.
     fn withdraw(&mut self, ticket: &TicketId, now: Instant) -> Result<(), DoorError>;
 
+    /// A tag of the ticket was spent: it opens for some time yet, for the others of its tags.
+    fn spent(&mut self, ticket: &TicketId, now: Instant) -> Result<(), DoorError>;
+
     /// A source stands so now.
     fn stay(&mut self, source: Source, stay: Stay, now: Instant) -> Result<(), DoorError>;
 
@@ -101,8 +104,9 @@ impl<K: KernelHalf> Door for Layered<K> {
 
     fn first_packet(&self, source: SocketAddr, dcid: &[u8], now: Instant) -> FirstPacket {
         let answer = self.exact.first_packet(source, dcid, now);
-        if let FirstPacket::Spent(_) = answer {
+        if let FirstPacket::Spent(ticket) = answer {
             tell(self.write(Source::from(source), now), "a client's way in");
+            tell(self.kernel().spent(&ticket, now), "a spent tag");
         }
         answer
     }

@@ -2,7 +2,8 @@
 //!
 //! The gateway decides, a door executes. A decision is a [`Command`]; a back end is anything that implements [`Door`] and
 //! passes the [`suite`]. Every back end admits by exact match: the tags of an admission are known beforehand, so that the
-//! path of a stranger's packet holds a look-up and no cryptography (PROTOCOL 3.4, D1).
+//! path of a stranger's packet holds a look-up and no cryptography (PROTOCOL 3.4, D1). A kernel looks up what all tags of an
+//! admission begin with, its ticket; the rest is compared behind it.
 //!
 //! | module | holds |
 //! |---|---|

@@ -31,7 +31,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-pub(crate) use book::Stay;
+pub(crate) use book::{AFTER_FIRST, Stay};
 pub use fault::NftablesError;
 pub(crate) use message::attribute;
 
@@ -45,7 +45,8 @@ use crate::{
 use kernel::Kernel;
 use table::{Key, Plan};
 
-/// Elements of the kernel's sets for each that is of use: what has gone takes its place for some time.
+/// Elements of the kernel's sets for each that is of use: what has gone takes its place until the kernel tidies up, seconds later; who
+/// comes while all places are taken is refused.
 const SPARE: usize = 2;
 
 /// The door in the kernel. Dropped, it takes its table away.
@@ -155,8 +156,9 @@ impl Door for NftablesDoor {
 
     fn first_packet(&self, source: SocketAddr, dcid: &[u8], now: Instant) -> FirstPacket {
         let answer = self.exact.first_packet(source, dcid, now);
-        if let FirstPacket::Spent(_) = answer {
+        if let FirstPacket::Spent(ticket) = answer {
             tell(self.write(Source::from(source), now), "a client's way in");
+            tell(self.kernel().spent(&ticket, now), "a spent tag");
         }
         answer
     }

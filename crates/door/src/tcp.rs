@@ -1,7 +1,7 @@
 //! Who is awaited over TCP: the sources of tag datagrams (D0), as long as the admission window lasts.
 //!
-//! One list for all back ends, asked by the gateway's listener. A back end in the kernel lets the datagrams pass by their tags, as it
-//! does first packets; the listener itself exists only while somebody is awaited, and takes connections from nobody else's address.
+//! One list for all back ends, asked by the gateway's listener. A back end in the kernel lets the datagrams pass by their tickets, as
+//! it does first packets; the listener itself exists only while somebody is awaited, and takes connections from nobody else's address.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -108,7 +108,10 @@ impl TcpDoor {
             begun: [false; 4],
         };
         // There is room for whoever found room among all admissions; without it, nobody comes in.
-        let _ = self.whole_table().admissions.insert(admission.ticket, standing, until);
+        let mut table = self.whole_table();
+        if let Ok(Some(former)) = table.admissions.insert(admission.ticket, standing, until) {
+            table.forget(&former);
+        }
     }
 
     pub(crate) fn withdraw(&self, ticket: &TicketId) {
@@ -223,6 +226,9 @@ mod tests {
         assert_eq!(door.awaits(last), Some(now + WINDOW));
         assert!(!door.takes(at(HOME), now + WINDOW) && !says(&door, &tcp, 1, HOME, None, now + WINDOW));
         assert_eq!(door.preface(at(HOME), &tcp.prefaces[0], now + WINDOW), None);
+
+        let (door, tcp) = self::door(NatPolicy::Follow, now);
+        assert!(says(&door, &tcp, 0, HOME, None, now) && door.takes(at(HOME), now));
         door.withdraw(&TicketId::new([7; 8]));
         assert!(!door.takes(at(HOME), now) && door.awaits(now).is_none());
     }

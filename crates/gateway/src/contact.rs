@@ -16,8 +16,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vestibule_dark::tls::{self, ClientPins};
 use vestibule_dark::{Dark, FirstContact, Flow, TransportKind, Way, exporter, transport};
+use vestibule_door::Command;
 use vestibule_proto::admission::Granted;
 use vestibule_proto::gateway_key::Voucher;
+use vestibule_proto::id::TicketId;
 use vestibule_proto::inner::Purpose;
 use vestibule_proto::session::{ClientHello, GatewayHello, Reason, SESSION_VERSION, Wanted, code};
 
@@ -44,7 +46,9 @@ async fn meet(shared: Arc<Shared>, contact: FirstContact) {
             let shared = Arc::downgrade(&shared);
             tokio::spawn(async move {
                 tokio::time::sleep_until(until.into()).await;
-                shared.upgrade().inspect(|shared| _ = shared.greetings.end(&ticket));
+                if let Some(shared) = shared.upgrade().filter(|shared| shared.greetings.end(&ticket)) {
+                    shut(&shared, ticket);
+                }
             });
         }
     } else if let Some(granted) = shared.greetings.another(&ticket, contact.source) {
@@ -57,11 +61,21 @@ async fn meet(shared: Arc<Shared>, contact: FirstContact) {
 
 async fn meet_as(shared: &Arc<Shared>, contact: FirstContact, granted: Granted) {
     match tokio::time::timeout(GREETING_WITHIN, greet(shared, contact, &granted)).await {
-        Ok(Ok(greeted)) if shared.greetings.end(&granted.ticket.id) => proceed(shared.clone(), granted, greeted).await,
+        Ok(Ok(greeted)) if shared.greetings.end(&granted.ticket.id) => {
+            shut(shared, granted.ticket.id);
+            proceed(shared.clone(), granted, greeted).await;
+        }
         // The device was heard by another way.
         Ok(Ok(greeted)) => greeted.connection.close(code::DONE.into(), b""),
         Ok(Err(error)) => failed(shared, &granted, &error),
         Err(_) => failed(shared, &granted, &"it took too long"),
+    }
+}
+
+/// The device was heard, or its time is over: the admission's other tags open nothing any more.
+fn shut(shared: &Shared, ticket: TicketId) {
+    if let Err(error) = shared.door.apply(&Command::Withdraw(ticket), Instant::now()) {
+        tracing::warn!(%error, "the door still knows tags of an admission");
     }
 }
 

@@ -107,7 +107,7 @@ mod tests {
     }
 
     fn later(len: usize) -> Vec<u8> {
-        vec![0x40; len]
+        (0..len).map(|n| if n == 0 { 0x40 } else { n as u8 }).collect()
     }
 
     fn framed(packets: &[Vec<u8>]) -> Vec<u8> {

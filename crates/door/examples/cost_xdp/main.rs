@@ -158,7 +158,7 @@ fn packet() -> Vec<u8> {
 
 fn load(object: &[u8], names: &[&str]) -> Ebpf {
     let mut ebpf =
-        EbpfLoader::new().map_max_entries("live", 131_072).map_max_entries("tags", 262_144).load(object).unwrap();
+        EbpfLoader::new().map_max_entries("live", 131_072).map_max_entries("tickets", 262_144).load(object).unwrap();
     names.iter().for_each(|name| program(&mut ebpf, name).load().unwrap());
     ebpf
 }

@@ -11,8 +11,12 @@ use super::table::Key;
 /// the kernel from being first, for what has gone by itself can't be taken out.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// How long a held source stays in the kernel unless it is renewed: so long, at most, do flows pass after a crash.
+/// How long a ticket or a held source stays in the kernel unless it is renewed: so long, at most, do they pass after a crash.
 pub(super) const HELD: Duration = Duration::from_secs(120);
+
+/// How long a ticket stays in the kernel once a tag of it was spent: longer than a connection lives whose other end is not heard, which
+/// may say others of its tags.
+pub(crate) const AFTER_FIRST: Duration = Duration::from_secs(32);
 
 /// What goes by itself so soon is not taken out: the kernel may be first.
 const SOON: Duration = Duration::from_millis(50);
@@ -44,10 +48,18 @@ pub(super) struct Change {
 /// Admissions and live sources, each with the time at which the kernel forgets it.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    tickets: HashMap<TicketId, Instant>,
+    tickets: HashMap<TicketId, Opening>,
     live: HashMap<Key, Live>,
     /// Live sources at each address; none of them is 0.
     addresses: HashMap<Key, u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Opening {
+    /// When the kernel forgets it unless it is renewed.
+    until: Instant,
+    /// When it is of no use any more.
+    end: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -59,15 +71,27 @@ struct Live {
 impl Book {
     /// The tags of an admission open until `deadline`.
     pub(super) fn admit(&mut self, ticket: TicketId, deadline: Instant, now: Instant) -> Change {
-        let until = deadline + MARGIN;
-        self.tickets.insert(ticket, until);
+        let end = deadline + MARGIN;
+        let until = end.min(now + HELD);
+        self.tickets.insert(ticket, Opening { until, end });
         Change { add: vec![(Key::ticket(ticket), until.saturating_duration_since(now))], ..Change::default() }
+    }
+
+    /// A tag of the ticket was spent: the others will follow soon, or never.
+    pub(super) fn spent(&mut self, ticket: &TicketId, now: Instant) -> Change {
+        let Some(opening) = self.tickets.get_mut(ticket).filter(|opening| opening.end > now + AFTER_FIRST) else {
+            return Change::default();
+        };
+        let former = std::mem::replace(opening, Opening { until: now + AFTER_FIRST, end: now + AFTER_FIRST });
+        let key = Key::ticket(*ticket);
+        let delete = is_there(former.until, now).then_some(key).into_iter().collect();
+        Change { delete, add: vec![(key, AFTER_FIRST)], ..Change::default() }
     }
 
     /// No tag of the ticket opens any more.
     pub(super) fn withdraw(&mut self, ticket: &TicketId, now: Instant) -> Change {
-        let until = self.tickets.remove(ticket).filter(|until| is_there(*until, now));
-        Change { delete: until.map(|_| Key::ticket(*ticket)).into_iter().collect(), ..Change::default() }
+        let opening = self.tickets.remove(ticket).filter(|opening| is_there(opening.until, now));
+        Change { delete: opening.map(|_| Key::ticket(*ticket)).into_iter().collect(), ..Change::default() }
     }
 
     /// A source stands so now.
@@ -122,14 +146,23 @@ impl Book {
         Some(address)
     }
 
-    /// Forgets what the kernel has forgotten, and renews the held sources that it would forget in the second half of their
-    /// time.
+    /// Forgets what the kernel has forgotten, and renews the tickets and the held sources that it would forget in the second half of
+    /// their time.
     pub(super) fn renew(&mut self, now: Instant) -> Change {
-        self.tickets.retain(|_, until| *until > now);
+        self.tickets.retain(|_, opening| opening.end > now);
         let gone: Vec<Key> =
             self.live.extract_if(|_, live| !live.held && live.until <= now).map(|(key, _)| key).collect();
         let mut change = Change::default();
         change.leave.extend(gone.into_iter().filter_map(|source| self.leave(source)));
+        let fades = |opening: &Opening| opening.until < opening.end && opening.until < now + HELD / 2;
+        for (ticket, opening) in self.tickets.iter_mut().filter(|(_, opening)| fades(opening)) {
+            let key = Key::ticket(*ticket);
+            if opening.until > now {
+                change.delete.push(key);
+            }
+            opening.until = opening.end.min(now + HELD);
+            change.add.push((key, opening.until.saturating_duration_since(now)));
+        }
         for (key, live) in self.live.iter_mut().filter(|(_, live)| live.held && live.until < now + HELD / 2) {
             if live.until > now {
                 change.delete.push(*key);
@@ -145,12 +178,15 @@ impl Book {
         self.addresses.keys().copied().collect()
     }
 
-    /// Everything that has an end, for a table that is empty. Held sources get their whole time.
+    /// Everything that has an end, for a table that is empty. Tickets and held sources get their whole time.
     pub(super) fn all(&mut self, now: Instant) -> Vec<(Key, Duration)> {
         for live in self.live.values_mut().filter(|live| live.held) {
             live.until = now + HELD;
         }
-        let tickets = self.tickets.iter().map(|(ticket, until)| (Key::ticket(*ticket), *until));
+        for opening in self.tickets.values_mut() {
+            opening.until = opening.end.min(now + HELD);
+        }
+        let tickets = self.tickets.iter().map(|(ticket, opening)| (Key::ticket(*ticket), opening.until));
         let live = self.live.iter().map(|(key, live)| (*key, live.until));
         let left = |(key, until): (Key, Instant)| Some((key, until.checked_duration_since(now)?));
         tickets.chain(live).filter_map(left).collect()
@@ -209,6 +245,8 @@ mod tests {
     enum Step {
         Admit(u8),
         Withdraw(u8),
+        Spent(u8),
+        AdmitMove(u8),
         Stay(u8, u8),
         Renew,
         Pass(u32),
@@ -218,6 +256,8 @@ mod tests {
         prop_oneof![
             (0..3u8).prop_map(Step::Admit),
             (0..3u8).prop_map(Step::Withdraw),
+            (0..3u8).prop_map(Step::Spent),
+            (0..3u8).prop_map(Step::AdmitMove),
             (0..3u8, 0..3u8).prop_map(|(from, how)| Step::Stay(from, how)),
             Just(Step::Renew),
             (0..40_000u32).prop_map(Step::Pass),
@@ -231,16 +271,28 @@ mod tests {
         fn the_kernel_takes_every_change_and_holds_what_the_book_holds(steps in prop::collection::vec(step(), 1..80)) {
             let (mut book, mut sets, mut now) = (Book::default(), Sets::default(), Instant::now());
             let mut held = [false; 3];
+            let mut ends = [None; 3];
             for step in steps {
                 let change = match step {
-                    Step::Admit(number) => {
+                    Step::Admit(number) | Step::AdmitMove(number) => {
                         // The door admits no ticket twice.
                         let withdrawn = book.withdraw(&ticket(number), now);
                         sets.take(&withdrawn, now);
                         sets.0.retain(|key, _| *key != Key::ticket(ticket(number)));
-                        book.admit(ticket(number), now + 10 * SECOND, now)
+                        let window = if matches!(step, Step::Admit(_)) { 10 * SECOND } else { 10_000 * SECOND };
+                        ends[usize::from(number)] = Some(now + window);
+                        book.admit(ticket(number), now + window, now)
                     }
-                    Step::Withdraw(number) => book.withdraw(&ticket(number), now),
+                    Step::Withdraw(number) => {
+                        ends[usize::from(number)] = None;
+                        book.withdraw(&ticket(number), now)
+                    }
+                    Step::Spent(number) => {
+                        sets.0.retain(|key, until| *key != Key::ticket(ticket(number)) || is_there(*until, now));
+                        let end = &mut ends[usize::from(number)];
+                        *end = end.map(|end| end.min(now + AFTER_FIRST));
+                        book.spent(&ticket(number), now)
+                    }
                     Step::Stay(from, how) => {
                         let stay = [Stay::Out, Stay::Until(now + 3 * SECOND), Stay::Held][usize::from(how)];
                         held[usize::from(from)] = stay == Stay::Held;
@@ -257,6 +309,11 @@ mod tests {
                 sets.take(&change, now);
                 for n in 0..3 {
                     prop_assert!(!held[usize::from(n)] || sets.0.contains_key(&source(n)));
+                    let there = sets.0.get(&Key::ticket(ticket(n))).copied();
+                    match ends[usize::from(n)] {
+                        Some(end) if end > now => prop_assert!(there.is_some_and(|until| until <= now + HELD)),
+                        end => prop_assert!(there.is_none_or(|_| end.is_some_and(|end| now < end + 2 * MARGIN))),
+                    }
                 }
             }
             let mut anew: Vec<Key> = book.all(now).into_iter().map(|(key, _)| key).collect();

@@ -104,6 +104,12 @@ impl Kernel {
         self.carry_out(&change, now)
     }
 
+    /// A tag of the ticket was spent.
+    pub(super) fn spent(&mut self, ticket: &TicketId, now: Instant) -> Result<(), DoorError> {
+        let change = self.book.spent(ticket, now);
+        self.carry_out(&change, now)
+    }
+
     /// A source stands so now.
     pub(super) fn stay(&mut self, source: Key, stay: Stay, now: Instant) -> Result<(), DoorError> {
         let change = self.book.stay(source, stay, now);

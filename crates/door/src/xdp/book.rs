@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use vestibule_proto::id::TicketId;
 
 use super::place::Place;
-use crate::nftables::Stay;
+use crate::nftables::{AFTER_FIRST, Stay};
 
 /// How long a held source stays in the map unless it is renewed: so long, at most, do flows pass if this process stands still.
 pub(super) const HELD: Duration = Duration::from_secs(120);
@@ -39,6 +39,16 @@ impl Book {
     pub(super) fn admit(&mut self, ticket: TicketId, until: Instant) {
         self.ends.insert((until, ticket));
         self.tickets.insert(ticket, until);
+    }
+
+    /// A tag of the ticket was spent: when it is over now, if that is sooner.
+    pub(super) fn spent(&mut self, ticket: &TicketId, now: Instant) -> Option<Instant> {
+        let sooner = now + AFTER_FIRST;
+        let until = self.tickets.get_mut(ticket).filter(|until| **until > sooner)?;
+        self.ends.remove(&(*until, *ticket));
+        self.ends.insert((sooner, *ticket));
+        *until = sooner;
+        Some(sooner)
     }
 
     /// Whether the ticket is there, and is to be taken out.
@@ -126,6 +136,12 @@ mod tests {
         assert_eq!([book.withdraw(&second), book.withdraw(&second)], [true, false]);
         assert_eq!(book.over(now + SECOND * 2), [third]);
         assert_eq!(book.over(now + SECOND * 3), [first]);
+        book.admit(first, now + 9 * AFTER_FIRST);
+        assert_eq!(
+            [book.spent(&first, now), book.spent(&first, now), book.spent(&second, now)],
+            [Some(now + AFTER_FIRST), None, None]
+        );
+        assert_eq!(book.over(now + AFTER_FIRST), [first]);
         assert!(book.ends.is_empty() && book.tickets.is_empty());
     }
 

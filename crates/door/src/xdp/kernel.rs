@@ -154,6 +154,13 @@ impl KernelHalf for Kernel {
         Ok(())
     }
 
+    fn spent(&mut self, ticket: &TicketId, now: Instant) -> Result<(), DoorError> {
+        if let Some(until) = self.book.spent(ticket, now) {
+            self.program.shorten(ticket, until)?;
+        }
+        Ok(())
+    }
+
     fn stay(&mut self, source: Source, stay: Stay, now: Instant) -> Result<(), DoorError> {
         let place = Place::from(source);
         let change = self.book.stay(place, stay, now);

@@ -129,6 +129,13 @@ impl Program {
         has_room(self.tickets.insert(admission.ticket.as_bytes(), value, 0))
     }
 
+    /// The tags of an admission open no longer than until then.
+    pub(super) fn shorten(&mut self, ticket: &TicketId, until: Instant) -> Result<(), XdpError> {
+        let Ok(mut value) = self.tickets.get(ticket.as_bytes(), 0) else { return Ok(()) };
+        value[..8].copy_from_slice(&self.clock.at(until).to_ne_bytes());
+        self.tickets.insert(ticket.as_bytes(), value, 0).map_err(|error| XdpError::at_change(&error))
+    }
+
     /// No tag of the ticket opens any more.
     pub(super) fn close(&mut self, ticket: &TicketId) -> Result<(), XdpError> {
         removed(self.tickets.remove(ticket.as_bytes()))

@@ -46,15 +46,18 @@ fn compare(both: &Both<NftablesDoor>, round: usize) {
     let anybody = |address: &IpAddr| may.iter().any(|source| source.ip() == *address);
     assert!(from.iter().all(anybody), "round {round}: an address that nobody has: {from:?}");
 
-    let tickets = nft("list set inet vestibule tickets");
+    let tickets = tickets();
     for tag in both.open_tags(Instant::now() + SECOND / 10) {
-        // nft lists them as numbers.
         let number = u64::from_be_bytes(*tag.ticket().as_bytes());
-        assert!(
-            tickets.contains(&format!("{number} ")),
-            "round {round}: the open ticket {number} is missing:\n{tickets}"
-        );
+        assert!(tickets.contains(&number), "round {round}: the open ticket {number} is missing: {tickets:?}");
     }
+}
+
+/// The tickets in the kernel, which `nft` lists as numbers.
+fn tickets() -> BTreeSet<u64> {
+    let listed = nft("list set inet vestibule tickets");
+    let Some((_, elements)) = listed.split_once("elements = {") else { return BTreeSet::new() };
+    elements.split(['}', ',']).filter_map(|element| element.split_whitespace().next()?.parse().ok()).collect()
 }
 
 /// The addresses in a set of the kernel.

@@ -156,6 +156,12 @@ fn the_kernel_lets_in_by_tag_and_source_and_shuts_at_once() {
         let [first, second, ..] = admission.tags.map(|tag| initial(tag.as_bytes()));
         assert!(wire.send(home, &LATER).is_none(), "an admission is of tags, not of addresses");
         assert!(wire.send(neighbour, &first).is_some(), "who bears the tag is not known yet");
+        let mut beside = *admission.tags[0].as_bytes();
+        beside[7] ^= 1;
+        let short = initial(&admission.tags[0].as_bytes()[..19]);
+        for near in [initial(&beside), short] {
+            assert!(wire.send(neighbour, &near).is_none(), "a bit beside the ticket; the ticket, and no tag");
+        }
         spend(&door, home, &admission.tags[0]);
         let spent = wire
             .send(neighbour, &first)
